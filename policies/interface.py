@@ -1,0 +1,169 @@
+"""The contracts between cameras, policies and arms: `Observation`, `ActionChunk`, `Policy`, `load_policy`.
+
+Units are SI (metres, radians, seconds). Frames follow REP 103: the base frame is x forward, y left, z up; an optical
+frame is x right, y down, z forward. Every array is checked when it is built, so the code behind these borders can
+rely on shapes and finiteness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+ChunkKind = Literal["joint", "cartesian_delta", "cartesian_absolute"]
+
+
+def _checked(name: str, value: object, shape: tuple[int | None, ...], dtype: type, finite: bool = True) -> NDArray:
+    array = np.asarray(value, dtype=dtype)
+    fits = array.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, array.shape, strict=True))
+    if not fits:
+        raise ValueError(f"{name}: expected shape {shape} (None = any), found {array.shape}")
+    if finite and not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite values, found {int((~np.isfinite(array)).sum())} that are not")
+    return array
+
+
+@dataclass(frozen=True, slots=True)
+class CameraView:
+    """One camera's colour and registered depth image with its calibration.
+
+    Attributes:
+        rgb: (H, W, 3) uint8.
+        depth: (H, W) float32, metres along the optical axis (z-depth, not range), NaN where unknown.
+        intrinsics: (3, 3) float64, pixels; the centre of the top-left pixel is (0.5, 0.5).
+        base_from_camera: (4, 4) float64, pose of the optical frame (REP 103) in the robot's base frame.
+    """
+
+    rgb: NDArray[np.uint8]
+    depth: NDArray[np.float32]
+    intrinsics: NDArray[np.float64]
+    base_from_camera: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if np.asarray(self.rgb).dtype != np.uint8:
+            raise ValueError(f"rgb: expected uint8, found {np.asarray(self.rgb).dtype}")
+        rgb = _checked("rgb", self.rgb, (None, None, 3), np.uint8)
+        depth = _checked("depth", self.depth, rgb.shape[:2], np.float32, finite=False)
+        intrinsics = _checked("intrinsics", self.intrinsics, (3, 3), np.float64)
+        if intrinsics[0, 0] <= 0 or intrinsics[1, 1] <= 0:
+            raise ValueError(
+                f"intrinsics: expected positive focal lengths, found {intrinsics[0, 0]}, {intrinsics[1, 1]}"
+            )
+        object.__setattr__(self, "rgb", rgb)
+        object.__setattr__(self, "depth", depth)
+        object.__setattr__(self, "intrinsics", intrinsics)
+        object.__setattr__(
+            self, "base_from_camera", _checked("base_from_camera", self.base_from_camera, (4, 4), np.float64)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What a policy sees at one instant.
+
+    Attributes:
+        stamp: capture time in seconds on the graph's clock (simulated or wall).
+        cameras: views by camera name.
+        joint_positions: (n,) rad (m for the gripper joint), in `RobotSpec.joint_names` order.
+        joint_velocities: (n,) rad/s (m/s), same order.
+        instruction: what to do, in plain language.
+    """
+
+    stamp: float
+    cameras: Mapping[str, CameraView]
+    joint_positions: NDArray[np.float64]
+    joint_velocities: NDArray[np.float64]
+    instruction: str
+
+    def __post_init__(self) -> None:
+        positions = _checked("joint_positions", self.joint_positions, (None,), np.float64)
+        velocities = _checked("joint_velocities", self.joint_velocities, positions.shape, np.float64)
+        object.__setattr__(self, "joint_positions", positions)
+        object.__setattr__(self, "joint_velocities", velocities)
+
+
+@dataclass(frozen=True, slots=True)
+class ActionChunk:
+    """A policy's answer to one observation: T rows of targets, `dt` seconds apart.
+
+    Row i is due at `stamp + (i + 1) * dt`. What a row holds depends on `kind`:
+
+    - `joint`: (T, n) absolute joint targets in `RobotSpec.joint_names` order, rad (m for the gripper joint).
+    - `cartesian_delta`: (T, 7) dx, dy, dz (m) and droll, dpitch, dyaw (rad; fixed-axis xyz) of the tool, along the axes
+      of the base frame, relative to the pose after the row before (row 0: to the observed pose); then the gripper,
+      0 closed to 1 open.
+    - `cartesian_absolute`: (T, 7) x, y, z, roll, pitch, yaw of the tool in the base frame, and the gripper.
+
+    Rows may hold non-finite values: rejecting them, loudly, is the safety filter's work.
+
+    Attributes:
+        stamp: stamp in seconds of the observation that this chunk answers.
+        dt: seconds between rows, > 0.
+        kind: meaning of the rows.
+        rows: (T, n) or (T, 7) float64.
+        confidence: (T,) probability of each row in [0, 1], or None where the policy has none.
+    """
+
+    stamp: float
+    dt: float
+    kind: ChunkKind
+    rows: NDArray[np.float64]
+    confidence: NDArray[np.float64] | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        if not self.dt > 0:
+            raise ValueError(f"dt: expected > 0 s, found {self.dt}")
+        width = None if self.kind == "joint" else 7
+        rows = _checked("rows", self.rows, (None, width), np.float64, finite=False)
+        if len(rows) == 0:
+            raise ValueError("rows: expected at least one row, found none")
+        object.__setattr__(self, "rows", rows)
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Turns observations into action chunks.
+
+    Attributes:
+        robot: name of the `RobotSpec` that the policy was trained for.
+        cameras: names of the views that it reads.
+        control_hz: rate of the rows of its chunks.
+        chunk_length: number of rows T of its chunks.
+    """
+
+    robot: str
+    cameras: tuple[str, ...]
+    control_hz: float
+    chunk_length: int
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forget the episode so far; `seed` fixes the policy's own random draws, if it makes any."""
+        ...
+
+    def act(self, observation: Observation) -> ActionChunk:
+        """Answer one observation."""
+        ...
+
+    def act_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        """Answer independent observations together."""
+        ...
+
+
+def load_policy(path_or_hub_id: str, device: str = "cpu") -> Policy:
+    """Load a policy from a directory or hub id holding `config.json`, `*.safetensors` and normalisation statistics.
+
+    Args:
+        path_or_hub_id: a directory, the name of a shipped checkpoint (`policies/checkpoints/<name>`), or a hub id.
+        device: torch device for the weights.
+
+    Raises:
+        FileNotFoundError: nothing of that name; lists what is shipped.
+        ValueError: the directory is not a policy that this version can load; names the file and field.
+    """
+    from policies.loading import load
+
+    return load(path_or_hub_id, device)
