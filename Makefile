@@ -1,0 +1,53 @@
+# `make eval` and `make test` work from a bare clone: both first set up .venv, once.
+PYTHON ?= python3
+# Extra arguments for pip when it installs torch, for example an index of CPU builds.
+TORCH_PIP_ARGS ?=
+POLICY ?= spatialvla_small
+TASKS ?= reach,push,pick,place
+EPISODES ?= 5
+OUTPUT ?= runs/eval
+PYTEST_ARGS ?= -n 2
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+COLCON := colcon-core colcon-library-path colcon-package-selection colcon-python-setup-py colcon-recursive-crawl colcon-ros
+EXTRAS := ros,sim,train,ray,dev
+
+.PHONY: setup eval test bench lint format clean
+
+setup: $(READY)
+
+$(READY): setup.py constraints.txt .ci/install_system_libraries
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "expected Python 3.10 or newer, found $$($(PYTHON) --version); set PYTHON=..."; exit 1; }
+	.ci/install_system_libraries $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -c constraints.txt $(TORCH_PIP_ARGS) torch
+	$(BIN)/pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
+	# colcon wants an older setuptools than the rest, so it lives apart.
+	$(PYTHON) -m venv $(VENV)/colcon
+	$(VENV)/colcon/bin/pip install --quiet -c constraints.txt $(COLCON)
+	touch $@
+
+eval: setup
+	$(BIN)/python -m ros_nodes.evaluate --policy $(POLICY) --task $(TASKS) --episodes $(EPISODES) --output $(OUTPUT)
+	@echo "report: $(OUTPUT)/report.html"
+
+test: setup
+	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+bench: setup
+	$(BIN)/python -m sim.bench
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) build install log runs *.egg-info .pytest_cache .ruff_cache .mypy_cache

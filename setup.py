@@ -1,0 +1,93 @@
+"""polyarm as a Python distribution and, with `package.xml`, as an `ament_python` package."""
+
+from __future__ import annotations
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = "polyarm"
+NODES = (
+    "arm_gateway_node",
+    "bringup",
+    "episode_runner_node",
+    "policy_node",
+    "simulator_node",
+    "transport_check",
+)
+
+REQUIREMENTS = [
+    "einops>=0.8",
+    "mink>=1.0",
+    "mujoco>=3.8",
+    "numpy>=2.0",
+    "safetensors>=0.5",
+    "scipy>=1.13",
+    "torch>=2.6",
+    "tqdm>=4.66",
+    "tyro>=0.9",
+]
+EXTRAS = {
+    # Where ROS 2 comes from apt, leave this extra out: pip must not shadow the distribution's rclpy.
+    "ros": [
+        "pyyaml>=6.0",
+        "ros-diagnostic-msgs>=5.3,<5.4",
+        "ros-geometry-msgs>=5.3,<5.4",
+        "ros-jazzy-rclpy[fastrtps]>=7.1,<8",
+        "ros-sensor-msgs>=5.3,<5.4",
+        "ros-std-msgs>=5.3,<5.4",
+        "ros-std-srvs>=5.3,<5.4",
+        "ros-trajectory-msgs>=5.3,<5.4",
+    ],
+    "sim": [
+        "av>=12",
+        "gymnasium>=1.0",
+        "jinja2>=3.1",
+        "matplotlib>=3.8",
+        "opencv-python-headless>=4.9",
+        "pandas>=2.2",
+        "pyarrow>=16",
+    ],
+    "train": ["accelerate>=1.0", "matplotlib>=3.8", "pyarrow>=16", "tokenizers>=0.21", "transformers>=4.50"],
+    "ray": ["ray>=2.40"],
+    "bench": ["tabulate>=0.9"],
+    "dev": [
+        "hypothesis>=6.100",
+        "mypy>=1.11",
+        "pytest>=8.2",
+        "pytest-randomly>=3.15",
+        "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",
+        "ruff>=0.8",
+        "selenium>=4.20",
+    ],
+}
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    description="Language-conditioned policies for robot arms: ROS 2 nodes, simulation, training and evaluation.",
+    license="Apache-2.0",
+    author="polyarm maintainers",
+    author_email="maintainers@polyarm.example",
+    python_requires=">=3.10",
+    packages=find_packages(
+        include=[f"{root}{tail}" for root in ("policies", "representation", "ros_nodes", "sim") for tail in ("", ".*")]
+    ),
+    package_data={
+        "policies": ["robots/**/*.xml", "checkpoints/**/*"],
+        "sim": ["**/*.xml", "**/*.html", "**/*.css", "**/*.js", "**/*.json"],
+        "representation": ["**/*.json"],
+        "ros_nodes": ["**/*.html"],
+    },
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+        (f"share/{PACKAGE}/launch", sorted(glob("launch/*.launch.py"))),
+        (f"share/{PACKAGE}/config", sorted(glob("config/*.yaml") + glob("config/*.xml"))),
+    ],
+    install_requires=REQUIREMENTS,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": [f"{node} = ros_nodes.{node}:main" for node in NODES]},
+    zip_safe=False,
+)
