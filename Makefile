@@ -50,4 +50,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) build install log runs *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf build install log *.egg-info .pytest_cache .ruff_cache .mypy_cache

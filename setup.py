@@ -50,7 +50,6 @@ EXTRAS = {
     ],
     "train": ["accelerate>=1.0", "matplotlib>=3.8", "pyarrow>=16", "tokenizers>=0.21", "transformers>=4.50"],
     "ray": ["ray>=2.40"],
-    "bench": ["tabulate>=0.9"],
     "dev": [
         "hypothesis>=6.100",
         "mypy>=1.11",
@@ -78,13 +77,13 @@ setup(
         "policies": ["robots/**/*.xml", "checkpoints/**/*"],
         "sim": ["**/*.xml", "**/*.html", "**/*.css", "**/*.js", "**/*.json"],
         "representation": ["**/*.json"],
-        "ros_nodes": ["**/*.html"],
+        "ros_nodes": ["config/*"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
         (f"share/{PACKAGE}/launch", sorted(glob("launch/*.launch.py"))),
-        (f"share/{PACKAGE}/config", sorted(glob("config/*.yaml") + glob("config/*.xml"))),
+        (f"share/{PACKAGE}/config", sorted(glob("ros_nodes/config/*"))),
     ],
     install_requires=REQUIREMENTS,
     extras_require=EXTRAS,
