@@ -13,8 +13,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TextIO
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -109,7 +110,7 @@ class Supervisor:
             errors="replace",
             bufsize=1,
             start_new_session=True,
-            preexec_fn=_die_with_parent(os.getpid()),
+            preexec_fn=partial(die_with_parent, os.getpid()),
         )
         self._processes[name] = process
         self._printers[name] = threading.Thread(target=self._print_lines, args=(name, process), daemon=True)
@@ -177,15 +178,15 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
         return
 
 
-def _die_with_parent(parent: int) -> Callable[[], None] | None:
+def die_with_parent(parent: int) -> None:
+    """Have the kernel kill this process when its parent's thread that made it ends (Linux; elsewhere without effect).
+
+    Args:
+        parent: process id of the parent, to notice that it has ended already.
+    """
     if _LIBC is None:
-        return None
-    libc = _LIBC
-
-    def set_death_signal() -> None:
-        if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-        if os.getppid() != parent:  # the supervisor died before the signal was armed
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    return set_death_signal
+        return
+    if _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
