@@ -1,0 +1,47 @@
+"""Quality of service of every topic of the graph, by kind of topic.
+
+| Kind                               | Reliability        | Durability      | Depth |
+|------------------------------------|--------------------|-----------------|-------|
+| images, depth, camera_info         | `sensor(mode)`     | volatile        | 2     |
+| joint_states, publisher            | reliable           | volatile        | 10    |
+| joint_states, subscriber           | `joint_state_in`   | volatile        | 10    |
+| trajectories                       | reliable           | volatile        | 1     |
+| instruction, extrinsics, estop     | reliable           | transient local | 1     |
+| diagnostics, status                | reliable           | volatile        | 10    |
+
+In lockstep nothing may be lost, so sensor topics are reliable there; in realtime a late frame is worth nothing, so they
+are best effort. A best-effort subscriber also hears a reliable publisher.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+
+Mode = Literal["lockstep", "realtime"]
+
+
+def _profile(reliable: bool, latched: bool, depth: int) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+    )
+
+
+COMMAND = _profile(reliable=True, latched=False, depth=1)
+JOINT_STATE_OUT = _profile(reliable=True, latched=False, depth=10)
+LATCHED = _profile(reliable=True, latched=True, depth=1)
+STATUS = _profile(reliable=True, latched=False, depth=10)
+
+
+def sensor(mode: Mode) -> QoSProfile:
+    """Images, depth and camera_info, both ends."""
+    return _profile(reliable=mode == "lockstep", latched=False, depth=2)
+
+
+def joint_state_in(mode: Mode) -> QoSProfile:
+    """Subscribers of `joint_states`; best effort in realtime, because some drivers publish so."""
+    return _profile(reliable=mode == "lockstep", latched=False, depth=10)
