@@ -1,0 +1,164 @@
+"""Forward and inverse kinematics of a robot, and Cartesian chunks turned into joint chunks.
+
+Inverse kinematics is differential inverse kinematics (mink: a quadratic programme with joint limits on the tool's
+pose error) repeated to convergence from a seed, so the answer stays on the seed's branch and is deterministic.
+"""
+
+from __future__ import annotations
+
+import mink
+import mujoco
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from policies.interface import ActionChunk
+from policies.robots.spec import RobotSpec
+
+MAX_ITERATIONS = 30
+POSITION_TOLERANCE = 1e-5  # m
+ORIENTATION_TOLERANCE = 1e-4  # rad
+STEP_TOLERANCE = 1e-6  # rad; below it the solver rests, at the target or as near to it as the limits allow
+# Metres and radians weigh the same; the posture task only decides the redundant direction.
+POSE_COST = 1.0
+POSTURE_COST = 1e-3
+LM_DAMPING = 1e-3
+SOLVER = "daqp"
+
+
+def rotation_from_rpy(rpy: ArrayLike) -> NDArray[np.float64]:
+    """Return the (3, 3) rotation of fixed-axis roll, pitch, yaw (rad): Rz(yaw) Ry(pitch) Rx(roll)."""
+    (sr, sp, sy), (cr, cp, cy) = np.sin(rpy), np.cos(rpy)
+    return np.array(
+        [
+            [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+            [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+            [-sp, cp * sr, cp * cr],
+        ]
+    )
+
+
+class Kinematics:
+    """Kinematics of one robot; holds scratch memory, so one object per thread.
+
+    Args:
+        spec: the robot.
+    """
+
+    def __init__(self, spec: RobotSpec) -> None:
+        self.spec = spec
+        model = mujoco.MjModel.from_xml_path(str(spec.model_path))
+        self._model = model
+        self._configuration = mink.Configuration(model)
+        self._data = self._configuration.data
+        self._address = np.array([model.joint(name).qposadr[0] for name in spec.joint_names])
+        arm_dofs = [model.joint(name).dofadr[0] for name in spec.joint_names[: spec.arm_dof]]
+        self._tool_task = mink.FrameTask(
+            spec.tool_site, "site", position_cost=POSE_COST, orientation_cost=POSE_COST, lm_damping=LM_DAMPING
+        )
+        posture_cost = np.zeros(model.nv)
+        posture_cost[arm_dofs] = POSTURE_COST
+        self._posture_task = mink.PostureTask(model, cost=posture_cost)
+        self._limit = mink.ConfigurationLimit(model)
+        self._other_dofs = np.setdiff1d(np.arange(model.nv), arm_dofs)
+
+    def forward(self, q: ArrayLike) -> NDArray[np.float64]:
+        """Return the (4, 4) base_from_tool at joint positions q (n,), rad (m)."""
+        return self.frame(q, self.spec.tool_site)
+
+    def frame(self, q: ArrayLike, name: str) -> NDArray[np.float64]:
+        """Return the (4, 4) pose in the base frame of a site or body of the robot at joint positions q (n,).
+
+        Raises:
+            ValueError: q has another length than the robot has joints, or the robot has no such frame.
+        """
+        self._set_positions(q)
+        for kind in (mujoco.mjtObj.mjOBJ_SITE, mujoco.mjtObj.mjOBJ_BODY):
+            index = mujoco.mj_name2id(self._model, kind, name)
+            if index >= 0:
+                break
+        else:
+            raise ValueError(f"frame: expected a site or body of {self.spec.name}, found {name!r}")
+        source = "site" if kind == mujoco.mjtObj.mjOBJ_SITE else "body"
+        base = self._data.body(self.spec.base_frame)
+        base_rotation = base.xmat.reshape(3, 3)
+        frame = getattr(self._data, source)(index)
+        pose = np.eye(4)
+        pose[:3, :3] = base_rotation.T @ frame.xmat.reshape(3, 3)
+        pose[:3, 3] = base_rotation.T @ (frame.xpos - base.xpos)
+        return pose
+
+    def inverse(self, base_from_tool: ArrayLike, seed_q: ArrayLike) -> NDArray[np.float64]:
+        """Return joint positions (n,) within the limits that bring the tool to a pose, near a seed.
+
+        A pose out of reach gives the configuration where the weighted pose error is least; the gripper keeps the
+        seed's position.
+
+        Args:
+            base_from_tool: (4, 4) target pose of the tool.
+            seed_q: (n,) where to start, rad (m); clipped to the limits.
+
+        Raises:
+            ValueError: a wrong shape or a value that is not finite.
+        """
+        target = np.asarray(base_from_tool, dtype=np.float64)
+        if target.shape != (4, 4) or not np.isfinite(target).all():
+            raise ValueError(f"base_from_tool: expected a finite (4, 4) pose, found {target}")
+        seed = np.clip(np.asarray(seed_q, dtype=np.float64), self.spec.lower, self.spec.upper)
+        if not np.isfinite(seed).all():
+            raise ValueError(f"seed_q: expected finite values, found {seed}")
+        self._set_positions(seed)
+        configuration = self._configuration
+        self._tool_task.set_target(mink.SE3.from_matrix(target))
+        self._posture_task.set_target(configuration.q)
+        for _ in range(MAX_ITERATIONS):
+            error = self._tool_task.compute_error(configuration)
+            close = np.linalg.norm(error[:3]) < POSITION_TOLERANCE and np.linalg.norm(error[3:]) < ORIENTATION_TOLERANCE
+            if close:
+                break
+            step = mink.solve_ik(
+                configuration, (self._tool_task, self._posture_task), 1.0, SOLVER, damping=1e-9, limits=(self._limit,)
+            )
+            step[self._other_dofs] = 0.0
+            configuration.integrate_inplace(step, 1.0)
+            if np.abs(step).max() < STEP_TOLERANCE:
+                break
+        q = np.clip(configuration.q[self._address], self.spec.lower, self.spec.upper)
+        q[self.spec.arm_dof :] = seed[self.spec.arm_dof :]
+        return q
+
+    def to_joint_chunk(self, chunk: ActionChunk, joint_positions: ArrayLike) -> ActionChunk:
+        """Return the chunk with absolute joint targets in its rows.
+
+        Deltas are summed from the forward kinematics of the observed joints; each row is solved from the row before.
+        A row that is not finite, and every row after it, becomes NaN: rejecting it is the safety filter's work.
+
+        Args:
+            chunk: any kind of chunk; a `joint` chunk is returned as it is.
+            joint_positions: (n,) joint positions of the observation that the chunk answers, rad (m).
+        """
+        if chunk.kind == "joint":
+            return chunk
+        q = np.array(joint_positions, dtype=np.float64)
+        pose = self.forward(q)
+        rows = np.full((len(chunk.rows), len(self.spec.joint_names)), np.nan)
+        for i, row in enumerate(chunk.rows):
+            if not np.isfinite(row).all():
+                break
+            if chunk.kind == "cartesian_delta":
+                pose[:3, 3] += row[:3]
+                pose[:3, :3] = rotation_from_rpy(row[3:6]) @ pose[:3, :3]
+            else:
+                pose[:3, 3] = row[:3]
+                pose[:3, :3] = rotation_from_rpy(row[3:6])
+            q = self.inverse(pose, q)
+            rows[i] = q
+            rows[i, self.spec.arm_dof] = self.spec.gripper_position(row[6])
+        return ActionChunk(chunk.stamp, chunk.dt, "joint", rows, chunk.confidence)
+
+    def _set_positions(self, q: ArrayLike) -> None:
+        q = np.asarray(q, dtype=np.float64)
+        if q.shape != self._address.shape:
+            raise ValueError(f"q: expected {len(self._address)} joint positions, found shape {q.shape}")
+        full = self._model.qpos0.copy()
+        full[self._address] = q
+        self._configuration.update(full)
