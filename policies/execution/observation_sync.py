@@ -1,0 +1,189 @@
+"""`ObservationSynchronizer`: joins images, calibrations and joint states into one `Observation` by their stamps.
+
+Messages of different topics come in any order and with gaps. The newest image of the first camera for which every other
+stream has a message within `max_skew_s` makes an observation; what it used, and all that is older, is forgotten. Stamps
+that jump back (a simulator was reset, a recording starts again) empty the buffers of everything from the future.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.interface import CameraView, Observation
+
+JOINTS = "joint_states"
+CameraPose = Callable[[str, NDArray[np.float64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True)
+class SyncConfig:
+    """How far apart, and how old, the parts of an observation may be.
+
+    Attributes:
+        max_skew_s: largest difference between an image's stamp and that of any other part; 0 asks for equal stamps.
+        max_age_s: an input that has not come for this long counts as missing (steady clock).
+        buffer_length: messages kept of each topic.
+    """
+
+    max_skew_s: float = field(default=0.02, metadata={"range": (0.0, 1.0)})
+    max_age_s: float = field(default=0.5, metadata={"range": (0.01, 60.0)})
+    buffer_length: int = field(default=16, metadata={"range": (1, 1000)})
+
+
+@dataclass(slots=True)
+class StreamStatus:
+    """Counters of one stream.
+
+    Attributes:
+        received: messages so far.
+        dropped: images and calibrations that came and were never part of an observation.
+        skew_s: difference between this stream's stamp and the observation's, in the newest observation.
+        received_at: when the newest message came, on the clock of the caller; None before the first.
+    """
+
+    received: int = 0
+    dropped: int = 0
+    skew_s: float = 0.0
+    received_at: float | None = None
+
+
+class _Stream:
+    def __init__(self, length: int) -> None:
+        self.items: deque[tuple[float, Any]] = deque(maxlen=length)
+        self.newest = -np.inf
+        self.status = StreamStatus()
+
+    def nearest(self, stamp: float) -> tuple[float, Any] | None:
+        return min(self.items, key=lambda item: abs(item[0] - stamp), default=None)
+
+    def remove(self, unwanted: Callable[[float], bool]) -> int:
+        """Forget the items whose stamp is unwanted; returns how many."""
+        kept = [item for item in self.items if not unwanted(item[0])]
+        count = len(self.items) - len(kept)
+        self.items = deque(kept, maxlen=self.items.maxlen)
+        return count
+
+
+class ObservationSynchronizer:
+    """Buffers each stream and hands out complete observations, each once.
+
+    Args:
+        cameras: names of the cameras that an observation needs; the first one's images give the stamp. Without cameras
+            every joint state is an observation.
+        config: tolerances.
+        camera_pose: base_from_camera (4, 4) of a camera at joint positions (n,).
+    """
+
+    def __init__(self, cameras: Sequence[str], config: SyncConfig, camera_pose: CameraPose) -> None:
+        self.instruction: str | None = None
+        self.rewinds = 0
+        self._cameras = tuple(cameras)
+        self._config = config
+        self._camera_pose = camera_pose
+        names = [JOINTS, *(f"{camera}/{part}" for camera in cameras for part in ("color", "depth", "info"))]
+        self._streams = {name: _Stream(config.buffer_length) for name in names}
+        self._reference = f"{cameras[0]}/color" if cameras else JOINTS
+
+    def add_color(self, camera: str, stamp: float, rgb: NDArray[np.uint8], now: float) -> bool:
+        """Add a colour image (H, W, 3); like the other `add_*`, returns whether the stamps jumped back."""
+        return self._add(f"{camera}/color", stamp, rgb, now)
+
+    def add_depth(self, camera: str, stamp: float, depth: NDArray[np.float32], now: float) -> bool:
+        """Add a depth image (H, W), metres, registered to the colour image."""
+        return self._add(f"{camera}/depth", stamp, depth, now)
+
+    def add_intrinsics(
+        self, camera: str, stamp: float, intrinsics: NDArray[np.float64], size: tuple[int, int], now: float
+    ) -> bool:
+        """Add a calibration: matrix (3, 3) in pixels for images of (height, width)."""
+        return self._add(f"{camera}/info", stamp, (intrinsics, size), now)
+
+    def add_joints(
+        self, stamp: float, positions: NDArray[np.float64], velocities: NDArray[np.float64], now: float
+    ) -> bool:
+        """Add joint positions and velocities, each (n,)."""
+        return self._add(JOINTS, stamp, (positions, velocities), now)
+
+    def take(self) -> Observation | None:
+        """The newest complete observation that was not handed out yet, or None.
+
+        Raises:
+            ValueError: the images of a camera and its calibration have different sizes; the set is forgotten.
+        """
+        if self.instruction is None:
+            return None
+        for stamp, _ in reversed(self._streams[self._reference].items):
+            found = {name: stream.nearest(stamp) for name, stream in self._streams.items()}
+            if all(item is not None and abs(item[0] - stamp) <= self._config.max_skew_s for item in found.values()):
+                return self._join(stamp, {name: item for name, item in found.items() if item is not None})
+        return None
+
+    def clear(self) -> None:
+        """Forget every message; counters stay."""
+        for stream in self._streams.values():
+            stream.items.clear()
+            stream.newest = -np.inf
+
+    def statuses(self) -> dict[str, StreamStatus]:
+        """Counters by stream: `joint_states` and `<camera>/color`, `/depth`, `/info`."""
+        return {name: stream.status for name, stream in self._streams.items()}
+
+    def missing(self, now: float) -> list[str]:
+        """What an observation lacks: streams that never came or came last more than `max_age_s` ago, in words."""
+        lacks = [] if self.instruction is not None else ["instruction never came"]
+        for name, stream in self._streams.items():
+            if stream.status.received_at is None:
+                lacks.append(f"{name} never came")
+            elif now - stream.status.received_at > self._config.max_age_s:
+                lacks.append(f"{name} last came {now - stream.status.received_at:.2f} s ago")
+        return lacks
+
+    def _add(self, name: str, stamp: float, payload: Any, now: float) -> bool:
+        stream = self._streams[name]
+        rewound = stamp < stream.newest
+        if rewound:
+            self._rewind(stamp)
+        stream.remove(lambda other: other == stamp)
+        if len(stream.items) == stream.items.maxlen and name != JOINTS:
+            stream.status.dropped += 1
+        stream.items.append((stamp, payload))
+        stream.newest = stamp
+        stream.status.received += 1
+        stream.status.received_at = now
+        return rewound
+
+    def _rewind(self, stamp: float) -> None:
+        """Forget the future. Other streams may have jumped first: what they hold of the new past stays."""
+        self.rewinds += 1
+        horizon = stamp + self._config.max_skew_s
+        for stream in self._streams.values():
+            stream.remove(lambda other: other > horizon)
+            if stream.newest > horizon:
+                stream.newest = -np.inf
+
+    def _join(self, stamp: float, parts: dict[str, tuple[float, Any]]) -> Observation:
+        for name, (used, _) in parts.items():
+            stream = self._streams[name]
+            stream.status.skew_s = used - stamp
+            older = stream.remove(lambda other, used=used: other <= used) - 1
+            # Arms report more often than cameras see: a joint state between two images is no loss.
+            stream.status.dropped += 0 if name == JOINTS else older
+        positions, velocities = parts[JOINTS][1]
+        views = {camera: self._view(camera, parts, positions) for camera in self._cameras}
+        return Observation(stamp, views, positions, velocities, self.instruction or "")
+
+    def _view(self, camera: str, parts: dict[str, tuple[float, Any]], positions: NDArray[np.float64]) -> CameraView:
+        rgb, depth = parts[f"{camera}/color"][1], parts[f"{camera}/depth"][1]
+        intrinsics, size = parts[f"{camera}/info"][1]
+        if not rgb.shape[:2] == depth.shape == size:
+            raise ValueError(
+                f"camera '{camera}': expected colour, depth and camera_info of one size (height, width), found "
+                f"{rgb.shape[:2]}, {depth.shape}, {size}; register the depth image to the colour camera"
+            )
+        return CameraView(rgb, depth, intrinsics, self._camera_pose(camera, positions))

@@ -1,0 +1,84 @@
+"""What a node says about itself on `/diagnostics`: once a second, and at once when a level or message changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+
+from ros_nodes.qos import STATUS
+
+PERIOD_S = 1.0
+
+
+class Level(IntEnum):
+    """Levels of diagnostic_msgs/DiagnosticStatus."""
+
+    OK = 0
+    WARN = 1
+    ERROR = 2
+    STALE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """State of one concern.
+
+    Attributes:
+        level: how bad it is.
+        message: one sentence that a person can act on.
+        values: figures by name, with units in the name.
+    """
+
+    level: Level
+    message: str
+    values: Mapping[str, object] = field(default_factory=dict)
+
+
+class Diagnostics:
+    """Publishes the health of a node's concerns.
+
+    Args:
+        node: whose health it is.
+        robot: robot name, the hardware id of the statuses.
+        concerns: by name, a function that tells the present health.
+    """
+
+    def __init__(self, node: Node, robot: str, concerns: Mapping[str, Callable[[], Health]]) -> None:
+        self._node = node
+        self._robot = robot
+        self._concerns = concerns
+        self._told: dict[str, tuple[Level, str]] = {}
+        # Absolute: tools listen there whatever the node's namespace is.
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", STATUS)
+        # Steady: a paused /clock must not silence the node.
+        self._timer = node.create_timer(PERIOD_S, self.publish, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+    def publish(self) -> None:
+        """Publish every concern now."""
+        message = DiagnosticArray()
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        for concern, tell in self._concerns.items():
+            health = tell()
+            self._told[concern] = (health.level, health.message)
+            message.status.append(self._status(concern, health))
+        self._publisher.publish(message)
+
+    def publish_changes(self) -> None:
+        """Publish if any level or message differs from what was told last."""
+        healths = {concern: tell() for concern, tell in self._concerns.items()}
+        if any(self._told.get(concern) != (health.level, health.message) for concern, health in healths.items()):
+            self.publish()
+
+    def _status(self, concern: str, health: Health) -> DiagnosticStatus:
+        return DiagnosticStatus(
+            name=f"{self._node.get_fully_qualified_name().lstrip('/')}: {concern}",
+            hardware_id=self._robot,
+            level=bytes([health.level]),
+            message=health.message,
+            values=[KeyValue(key=key, value=str(value)) for key, value in health.values.items()],
+        )
