@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from policies.robots import get_robot
+
+
+def test_unknown_robot_lists_the_known_ones():
+    with pytest.raises(ValueError, match="expected one of panda, found 'ur5'"):
+        get_robot("ur5")
+
+
+def test_gripper_opening_and_position_are_inverse():
+    spec = get_robot("panda")
+    assert spec.gripper_position(1.0) == 0.04
+    assert spec.gripper_position(-3.0) == 0.0
+    assert spec.gripper_opening(spec.gripper_position(0.3)) == pytest.approx(0.3)
+
+
+def test_limits_cannot_be_changed_in_place():
+    with pytest.raises(ValueError, match="read-only"):
+        get_robot("panda").lower[0] = 0.0
+
+
+def test_limits_of_another_length_are_refused():
+    with pytest.raises(ValueError, match="max_jerk: expected 8 finite values"):
+        dataclasses.replace(get_robot("panda"), max_jerk=np.ones(7))
