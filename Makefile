@@ -11,7 +11,7 @@ PYTEST_ARGS ?= -n 2
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-COLCON := colcon-core colcon-library-path colcon-package-selection colcon-python-setup-py colcon-recursive-crawl colcon-ros
+COLCON := colcon-bash colcon-core colcon-library-path colcon-package-selection colcon-python-setup-py colcon-recursive-crawl colcon-ros
 EXTRAS := ros,sim,train,ray,dev
 
 .PHONY: setup eval test bench lint format clean

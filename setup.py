@@ -59,6 +59,7 @@ EXTRAS = {
         "pytest-xdist>=3.6",
         "ruff>=0.8",
         "selenium>=4.20",
+        "setuptools>=64",
     ],
 }
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import signal
+import subprocess
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,3 +55,62 @@ def repository() -> Path:
 def ros_domain_id() -> int:
     """The ROS domain that this test process and its children have to themselves."""
     return DOMAIN_ID
+
+
+@pytest.fixture(scope="session")
+def source_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copy of what a clone holds, to build in: builds leave files beside the sources."""
+    target = tmp_path_factory.mktemp("source") / "polyarm"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (REPOSITORY / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(REPOSITORY / name, target / name)
+    return target
+
+
+@pytest.fixture
+def check_node_runs(tmp_path: Path) -> Callable[[list[str], str, dict[str, str]], None]:
+    """A function that starts a node, waits until the ROS graph shows it, interrupts it and expects exit code 0."""
+
+    def check(command: list[str], node_name: str, environment: dict[str, str]) -> None:
+        log = tmp_path / "node.log"
+        with log.open("wb") as output:
+            node = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            wait_for_node(node_name, node, limit_s=60.0)
+            node.send_signal(signal.SIGINT)
+            code = node.wait(timeout=30)
+        finally:
+            node.kill()
+            node.wait()
+        assert code == 0, f"{node_name} ended with {code} after SIGINT:\n{log.read_text()}"
+
+    return check
+
+
+def wait_for_node(name: str, process: subprocess.Popen[bytes], limit_s: float) -> None:
+    """Wait until the graph shows the node `name`.
+
+    Raises:
+        AssertionError: the process ended first, or the limit passed.
+    """
+    import rclpy
+
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    observer = rclpy.create_node("observer", context=context)
+    try:
+        end = time.monotonic() + limit_s
+        while name not in (seen := observer.get_node_names()):
+            assert process.poll() is None, f"{name} ended with {process.returncode} before the graph showed it"
+            assert time.monotonic() < end, f"expected node {name} in the graph within {limit_s} s, found {seen}"
+            time.sleep(0.05)
+    finally:
+        observer.destroy_node()
+        rclpy.shutdown(context=context)
