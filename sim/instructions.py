@@ -38,7 +38,7 @@ PARAPHRASES: dict[str, Paraphrases] = {
         ),
         held_out=(
             "go and touch the {object}",
-            "reach for the {object} with the gripper",
+            "move the gripper and touch the {object}",
         ),
     ),
     "push": Paraphrases(

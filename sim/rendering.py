@@ -92,10 +92,11 @@ def quantise_depth(depth: NDArray) -> NDArray[np.float32]:
         float32 metres `k * DEPTH_UNIT` with whole k, multiplied in float32: a reader of k as uint16 that computes
         `np.float32(k) * np.float32(1e-4)` gets the same bits.
     """
-    steps = np.rint(np.asarray(depth, dtype=np.float64) / DEPTH_UNIT)
-    metres = steps.astype(np.float32) * np.float32(DEPTH_UNIT)
-    known = (steps > 0) & (steps <= round(DEPTH_RANGE / DEPTH_UNIT))
-    return np.where(known, metres, np.float32(np.nan))
+    steps = np.rint(np.asarray(depth, dtype=np.float32) * np.float32(1.0 / DEPTH_UNIT))
+    unknown = (steps < 1) | (steps > round(DEPTH_RANGE / DEPTH_UNIT))
+    metres = np.multiply(steps, np.float32(DEPTH_UNIT), out=steps)
+    metres[unknown] = np.nan
+    return metres
 
 
 def choose_gl_backend() -> str:
@@ -103,7 +104,9 @@ def choose_gl_backend() -> str:
 
     A backend already named by the environment variable `MUJOCO_GL` is taken as it is. Otherwise each of `GL_BACKENDS`
     is tried in a process of its own, since a failed attempt cannot be undone and may crash; the choice is left in
-    `MUJOCO_GL` and `PYOPENGL_PLATFORM`, so that child processes do not probe again.
+    `MUJOCO_GL` and `PYOPENGL_PLATFORM`, so that child processes do not probe again. Unless the environment says
+    otherwise, Mesa's software renderer is kept to the calling thread (`LP_NUM_THREADS=0`): workers share the cores
+    better than its threads do, and small pictures gain nothing from them.
 
     Returns:
         `egl` or `osmesa`.
@@ -119,6 +122,7 @@ def choose_gl_backend() -> str:
         chosen = _first_working_backend()
     os.environ["MUJOCO_GL"] = chosen
     os.environ["PYOPENGL_PLATFORM"] = chosen
+    os.environ.setdefault("LP_NUM_THREADS", "0")
     return chosen
 
 
@@ -292,6 +296,6 @@ def _set_flags(scene: mujoco.MjvScene, profile: RenderProfile) -> None:
     scene.flags[flag.mjRND_HAZE] = False
 
 
-def _metres(buffer: NDArray[np.float32], near: float, far: float) -> NDArray[np.float64]:
+def _metres(buffer: NDArray[np.float32], near: float, far: float) -> NDArray[np.float32]:
     """Invert the perspective mapping of a depth buffer that holds 1 at `near` and 0 at `far`."""
-    return near * far / (buffer.astype(np.float64) * (far - near) + near)
+    return np.float32(near * far) / (buffer * np.float32(far - near) + np.float32(near))
