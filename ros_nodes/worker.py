@@ -31,6 +31,7 @@ class Worker:
         self._waiting: Callable[[], Any] | None = None
         self._outcomes: deque[Outcome] = deque()
         self._stopping = False
+        self._busy = False
         # A daemon: a job that hangs must not keep the process alive after its ordered end.
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -57,6 +58,12 @@ class Worker:
                 return None
             return self._outcomes.popleft()
 
+    def drain(self, timeout_s: float) -> bool:
+        """Drop the waiting job and wait for the running one; returns whether it ended in time."""
+        with self._condition:
+            self._waiting = None
+            return self._condition.wait_for(lambda: not self._busy, timeout_s)
+
     def stop(self, timeout_s: float) -> bool:
         """Drop the waiting job, let the running one finish; returns whether the thread ended in time."""
         with self._condition:
@@ -73,9 +80,11 @@ class Worker:
                 if self._stopping:
                     return
                 job, self._waiting = self._waiting, None
+                self._busy = True
             outcome = _outcome(job)
             with self._condition:
                 self._outcomes.append(outcome)
+                self._busy = False
                 self._condition.notify_all()
             self._notify()
 

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from policies.execution.observation_sync import ObservationSynchronizer, SyncConfig
+
+SIZE = (4, 6)
+INTRINSICS = np.array([[5.0, 0, 3], [0, 5, 2], [0, 0, 1]])
+
+
+def pose(camera: str, positions: np.ndarray) -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[0, 3] = positions[0]
+    return matrix
+
+
+def make_sync(cameras=("front",), **config) -> ObservationSynchronizer:
+    sync = ObservationSynchronizer(cameras, SyncConfig(**config), pose)
+    sync.instruction = "push"
+    return sync
+
+
+def add_camera(sync, camera, stamp, value=0, now=0.0, parts=("color", "depth", "info")):
+    if "color" in parts:
+        sync.add_color(camera, stamp, np.full((*SIZE, 3), value, np.uint8), now)
+    if "depth" in parts:
+        sync.add_depth(camera, stamp, np.full(SIZE, value, np.float32), now)
+    if "info" in parts:
+        sync.add_intrinsics(camera, stamp, INTRINSICS, SIZE, now)
+
+
+def add_joints(sync, stamp, value=0.0, now=0.0) -> bool:
+    return sync.add_joints(stamp, np.full(3, value), np.zeros(3), now)
+
+
+def test_observation_is_complete_only_with_every_part():
+    sync = make_sync(("front", "wrist"))
+    add_camera(sync, "front", 1.0)
+    add_joints(sync, 1.0)
+    add_camera(sync, "wrist", 1.0, parts=("color", "info"))
+    assert sync.take() is None
+    add_camera(sync, "wrist", 1.0, parts=("depth",))
+    observation = sync.take()
+    assert observation.stamp == 1.0
+    assert set(observation.cameras) == {"front", "wrist"}
+    assert observation.instruction == "push"
+
+
+def test_observation_waits_for_an_instruction():
+    sync = make_sync()
+    sync.instruction = None
+    add_camera(sync, "front", 1.0)
+    add_joints(sync, 1.0)
+    assert sync.take() is None
+    assert sync.missing(now=0.0) == ["instruction never came"]
+
+
+def test_observation_is_handed_out_once():
+    sync = make_sync()
+    add_camera(sync, "front", 1.0)
+    add_joints(sync, 1.0)
+    assert sync.take() is not None
+    assert sync.take() is None
+
+
+def test_newest_complete_set_wins_and_the_older_one_counts_as_dropped():
+    sync = make_sync()
+    for stamp in (1.0, 2.0, 3.0):
+        add_joints(sync, stamp, value=stamp)
+        add_camera(
+            sync, "front", stamp, value=int(stamp), parts=("color", "depth", "info") if stamp < 3 else ("color",)
+        )
+    observation = sync.take()
+    assert observation.stamp == 2.0
+    assert observation.cameras["front"].rgb[0, 0, 0] == 2
+    statuses = sync.statuses()
+    assert statuses["front/color"].dropped == 1
+    assert statuses["front/depth"].dropped == 1
+    assert statuses["joint_states"].dropped == 0
+
+
+def test_nearest_joint_state_is_joined_and_its_skew_measured():
+    sync = make_sync(max_skew_s=0.02)
+    for stamp in (0.985, 0.995, 1.006):
+        add_joints(sync, stamp, value=stamp)
+    add_camera(sync, "front", 1.0)
+    observation = sync.take()
+    assert observation.joint_positions[0] == 0.995
+    assert observation.cameras["front"].base_from_camera[0, 3] == 0.995
+    assert sync.statuses()["joint_states"].skew_s == pytest.approx(-0.005)
+
+
+def test_parts_too_far_apart_are_not_joined():
+    sync = make_sync(max_skew_s=0.02)
+    add_joints(sync, 0.97)
+    add_camera(sync, "front", 1.0)
+    assert sync.take() is None
+    add_joints(sync, 1.021)
+    assert sync.take() is None
+
+
+def test_zero_skew_joins_equal_stamps_only():
+    sync = make_sync(max_skew_s=0.0)
+    add_joints(sync, 1.0)
+    add_camera(sync, "front", 1.0 + 1e-9)
+    assert sync.take() is None
+    add_camera(sync, "front", 1.1)
+    add_joints(sync, 1.1)
+    assert sync.take().stamp == 1.1
+
+
+@pytest.mark.parametrize("first", ["joints", "camera"])
+def test_stamps_that_jump_back_clear_the_future_whatever_comes_first(first):
+    sync = make_sync(max_skew_s=0.0)
+    add_joints(sync, 5.0)
+    add_camera(sync, "front", 5.0, value=5)
+    if first == "joints":
+        assert add_joints(sync, 0.0, value=0.0)
+        assert sync.take() is None
+        add_camera(sync, "front", 0.0, value=7)
+    else:
+        add_camera(sync, "front", 0.0, value=7)
+        assert sync.take() is None
+        add_joints(sync, 0.0)
+    observation = sync.take()
+    assert observation.stamp == 0.0
+    assert observation.cameras["front"].rgb[0, 0, 0] == 7
+    assert sync.rewinds == 1
+    assert sync.take() is None
+
+
+def test_same_stamp_published_anew_is_a_new_observation_without_old_parts():
+    sync = make_sync(max_skew_s=0.0)
+    add_joints(sync, 0.0, value=1.0)
+    add_camera(sync, "front", 0.0, value=1)
+    assert sync.take() is not None
+    add_camera(sync, "front", 0.0, value=2)
+    assert sync.take() is None
+    add_joints(sync, 0.0, value=2.0)
+    observation = sync.take()
+    assert (observation.joint_positions[0], observation.cameras["front"].rgb[0, 0, 0]) == (2.0, 2)
+
+
+def test_missing_names_what_stopped():
+    sync = make_sync(max_age_s=0.5)
+    add_joints(sync, 1.0, now=10.0)
+    add_camera(sync, "front", 1.0, now=9.0, parts=("color",))
+    missing = sync.missing(now=10.1)
+    assert missing == ["front/color last came 1.10 s ago", "front/depth never came", "front/info never came"]
+
+
+def test_sizes_that_differ_name_the_camera():
+    sync = make_sync()
+    add_joints(sync, 1.0)
+    add_camera(sync, "front", 1.0, parts=("color", "info"))
+    sync.add_depth("front", 1.0, np.zeros((2, 3), np.float32), 0.0)
+    with pytest.raises(ValueError, match=r"camera 'front'.*\(4, 6\), \(2, 3\)"):
+        sync.take()
+    assert sync.take() is None
+
+
+def test_without_cameras_each_joint_state_is_an_observation():
+    sync = make_sync(cameras=())
+    add_joints(sync, 1.0)
+    assert sync.take().stamp == 1.0
+    assert sync.take() is None
+
+
+def test_buffer_stays_bounded():
+    sync = make_sync(buffer_length=4)
+    for i in range(20):
+        add_camera(sync, "front", float(i), parts=("color",))
+    assert sync.statuses()["front/color"].received == 20
+    assert sync.statuses()["front/color"].dropped == 16
