@@ -5,14 +5,10 @@ import time
 
 import numpy as np
 import pytest
-
-from policies.execution.trajectory import JointTrajectory
-
-pytest.importorskip("rclpy")
-
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
 
+from policies.execution.trajectory import JointTrajectory
 from ros_nodes import convert
 
 NAMES = ("a", "b", "c")

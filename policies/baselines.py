@@ -1,0 +1,83 @@
+"""`NoopPolicy` and `RandomPolicy`: what any trained policy must beat, and what tests the graph without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.interface import ActionChunk, Observation
+from policies.robots import get_robot
+
+CONTROL_HZ = 10.0
+CHUNK_LENGTH = 4
+# Largest step of the random policy per row: as fast as a careful demonstration moves.
+MAX_TRANSLATION_M = 0.02
+MAX_ROTATION_RAD = 0.1
+
+
+class NoopPolicy:
+    """Stays where it is.
+
+    Args:
+        robot: name of the `RobotSpec` that it does not move.
+    """
+
+    cameras: tuple[str, ...] = ()
+    control_hz = CONTROL_HZ
+    chunk_length = CHUNK_LENGTH
+
+    def __init__(self, robot: str = "panda") -> None:
+        self.robot = robot
+        self._spec = get_robot(robot)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Nothing is remembered."""
+
+    def act(self, observation: Observation) -> ActionChunk:
+        """Return zero deltas and the gripper's present opening."""
+        rows = np.zeros((self.chunk_length, 7))
+        rows[:, 6] = self._spec.gripper_opening(float(observation.joint_positions[self._spec.arm_dof]))
+        return ActionChunk(observation.stamp, 1 / self.control_hz, "cartesian_delta", rows)
+
+    def act_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        """Answer each observation."""
+        return [self.act(observation) for observation in observations]
+
+
+class RandomPolicy:
+    """Moves by uniformly drawn deltas and opens or closes the hand at random.
+
+    Args:
+        robot: name of the `RobotSpec` that it moves.
+        seed: seed of the draws until `reset` gives another.
+    """
+
+    cameras: tuple[str, ...] = ()
+    control_hz = CONTROL_HZ
+    chunk_length = CHUNK_LENGTH
+
+    def __init__(self, robot: str = "panda", seed: int = 0) -> None:
+        self.robot = robot
+        self._rng = np.random.default_rng(seed)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin the draws of `seed`; without one the present sequence goes on."""
+        if seed is not None:
+            self._rng = np.random.default_rng(seed)
+
+    def act(self, observation: Observation) -> ActionChunk:
+        """Return drawn deltas within `MAX_TRANSLATION_M` and `MAX_ROTATION_RAD` per row."""
+        return ActionChunk(observation.stamp, 1 / self.control_hz, "cartesian_delta", self._draw())
+
+    def act_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        """Answer the observations in their order."""
+        return [self.act(observation) for observation in observations]
+
+    def _draw(self) -> NDArray[np.float64]:
+        scale = np.array([MAX_TRANSLATION_M] * 3 + [MAX_ROTATION_RAD] * 3)
+        rows = np.empty((self.chunk_length, 7))
+        rows[:, :6] = self._rng.uniform(-scale, scale, (self.chunk_length, 6))
+        rows[:, 6] = self._rng.integers(0, 2)
+        return rows
