@@ -1,0 +1,72 @@
+"""Finds a policy by name, directory or hub id, and loads it with the class that its `config.json` names."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from policies.interface import Policy
+
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+# Policies without weights, loaded by name.
+BASELINES = {"noop": "policies.baselines:NoopPolicy", "random": "policies.baselines:RandomPolicy"}
+# model_type in config.json -> class with `from_pretrained(directory, device)`.
+POLICY_CLASSES = {"spatialvla": "policies.spatialvla.policy:SpatialVLAPolicy"}
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_FILES = ["*.json", "*.safetensors"]
+
+
+def shipped_policies() -> list[str]:
+    """Names of the policies that come with the package."""
+    return sorted([*BASELINES, *(path.parent.name for path in CHECKPOINTS.glob("*/config.json"))])
+
+
+def find_policy(path_or_hub_id: str) -> Path:
+    """Directory of a policy: a path, a shipped name, or a hub id (downloaded).
+
+    Raises:
+        FileNotFoundError: nothing of that name; lists what is shipped.
+    """
+    for directory in (Path(path_or_hub_id).expanduser(), CHECKPOINTS / path_or_hub_id):
+        if directory.is_dir():
+            return directory
+    reason = "not a directory, a shipped policy or a hub id"
+    if _HUB_ID.fullmatch(path_or_hub_id):
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+        try:
+            return Path(snapshot_download(path_or_hub_id, allow_patterns=_HUB_FILES))
+        except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+            reason = f"no such directory, and the hub does not give it: {error}"
+    raise FileNotFoundError(f"policy {path_or_hub_id!r}: {reason}; shipped: {shipped_policies()}")
+
+
+def load(path_or_hub_id: str, device: str = "cpu") -> Policy:
+    """Load a policy; see `policies.interface.load_policy`.
+
+    Raises:
+        FileNotFoundError: nothing of that name, or a file of it is missing.
+        ValueError: not a policy that this version can load; names the file and field.
+    """
+    if path_or_hub_id in BASELINES:
+        return _imported(BASELINES[path_or_hub_id])()
+    directory = find_policy(path_or_hub_id)
+    path = directory / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a policy's config.json, found no such file")
+    try:
+        model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{path}: expected a JSON object: {error}") from error
+    if model_type not in POLICY_CLASSES:
+        raise ValueError(f"{path}: model_type: expected one of {sorted(POLICY_CLASSES)}, found {model_type!r}")
+    return _imported(POLICY_CLASSES[model_type]).from_pretrained(directory, device)
+
+
+def _imported(path: str) -> Any:
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)

@@ -1,0 +1,62 @@
+"""Slot-wise greedy decoding: exactly chunk x 3 tokens, each the best of its slot's ids, with a key-value cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from policies.spatialvla.decoder import MASKED, KeyValueCache, prefix_mask, run_decoder
+from policies.spatialvla.model import SpatialVLAModel, position_ids
+
+
+@torch.inference_mode()
+def decode_greedy(
+    model: SpatialVLAModel, inputs: Mapping[str, Tensor], slots: Sequence[tuple[int, int]], actions: int
+) -> tuple[Tensor, Tensor]:
+    """Decode a batch of prompts.
+
+    The ids equal those of free greedy decoding whenever that picks legal ids; where it would not, the best legal id is
+    taken instead.
+
+    Args:
+        model: in evaluation mode.
+        inputs: `input_ids` (B, P), `attention_mask` (B, P) and what else `SpatialVLAModel.embed` takes.
+        slots: half-open id range of each token of an action, in order.
+        actions: number of actions T to decode.
+
+    Returns:
+        Ids (B, T * len(slots)) and their log-probabilities within the slot's legal ids, same shape, float32.
+    """
+    inputs = dict(inputs)
+    mask = inputs.pop("attention_mask").bool()
+    embeds = model.embed(**inputs)
+    batch, prompt = mask.shape
+    steps = actions * len(slots)
+    decoder = model.language_model.model
+    cache = KeyValueCache(decoder.config, batch, prompt + steps - 1, embeds)
+    prefix = torch.ones_like(mask) if model.config.prefix_attention == "bidirectional" else None
+    whole = bool(mask.all())
+    bias = None if whole and prefix is not None else prefix_mask(mask, prefix, embeds.dtype)
+    positions = position_ids(mask)
+    hidden = run_decoder(decoder, embeds, positions, bias, keep=1, cache=cache)
+    # Generated tokens see every prompt token but padding, and one another causally, which the cache gives by itself.
+    seen = None
+    if not whole:
+        seen = torch.zeros(batch, 1, prompt + steps - 1, dtype=embeds.dtype, device=embeds.device)
+        seen[:, 0, :prompt].masked_fill_(~mask, MASKED)
+    position = positions[:, -1:]
+    ids, log_probs = [], []
+    for step in range(steps):
+        if step:
+            position = position + 1
+            row = model.spatial_embed_tokens(ids[-1].unsqueeze(1) - model.config.action_token_begin_idx)
+            bias = None if seen is None else seen[:, :, : prompt + step]
+            hidden = run_decoder(decoder, row * model.embedding_scale, position, bias, cache=cache)
+        begin, end = slots[step % len(slots)]
+        scores = model.logits(hidden[:, -1], slice(begin, end)).float().log_softmax(-1)
+        best = scores.max(-1)
+        ids.append(best.indices + begin)
+        log_probs.append(best.values)
+    return torch.stack(ids, 1), torch.stack(log_probs, 1)

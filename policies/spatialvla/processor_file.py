@@ -1,0 +1,135 @@
+"""A processor on disk: `processor_config.json` in the released layout, with our additions, and `tokenizer.json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from policies.robots.spec import RobotSpec
+from policies.spatialvla.action_grid import ROTATION_AXES, TRANSLATION_AXES, ActionGrid
+from policies.spatialvla.config import SpatialVLAConfig
+from policies.spatialvla.processor import BaseFromTool, ProcessorSettings, SpatialVLAProcessor
+
+PROCESSOR_FILE = "processor_config.json"
+TOKENIZER_FILE = "tokenizer.json"
+_SIZE_LIMIT = 64 * 2**20
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: larger than 64 MiB, not JSON, or not an object.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a policy's {path.name}, found no such file")
+    if path.stat().st_size > _SIZE_LIMIT:
+        raise ValueError(f"{path}: expected at most {_SIZE_LIMIT} bytes, found {path.stat().st_size}")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(content).__name__}")
+    return content
+
+
+def save_processor(processor: SpatialVLAProcessor, directory: Path) -> None:
+    """Write `processor_config.json` and `tokenizer.json`."""
+    grid, settings = processor.grid, processor.settings
+    bins = {group: {f"{a}_bins": grid.edges[a].tolist() for a in axes} for group, axes in _GROUPS}
+    num_bins = {group: {f"{a}_bins": grid.num_bins[a] for a in axes} for group, axes in _GROUPS}
+    content = {
+        "processor_class": "SpatialVLAProcessor",
+        "action_chunk_size": settings.chunk,
+        "action_config": {
+            "distribution": "gaussian",
+            "num_bins": {**num_bins, "gripper": grid.gripper_bins, "total": sum(grid.slot_sizes)},
+            "use_spherical": grid.spherical,
+        },
+        "bin_policy": bins,
+        "intrinsic_config": processor.intrinsic_config,
+        "statistics": processor.statistics,
+        "min_sigma": 0.0,
+        "num_obs_steps": 1,
+        "obs_delta": 1,
+        "polyarm": {**asdict(settings), "centroids": {a: c.tolist() for a, c in grid.centroids.items()}},
+    }
+    (directory / PROCESSOR_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    processor.tokenizer.save(str(directory / TOKENIZER_FILE))
+
+
+def read_settings(directory: Path) -> ProcessorSettings:
+    """Read the settings alone, for example to learn a checkpoint's robot.
+
+    Raises:
+        ValueError: an unknown field; names file and field.
+    """
+    return _settings(read_json(directory / PROCESSOR_FILE), directory / PROCESSOR_FILE)
+
+
+def load_processor(
+    directory: Path, config: SpatialVLAConfig, robot: RobotSpec, base_from_tool: BaseFromTool
+) -> SpatialVLAProcessor:
+    """Read a processor.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+        ValueError: a file is damaged or does not fit `config`; names file and field.
+    """
+    path = directory / PROCESSOR_FILE
+    content = read_json(path)
+    settings = _settings(content, path)
+    for name in ("bin_policy", "statistics", "action_config"):
+        if not isinstance(content.get(name), dict):
+            raise ValueError(f"{path}: {name}: expected an object, found {type(content.get(name)).__name__}")
+    try:
+        edges = {a: content["bin_policy"][group][f"{a}_bins"] for group, axes in _GROUPS for a in axes}
+        centroids = content.get("polyarm", {}).get("centroids", {})
+        grid = ActionGrid(edges, centroids, bool(content["action_config"]["use_spherical"]))
+    except KeyError as error:
+        raise ValueError(f"{path}: bin_policy or action_config: {error} is missing") from error
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    tokenizer_path = directory / TOKENIZER_FILE
+    if not tokenizer_path.is_file():
+        raise FileNotFoundError(f"{tokenizer_path}: expected the policy's tokenizer, found no such file")
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_path))
+    except Exception as error:  # the library raises plain Exception for a damaged file
+        raise ValueError(f"{tokenizer_path}: not a readable tokenizer: {error}") from error
+    if tokenizer.get_vocab_size() > config.vocabulary_size:
+        raise ValueError(
+            f"{tokenizer_path}: expected at most {config.vocabulary_size} tokens, found {tokenizer.get_vocab_size()}"
+        )
+    try:
+        return SpatialVLAProcessor(
+            config,
+            settings,
+            tokenizer,
+            grid,
+            content["statistics"],
+            robot,
+            base_from_tool,
+            content.get("intrinsic_config", {}),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+_GROUPS = (("translation", TRANSLATION_AXES), ("rotation", ROTATION_AXES))
+
+
+def _settings(content: dict[str, Any], path: Path) -> ProcessorSettings:
+    ours = {name: value for name, value in content.get("polyarm", {}).items() if name != "centroids"}
+    known = {field.name for field in fields(ProcessorSettings)}
+    if set(ours) - known:
+        raise ValueError(
+            f"{path}: group polyarm: expected fields of {sorted(known)}, found {sorted(set(ours) - known)}"
+        )
+    return ProcessorSettings(**{"chunk": int(content.get("action_chunk_size", 4)), **ours})
