@@ -19,8 +19,8 @@ EXTRAS := ros,sim,train,ray,dev
 setup: $(READY)
 
 $(READY): setup.py constraints.txt .ci/install_system_libraries
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
-	    { echo "expected Python 3.10 or newer, found $$($(PYTHON) --version); set PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "expected Python 3.11 or newer, found $$($(PYTHON) --version); set PYTHON=..."; exit 1; }
 	.ci/install_system_libraries $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet -c constraints.txt $(TORCH_PIP_ARGS) torch

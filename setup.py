@@ -20,7 +20,7 @@ REQUIREMENTS = [
     "einops>=0.8",
     "mink>=1.0",
     "mujoco>=3.8",
-    "numpy>=2.0",
+    "numpy>=1.26",
     "safetensors>=0.5",
     "scipy>=1.13",
     "torch>=2.6",
@@ -70,7 +70,7 @@ setup(
     license="Apache-2.0",
     author="polyarm maintainers",
     author_email="maintainers@polyarm.example",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(
         include=[f"{root}{tail}" for root in ("policies", "representation", "ros_nodes", "sim") for tail in ("", ".*")]
     ),
