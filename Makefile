@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 COLCON := colcon-bash colcon-core colcon-library-path colcon-package-selection colcon-python-setup-py colcon-recursive-crawl colcon-ros
-EXTRAS := ros,sim,train,ray,dev
+EXTRAS := ros,sim,train,ray,menagerie,dev
 
 .PHONY: setup eval test bench lint format clean
 

@@ -17,10 +17,12 @@ NODES = (
 )
 
 REQUIREMENTS = [
+    "daqp>=0.5",
     "einops>=0.8",
     "mink>=1.0",
     "mujoco>=3.8",
     "numpy>=1.26",
+    "qpsolvers>=4.3",
     "safetensors>=0.5",
     "scipy>=1.13",
     "torch>=2.6",
@@ -48,6 +50,7 @@ EXTRAS = {
         "pandas>=2.2",
         "pyarrow>=16",
     ],
+    "menagerie": ["mujoco-menagerie>=2026.1"],
     "train": ["accelerate>=1.0", "matplotlib>=3.8", "pyarrow>=16", "tokenizers>=0.21", "transformers>=4.50"],
     "ray": ["ray>=2.40"],
     "dev": [
