@@ -9,6 +9,7 @@ from __future__ import annotations
 import mink
 import mujoco
 import numpy as np
+import qpsolvers
 from numpy.typing import ArrayLike, NDArray
 
 from policies.interface import ActionChunk
@@ -22,6 +23,8 @@ STEP_TOLERANCE = 1e-6  # rad; below it the solver rests, at the target or as nea
 POSE_COST = 1.0
 POSTURE_COST = 1e-3
 LM_DAMPING = 1e-3
+DAMPING = 1e-9
+MAX_STEP = 0.3  # rad an iteration; beyond it the linear model of a far target is worth nothing
 SOLVER = "daqp"
 
 
@@ -99,6 +102,7 @@ class Kinematics:
 
         Raises:
             ValueError: a wrong shape or a value that is not finite.
+            RuntimeError: the quadratic programme has no solution (numerical breakdown).
         """
         target = np.asarray(base_from_tool, dtype=np.float64)
         if target.shape != (4, 4) or not np.isfinite(target).all():
@@ -115,10 +119,14 @@ class Kinematics:
             close = np.linalg.norm(error[:3]) < POSITION_TOLERANCE and np.linalg.norm(error[3:]) < ORIENTATION_TOLERANCE
             if close:
                 break
-            step = mink.solve_ik(
-                configuration, (self._tool_task, self._posture_task), 1.0, SOLVER, damping=1e-9, limits=(self._limit,)
+            problem = mink.build_ik(
+                configuration, (self._tool_task, self._posture_task), 1.0, damping=DAMPING, limits=(self._limit,)
             )
+            step = qpsolvers.solve_problem(problem, SOLVER).x
+            if step is None:
+                raise RuntimeError(f"inverse kinematics: {SOLVER} found no step towards {target} from {seed}")
             step[self._other_dofs] = 0.0
+            step *= MAX_STEP / max(MAX_STEP, float(np.abs(step).max()))
             configuration.integrate_inplace(step, 1.0)
             if np.abs(step).max() < STEP_TOLERANCE:
                 break
