@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import re
@@ -43,6 +44,24 @@ def find_policy(path_or_hub_id: str) -> Path:
         except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
             reason = f"no such directory, and the hub does not give it: {error}"
     raise FileNotFoundError(f"policy {path_or_hub_id!r}: {reason}; shipped: {shipped_policies()}")
+
+
+def policy_sha256(path_or_hub_id: str) -> str | None:
+    """SHA-256 over the names and contents of a policy's files, as hexadecimal; None for a policy without weights.
+
+    Raises:
+        FileNotFoundError: nothing of that name; lists what is shipped.
+    """
+    if path_or_hub_id in BASELINES:
+        return None
+    digest = hashlib.sha256()
+    directory = find_policy(path_or_hub_id)
+    for path in sorted([*directory.glob("*.json"), *directory.glob("*.safetensors")]):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def load(path_or_hub_id: str, device: str = "cpu") -> Policy:
