@@ -13,11 +13,13 @@ from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import TransformStamped
 from numpy.typing import NDArray
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 
+from policies.execution.camera_pose import CameraMount
 from policies.execution.trajectory import JointTrajectory
 
 NANOSECONDS = 1_000_000_000
@@ -243,4 +245,31 @@ def message_from_trajectory(trajectory: JointTrajectory, joint_names: Sequence[s
         point.positions = array.array("d", positions)
         point.velocities = array.array("d", velocities)
         message.points.append(point)
+    return message
+
+
+def mount_from_transform(message: TransformStamped) -> CameraMount:
+    """Where a camera's optical frame is fixed: parent frame, position (m), rotation.
+
+    Raises:
+        ValueError: a value is not finite, the quaternion's length is not 1, or the parent frame has no name.
+    """
+    if not message.header.frame_id:
+        raise ValueError("transform: expected the parent frame in header.frame_id, found none")
+    place, turn = message.transform.translation, message.transform.rotation
+    return CameraMount(
+        message.header.frame_id,
+        np.array([place.x, place.y, place.z]),
+        np.array([turn.x, turn.y, turn.z, turn.w]),
+    )
+
+
+def transform_from_mount(mount: CameraMount, stamp: float, frame: str) -> TransformStamped:
+    """Transform from a mount's parent frame to the camera's optical frame `frame`."""
+    message = TransformStamped(child_frame_id=frame)
+    message.header.stamp = to_time(stamp)
+    message.header.frame_id = mount.parent_frame
+    place, turn = message.transform.translation, message.transform.rotation
+    place.x, place.y, place.z = (float(value) for value in mount.position)
+    turn.x, turn.y, turn.z, turn.w = (float(value) for value in mount.quaternion_xyzw)
     return message

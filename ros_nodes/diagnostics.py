@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -82,3 +84,23 @@ class Diagnostics:
             message=health.message,
             values=[KeyValue(key=key, value=str(value)) for key, value in health.values.items()],
         )
+
+
+class Latencies:
+    """Percentiles over the newest durations."""
+
+    def __init__(self, length: int = 1000) -> None:
+        self._seconds: deque[float] = deque(maxlen=length)
+
+    def add(self, seconds: float) -> None:
+        """Note one duration."""
+        self._seconds.append(seconds)
+
+    def values(self, name: str) -> dict[str, str]:
+        """Median, 95th and 99th percentile in milliseconds by `<name> p50_ms` and so on; empty before the first."""
+        if not self._seconds:
+            return {}
+        percentiles = np.percentile(self._seconds, (50, 95, 99))
+        return {
+            f"{name} p{rank}_ms": f"{1e3 * value:.2f}" for rank, value in zip((50, 95, 99), percentiles, strict=True)
+        }

@@ -8,6 +8,7 @@ import pytest
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
 
+from policies.execution.camera_pose import CameraMount
 from policies.execution.trajectory import JointTrajectory
 from ros_nodes import convert
 
@@ -214,3 +215,25 @@ def test_malformed_trajectories_are_refused(rng):
     message.points[2].time_from_start = convert.to_duration(0.2)
     with pytest.raises(ValueError, match="strictly increasing"):
         convert.trajectory_from_message(message, NAMES)
+
+
+def test_camera_mount_round_trip_is_exact(rng):
+    quaternion = rng.normal(size=4)
+    mount = CameraMount("hand", rng.normal(size=3), quaternion / np.linalg.norm(quaternion))
+    message = convert.transform_from_mount(mount, 1.5, "wrist_optical_frame")
+    back = convert.mount_from_transform(message)
+    assert (back.parent_frame, message.child_frame_id) == ("hand", "wrist_optical_frame")
+    np.testing.assert_array_equal(back.position, mount.position)
+    np.testing.assert_array_equal(back.quaternion_xyzw, mount.quaternion_xyzw)
+
+
+def test_malformed_camera_mounts_are_refused():
+    mount = CameraMount("hand", np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))
+    message = convert.transform_from_mount(mount, 0.0, "f")
+    message.transform.rotation.w = 0.5
+    with pytest.raises(ValueError, match="norm 1"):
+        convert.mount_from_transform(message)
+    message = convert.transform_from_mount(mount, 0.0, "f")
+    message.header.frame_id = ""
+    with pytest.raises(ValueError, match="parent frame"):
+        convert.mount_from_transform(message)
