@@ -25,6 +25,7 @@ POSTURE_COST = 1e-3
 LM_DAMPING = 1e-3
 DAMPING = 1e-9
 MAX_STEP = 0.3  # rad an iteration; beyond it the linear model of a far target is worth nothing
+GRIPPER_SPEED = 0.7  # share of the gripper's velocity limit at which a chunk moves it
 SOLVER = "daqp"
 
 
@@ -138,6 +139,8 @@ class Kinematics:
         """Return the chunk with absolute joint targets in its rows.
 
         Deltas are summed from the forward kinematics of the observed joints; each row is solved from the row before.
+        The gripper moves towards each row's opening at a share `GRIPPER_SPEED` of its velocity limit, so that a change
+        of mind between open and closed does not slow the arm down.
         A row that is not finite, and every row after it, becomes NaN: rejecting it is the safety filter's work.
 
         Args:
@@ -159,8 +162,10 @@ class Kinematics:
                 pose[:3, 3] = row[:3]
                 pose[:3, :3] = rotation_from_rpy(row[3:6])
             q = self.inverse(pose, q)
+            reach = GRIPPER_SPEED * self.spec.max_velocity[self.spec.arm_dof] * chunk.dt
+            travel = self.spec.gripper_position(row[6]) - q[self.spec.arm_dof]
+            q[self.spec.arm_dof] += np.clip(travel, -reach, reach)
             rows[i] = q
-            rows[i, self.spec.arm_dof] = self.spec.gripper_position(row[6])
         return ActionChunk(chunk.stamp, chunk.dt, "joint", rows, chunk.confidence)
 
     def _set_positions(self, q: ArrayLike) -> None:

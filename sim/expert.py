@@ -1,0 +1,160 @@
+"""Scripted experts: one per task, with privileged knowledge of where everything is.
+
+Each expert is a function of the present state alone, without memory: after any disturbance it goes on from where the
+arm then is, so recordings with injected noise hold consistent corrections, and a policy that sees the state can learn
+them. Each answer is one step of `ActionChunk` kind `cartesian_delta`.
+"""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.interface import ActionChunk
+from sim.scene import Scene
+from sim.simulation import TabletopSimulation
+from sim.tasks.pick import held
+from sim.tasks.place import in_bin
+from sim.tasks.reach import reach_goal
+from sim.tasks.stack import stacked
+
+MAX_STEP = 0.03
+MAX_TURN = 0.10
+OPEN, CLOSED = 1.0, 0.0
+_TRAVEL_HEIGHT = 0.16
+
+Vector = NDArray[np.float64]
+
+
+class Expert:
+    """The expert of the simulation's current task."""
+
+    def __init__(self, simulation: TabletopSimulation) -> None:
+        self._simulation = simulation
+        self._upright = simulation.kinematics.forward(simulation.robot.home)[:3, :3]
+
+    def act(self) -> ActionChunk:
+        """One row: the tool's next step (at most 3 cm and 0.1 rad), and the gripper."""
+        simulation = self._simulation
+        scene = simulation.scene
+        move, gripper = _EXPERTS[simulation.task_name](scene)
+        length = float(np.linalg.norm(move))
+        move = move * min(1.0, MAX_STEP / max(length, 1e-9))
+        row = np.concatenate([move, self._turn(scene), [gripper]])
+        return ActionChunk(simulation.time, simulation.control_period, "cartesian_delta", row[None])
+
+    def _turn(self, scene: Scene) -> Vector:
+        """Fixed-axis angles that bring the tool back upright, at most `MAX_TURN` each."""
+        error = self._upright @ scene.tool_rotation.T
+        quaternion, vector = np.empty(4), np.empty(3)
+        mujoco.mju_mat2Quat(quaternion, error.ravel())
+        mujoco.mju_quat2Vel(vector, quaternion, 1.0)
+        return np.clip(vector, -MAX_TURN, MAX_TURN)
+
+
+def _funnel(tool: Vector, goal: Vector, hover: float, radius: float = 0.008, slope: float = 2.5) -> Vector:
+    """Step towards `goal` inside a funnel that opens upwards from it, so that the tool comes down on it from above."""
+    offset = goal - tool
+    distance = float(np.linalg.norm(offset[:2]))
+    floor = goal[2] + float(np.clip((distance - radius) * slope, 0.0, hover))
+    rise = floor - tool[2]
+    if rise > 0.02:
+        return np.array((0.0, 0.0, rise))
+    return np.array((offset[0], offset[1], rise))
+
+
+def _grasp(scene: Scene) -> tuple[Vector, float]:
+    """Go down on object 0 and close; the caller takes over when it is held by closed fingers."""
+    tool, goal = scene.tool_position, scene.object_position(0)
+    goal[2] = max(goal[2], 0.015)
+    offset = goal - tool
+    if np.linalg.norm(offset[:2]) < 0.013 and abs(offset[2]) < 0.012:
+        return 0.5 * offset, CLOSED
+    return _funnel(tool, goal, hover=0.09), OPEN
+
+
+def _grasped(scene: Scene) -> bool:
+    """Whether the fingers have closed on object 0."""
+    width = scene.layout.objects[0].half_size / scene.robot.upper[scene.robot.arm_dof]
+    return held(scene, 0) and scene.gripper_opening < width + 0.06
+
+
+def _reach(scene: Scene) -> tuple[Vector, float]:
+    return reach_goal(scene) - scene.tool_position, OPEN
+
+
+def _pick(scene: Scene) -> tuple[Vector, float]:
+    if _grasped(scene):
+        return np.array((0.0, 0.0, max(0.18 - scene.tool_position[2], 0.0))), CLOSED
+    return _grasp(scene)
+
+
+def _carry(scene: Scene, goal: Vector, travel: float) -> Vector:
+    """Step of the tool that carries what it holds to `goal`, rising to `travel` until it is nearly above."""
+    return _funnel(scene.tool_position, goal, hover=travel - goal[2], radius=0.012, slope=4.0)
+
+
+def _place(scene: Scene) -> tuple[Vector, float]:
+    tool = scene.tool_position
+    above_bin = np.array((*scene.layout.bin_xy, 0.10))
+    over = bool(np.linalg.norm(tool[:2] - above_bin[:2]) < 0.045)
+    released = scene.gripper_opening > 0.9
+    if in_bin(scene, 0) or (over and not _grasped(scene) and not released and _near_bin(scene)):
+        return np.array((0.0, 0.0, max(_TRAVEL_HEIGHT - tool[2], 0.0) if released else 0.0)), OPEN
+    if _grasped(scene):
+        if np.linalg.norm(tool[:2] - above_bin[:2]) < 0.025 and tool[2] < 0.125:
+            return np.zeros(3), OPEN
+        return _carry(scene, above_bin, _TRAVEL_HEIGHT), CLOSED
+    return _grasp(scene)
+
+
+def _near_bin(scene: Scene) -> bool:
+    return bool(np.linalg.norm(scene.object_position(0)[:2] - np.asarray(scene.layout.bin_xy)) < 0.07)
+
+
+def _stack(scene: Scene) -> tuple[Vector, float]:
+    tool, top, base = scene.tool_position, scene.object_position(0), scene.object_position(1)
+    if stacked(scene):
+        lowered = np.linalg.norm(top[:2] - base[:2]) < 0.012 or not _grasped(scene)
+        if lowered:
+            rise = max(_TRAVEL_HEIGHT - tool[2], 0.0) if scene.gripper_opening > 0.85 else 0.0
+            return np.array((0.0, 0.0, rise)), OPEN
+    if _grasped(scene):
+        rest = scene.layout.objects[0].half_size + scene.layout.objects[1].half_size
+        goal = np.array((base[0], base[1], base[2] + rest + 0.001)) + (tool - top)
+        return _carry(scene, goal, _TRAVEL_HEIGHT), CLOSED
+    return _grasp(scene)
+
+
+def _push(scene: Scene) -> tuple[Vector, float]:
+    tool, item = scene.tool_position, scene.object_position(0)
+    to_zone = np.asarray(scene.layout.zones[0].xy) - item[:2]
+    remaining = float(np.linalg.norm(to_zone))
+    if remaining < 0.02:
+        return np.array((0.0, 0.0, max(0.12 - tool[2], 0.0))), CLOSED
+    ahead = to_zone / remaining
+    across = np.array((-ahead[1], ahead[0]))
+    offset = tool[:2] - item[:2]
+    behind, aside = -float(offset @ ahead), float(offset @ across)
+    half = scene.layout.objects[0].half_size
+    low = 0.022
+    if behind > 0.5 * half and abs(aside) < 0.014 and tool[2] < low + 0.015:
+        step = ahead * min(0.025, remaining + behind - half - 0.008) - across * aside
+        return np.array((step[0], step[1], low - tool[2])), CLOSED
+    start = item[:2] - ahead * (half + 0.035)
+    return _funnel(tool, np.array((start[0], start[1], low)), hover=0.08, radius=0.010), CLOSED
+
+
+def _drawer(scene: Scene) -> tuple[Vector, float]:
+    target = scene.layout.target_drawer
+    tool, handle = scene.tool_position, scene.handle_position(target)
+    behind = tool[0] - handle[0]
+    low = handle[2] - 0.012
+    if 0.008 < behind < 0.05 and abs(tool[1] - handle[1]) < 0.035 and tool[2] < low + 0.012:
+        pull = 0.03 if scene.drawer_opening(target) < 0.13 else 0.0
+        return np.array((-pull, 0.3 * (handle[1] - tool[1]), low - tool[2])), CLOSED
+    return _funnel(tool, np.array((handle[0] + 0.027, handle[1], low)), hover=0.07, radius=0.006), CLOSED
+
+
+_EXPERTS = {"reach": _reach, "push": _push, "pick": _pick, "place": _place, "stack": _stack, "drawer": _drawer}
