@@ -28,7 +28,8 @@ def encode_depth(depth: NDArray[np.float32]) -> NDArray[np.uint16]:
     Returns:
         Codes of the same shape, rounded to the nearest 0.1 mm. Not finite, not positive and beyond 6.5535 m become 0.
     """
-    codes = np.rint(np.asarray(depth, dtype=np.float64) * CODES_PER_METRE)
+    # Single precision is enough: at the largest code the product errs by less than 0.01.
+    codes = np.rint(np.asarray(depth, dtype=np.float32) * np.float32(CODES_PER_METRE))
     # A comparison with NaN is False, so that unknown depths take the second branch.
     return np.where((codes >= 1) & (codes <= 65535), codes, 0).astype(np.uint16)
 

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from policies import train, training_state
+from policies.interface import load_policy
+from policies.robots import get_robot
+from policies.train import Run, TrainConfig, check_output
+from policies.training_data import (
+    BatchOrder,
+    TrainingData,
+    jitter_colors,
+    open_datasets,
+    read_columns,
+    split_frames,
+)
+from representation.data.lerobot_writer import LeRobotWriter
+
+SIDE = 16
+FEATURES = {
+    "observation.images.front": {"dtype": "video", "shape": (SIDE, SIDE, 3)},
+    "observation.depth.front": {"dtype": "depth", "shape": (SIDE, SIDE)},
+    "observation.camera.front.intrinsics": {"dtype": "float32", "shape": (9,)},
+    "observation.camera.front.base_from_camera": {"dtype": "float32", "shape": (16,)},
+    "observation.state": {"dtype": "float32", "shape": (8,)},
+    "action": {"dtype": "float32", "shape": (7,)},
+}
+COLORS = {"red": (220, 40, 40), "blue": (40, 60, 220)}
+
+
+def write_demonstrations(root, episodes, generator):
+    """Episodes in which the colour of the image tells the direction of the motion."""
+    spec = get_robot("panda")
+    writer = LeRobotWriter(root, 10, FEATURES, "panda")
+    for episode in range(episodes):
+        name, color = list(COLORS.items())[episode % 2]
+        direction = 1.0 if name == "red" else -1.0
+        for _ in range(6):
+            image = np.full((SIDE, SIDE, 3), color, np.uint8)
+            action = np.r_[direction * 0.02, generator.normal(0, 0.003, 5), float(name == "red")]
+            writer.add_frame(
+                {
+                    "observation.images.front": image,
+                    "observation.depth.front": generator.uniform(0.5, 1.0, (SIDE, SIDE)).astype(np.float32),
+                    "observation.camera.front.intrinsics": np.array([20.0, 0, 8, 0, 20, 8, 0, 0, 1], np.float32),
+                    "observation.camera.front.base_from_camera": np.eye(4, dtype=np.float32).reshape(-1),
+                    "observation.state": spec.home.astype(np.float32),
+                    "action": action.astype(np.float32),
+                },
+                task=f"push the {name} cube",
+            )
+        writer.save_episode()
+    writer.finalize()
+
+
+@pytest.fixture(scope="module")
+def demonstrations(tmp_path_factory):
+    root = tmp_path_factory.mktemp("data") / "push"
+    write_demonstrations(root, 10, np.random.default_rng(0))
+    return root
+
+
+@pytest.fixture(scope="module")
+def config(demonstrations):
+    return TrainConfig(
+        dataset=(demonstrations,),
+        output=demonstrations,
+        size="tiny",
+        steps=24,
+        batch_size=8,
+        warmup_steps=4,
+        lr=3e-3,
+        average_decay=0.8,
+        validation_episodes=2,
+        validate_every=12,
+        log_every=1,
+        save_every=10,
+        threads=1,
+    )
+
+
+def run(config):
+    check_output(config)
+    config.output.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(config.threads)
+    result = Run(config)
+    result.train()
+    return result
+
+
+def metrics(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(config, tmp_path_factory):
+    config = replace(config, output=tmp_path_factory.mktemp("runs") / "whole")
+    return run(config)
+
+
+def test_training_lowers_the_loss_and_leaves_metrics_picture_and_config(finished):
+    rows = metrics(finished.output)
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+    assert (finished.output / "loss.png").stat().st_size > 1000
+    assert json.loads((finished.output / "policy" / "train_config.json").read_text())["lr"] == 3e-3
+    held_out = [row for row in rows if "validation/loss" in row]
+    assert [row["step"] for row in held_out] == [12, 24]
+    for name in ("accuracy", "accuracy/gripper", "l1/push/translation_m", "l1/push/rotation_rad", "l1/push/gripper"):
+        assert np.isfinite(held_out[-1][f"validation/{name}"])
+
+
+def test_saved_policy_loads_with_the_averaged_weights(finished):
+    policy = load_policy(str(finished.output / "policy"))
+    expected = finished.average.state_dict()
+    for name, value in policy.model.state_dict().items():
+        assert torch.equal(value, expected[name]), name
+    assert (policy.robot, policy.cameras, policy.control_hz, policy.chunk_length) == ("panda", ("front",), 10, 4)
+
+
+def test_resumed_run_equals_the_uninterrupted_one_exactly(finished, config, tmp_path, monkeypatch):
+    def killed_at_step_13(average, model, decay, step):
+        if step == 13:
+            raise KeyboardInterrupt
+        training_state.update_average(average, model, decay, step)
+
+    config = replace(config, output=tmp_path / "interrupted")
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "update_average", killed_at_step_13)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    run(replace(config, resume=True))
+    whole, resumed = (load_file(path / "training_state.safetensors") for path in (finished.output, config.output))
+    assert whole.keys() == resumed.keys()
+    for name in whole:
+        assert torch.equal(whole[name], resumed[name]), name
+    losses = [
+        [(row["step"], row["loss"]) for row in metrics(path) if "loss" in row]
+        for path in (finished.output, config.output)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_a_run_is_not_overwritten_nor_resumed_from_nothing(finished, config, tmp_path):
+    with pytest.raises(ValueError, match="--resume"):
+        check_output(replace(config, output=finished.output))
+    with pytest.raises(ValueError, match=r"training_state\.safetensors"):
+        check_output(replace(config, output=tmp_path, resume=True))
+
+
+def test_learning_rate_warms_up_and_follows_the_later_of_steps_and_time():
+    config = TrainConfig(dataset=(), output=None, steps=1000, warmup_steps=10, lr=1.0, final_lr=0.1, max_minutes=10)
+    rate = lambda step, minutes: train.learning_rate(config, training_state.Progress(step, 60 * minutes))  # noqa: E731
+    assert rate(0, 0) == pytest.approx(0.1)
+    assert rate(500, 0) == rate(20, 5) == pytest.approx(0.55)
+    assert rate(1000, 0) == rate(20, 12) == pytest.approx(0.1)
+
+
+def test_time_limit_ends_the_run(config, tmp_path):
+    short = run(replace(config, output=tmp_path / "short", steps=10**6, max_minutes=0.03, validation_episodes=0))
+    assert 0 < short.progress.step < 10**6
+    assert (short.output / "policy" / "model.safetensors").exists()
+
+
+def test_training_without_ego3d_reads_no_depth(config, tmp_path):
+    flat = run(replace(config, output=tmp_path / "flat", ego3d=False, steps=2))
+    assert flat.data.images.depth_codes is None
+    assert not load_policy(str(flat.output / "policy")).model.config.use_ego3d
+
+
+def test_accumulated_passes_equal_one_large_batch(config, tmp_path):
+    large = run(replace(config, output=tmp_path / "large", steps=3, batch_size=8, jitter=0.0))
+    small = run(replace(config, output=tmp_path / "small", steps=3, batch_size=4, accumulation=2, jitter=0.0))
+    for first, second in zip(large.average.parameters(), small.average.parameters(), strict=True):
+        torch.testing.assert_close(first, second, atol=2e-4, rtol=1e-3)
+
+
+def test_chunks_stop_at_the_end_of_the_episode(finished):
+    data: TrainingData = finished.data
+    actions, padding = data.chunks(np.array([0, 4, 5, 6]))
+    assert padding.tolist() == [[False] * 4, [False, False, True, True], [False, True, True, True], [False] * 4]
+    np.testing.assert_array_equal(actions[1, 2], data.columns.actions[5])
+    np.testing.assert_array_equal(actions[3], data.columns.actions[6:10])
+
+
+def test_held_out_episodes_are_whole_and_drawn_from_every_dataset(demonstrations):
+    columns = read_columns(open_datasets((demonstrations, demonstrations)), "front", lambda q: np.eye(4))
+    training, held_out = split_frames(columns, 4, np.random.default_rng(0))
+    assert set(columns.episode[training]).isdisjoint(columns.episode[held_out])
+    assert len(training) + len(held_out) == len(columns.actions)
+    assert [len(np.unique(columns.episode[held_out][columns.dataset[held_out] == k])) for k in (0, 1)] == [2, 2]
+    with pytest.raises(ValueError, match="validation_episodes"):
+        split_frames(columns, 20, np.random.default_rng(0))
+
+
+def test_missing_camera_is_named(demonstrations):
+    with pytest.raises(ValueError, match=r"observation\.camera\.wrist"):
+        read_columns(open_datasets((demonstrations,)), "wrist", lambda q: np.eye(4))
+
+
+def test_batch_order_visits_each_frame_once_an_epoch_and_can_start_anywhere():
+    frames = np.arange(100, 121)
+    order = BatchOrder(frames, 4, seed=3)
+    batches = [order[number] for number in range(12)]
+    epoch = np.concatenate(batches[:5])
+    assert len(set(epoch)) == 20
+    assert set(epoch) <= set(frames)
+    assert not np.array_equal(batches[0], batches[5])
+    np.testing.assert_array_equal(BatchOrder(frames, 4, seed=3)[11], batches[11])
+    with pytest.raises(ValueError, match="batch_size"):
+        BatchOrder(frames, 22, seed=0)
+
+
+def test_color_jitter_is_drawn_from_its_generator_and_stays_in_range():
+    pixels = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    first, again, other = (jitter_colors(pixels, 0.3, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.min() >= 0
+    assert first.max() <= 1
+    assert 0.01 < (first - pixels).abs().mean() < 0.3
+    assert torch.equal(jitter_colors(pixels, 0.0, torch.Generator()), pixels)
