@@ -11,6 +11,8 @@ import importlib
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -44,15 +46,17 @@ context.free()
 
 @dataclass(frozen=True, slots=True)
 class RenderProfile:
-    """What is drawn beyond plain lit geometry.
+    """How finely shapes are drawn, and what beyond plain lit geometry.
 
     Attributes:
+        slices: facets around a round shape; half as many along it.
         samples: multisampling of colour edges; 0 switches it off.
         shadow_size: width of the shadow map in pixels; 0 switches shadows off.
         reflections: whether reflective materials mirror the scene.
         skybox: whether the model's skybox texture is drawn behind the scene.
     """
 
+    slices: int
     samples: int
     shadow_size: int
     reflections: bool
@@ -60,8 +64,8 @@ class RenderProfile:
 
 
 PROFILES = {
-    "fast": RenderProfile(samples=0, shadow_size=0, reflections=False, skybox=False),
-    "quality": RenderProfile(samples=4, shadow_size=2048, reflections=True, skybox=True),
+    "fast": RenderProfile(slices=16, samples=0, shadow_size=0, reflections=False, skybox=False),
+    "quality": RenderProfile(slices=28, samples=4, shadow_size=2048, reflections=True, skybox=True),
 }
 
 
@@ -192,10 +196,10 @@ class OffscreenRenderer:
         self.width, self.height, self.profile = width, height, profile
         self._model = model
         settings = PROFILES[profile]
-        self._colour = _Framebuffer(model, width, height, settings.samples, settings.shadow_size)
+        self._colour = _Framebuffer(model, width, height, settings)
         # A multisampled buffer resolves to depth beside the pixel's centre (millimetres off on slanted surfaces), so
         # depth then comes from a plain buffer; with a context of its own, or the two would share the light's state.
-        self._depth = _Framebuffer(model, width, height, 0, 0) if settings.samples else self._colour
+        self._depth = _Framebuffer(model, width, height, PROFILES["fast"]) if settings.samples else self._colour
         self._scene = mujoco.MjvScene(model, maxgeom=model.ngeom + model.nsite + 100)
         _set_flags(self._scene, settings)
         self._option = mujoco.MjvOption()
@@ -258,17 +262,11 @@ class OffscreenRenderer:
 class _Framebuffer:
     """An OpenGL context with an offscreen buffer of one size."""
 
-    def __init__(self, model: mujoco.MjModel, width: int, height: int, samples: int, shadow_size: int) -> None:
+    def __init__(self, model: mujoco.MjModel, width: int, height: int, profile: RenderProfile) -> None:
         self._gl = _create_gl_context(width, height)
         self._gl.make_current()
-        screen, quality = model.vis.global_, model.vis.quality
-        # MuJoCo reads the sizes from the model, so they are set there for the moment of creation only.
-        before = screen.offwidth, screen.offheight, quality.offsamples, quality.shadowsize
-        screen.offwidth, screen.offheight, quality.offsamples, quality.shadowsize = width, height, samples, shadow_size
-        try:
+        with _buffer_settings(model, width, height, profile):
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50.value)
-        finally:
-            screen.offwidth, screen.offheight, quality.offsamples, quality.shadowsize = before
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         # The buffer is stored far = 0, near = 1; read as stored it keeps its full precision at a distance.
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR.value
@@ -285,6 +283,29 @@ class _Framebuffer:
         self._gl.make_current()
         self._context.free()
         self._gl.free()
+
+
+@contextmanager
+def _buffer_settings(model: mujoco.MjModel, width: int, height: int, profile: RenderProfile) -> Iterator[None]:
+    """Set in the model what MuJoCo reads there when it creates a context, and restore it."""
+    screen, quality = model.vis.global_, model.vis.quality
+    settings = (
+        (screen, "offwidth", width),
+        (screen, "offheight", height),
+        (quality, "offsamples", profile.samples),
+        (quality, "shadowsize", profile.shadow_size),
+        (quality, "numslices", profile.slices),
+        (quality, "numstacks", profile.slices // 2),
+        (quality, "numquads", 1),
+    )
+    before = [getattr(section, name) for section, name, _ in settings]
+    for section, name, value in settings:
+        setattr(section, name, value)
+    try:
+        yield
+    finally:
+        for (section, name, _), value in zip(settings, before, strict=True):
+            setattr(section, name, value)
 
 
 def _set_flags(scene: mujoco.MjvScene, profile: RenderProfile) -> None:
