@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from policies.execution.chunk_scheduler import ChunkScheduler, SchedulerConfig
+from policies.execution.trajectory import JointState, Motion
+from policies.interface import ActionChunk
+from policies.robots import get_robot
+
+SPEC = get_robot("panda")
+HOME = SPEC.home
+
+
+def chunk(stamp, offsets, gripper=0.04, dt=0.1):
+    """A joint chunk whose rows are home plus an offset in every arm joint."""
+    rows = HOME + np.asarray(offsets, dtype=float)[:, None]
+    rows[:, 7] = gripper
+    return ActionChunk(stamp, dt, "joint", rows)
+
+
+def offsets(trajectory):
+    return trajectory.positions[:, 0] - HOME[0]
+
+
+def test_rows_are_due_one_step_after_the_stamp_and_end_in_a_stop():
+    trajectory = ChunkScheduler(SPEC).plan(chunk(5.0, [0.01, 0.02, 0.03]), HOME, 5.0)
+    assert trajectory.stamp == 5.0
+    np.testing.assert_allclose(trajectory.times, [0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_allclose(offsets(trajectory)[:3], [0.01, 0.02, 0.03], atol=1e-12)
+    np.testing.assert_allclose(trajectory.velocities[:3, 0], 0.1, atol=1e-9)
+    np.testing.assert_array_equal(trajectory.velocities[3], np.zeros(8))
+
+
+def test_last_row_is_passed_at_speed_and_the_stop_comes_after_it():
+    trajectory = ChunkScheduler(SPEC).plan(chunk(0.0, [0.05, 0.1]), HOME, 0.0)
+    # Joint 2 has the least acceleration: half of 7.5 rad/s^2 takes 0.5 / 3.75 s.
+    np.testing.assert_allclose(trajectory.times[-1] - trajectory.times[-2], 0.5 / 3.75)
+    np.testing.assert_allclose(offsets(trajectory)[-1], 0.1 + 0.5 * (0.5 / 3.75) / 2)
+
+
+def test_rows_already_past_are_dropped_and_counted():
+    scheduler = ChunkScheduler(SPEC)
+    whole = ChunkScheduler(SPEC).plan(chunk(5.0, [0.01, 0.02, 0.03, 0.04]), HOME, 5.0)
+    trajectory = scheduler.plan(chunk(5.0, [0.01, 0.02, 0.03, 0.04]), HOME, 5.25)
+    np.testing.assert_array_equal(trajectory.times, whole.times[2:])
+    np.testing.assert_array_equal(trajectory.velocities, whole.velocities[2:])
+    assert scheduler.dropped_rows == 2
+
+
+def test_chunk_that_is_wholly_past_gives_no_trajectory():
+    scheduler = ChunkScheduler(SPEC)
+    assert scheduler.plan(chunk(5.0, [0.01, 0.02]), HOME, 5.2) is None
+    assert scheduler.dropped_rows == 2
+
+
+def test_receding_horizon_takes_the_newest_chunk_alone():
+    scheduler = ChunkScheduler(SPEC)
+    scheduler.plan(chunk(0.0, [0.01, 0.02]), HOME, 0.0)
+    trajectory = scheduler.plan(chunk(0.1, [0.05, 0.06]), HOME, 0.1)
+    np.testing.assert_allclose(offsets(trajectory)[:2], [0.05, 0.06], atol=1e-12)
+
+
+def test_temporal_ensembling_of_four_chunks_has_the_published_weights():
+    scheduler = ChunkScheduler(SPEC, SchedulerConfig("temporal_ensembling"))
+    # Every chunk says something of its own of the instant 0.4 s.
+    for i, value in enumerate((1e-3, 1e-2, 1e-1)):
+        scheduler.plan(chunk(0.1 * i, [value] * 4), HOME, 0.1 * i)
+    trajectory = scheduler.plan(chunk(0.3, [0.2] * 4), HOME, 0.3)
+    weights = np.array([0.052, 0.116, 0.258, 0.574])
+    np.testing.assert_allclose(weights @ [1e-3, 1e-2, 1e-1, 0.2], offsets(trajectory)[0], atol=2e-4)
+
+
+def test_ensembling_forgets_chunks_outside_the_window_and_after_reset():
+    scheduler = ChunkScheduler(SPEC, SchedulerConfig("temporal_ensembling", window=2))
+    scheduler.plan(chunk(0.0, [9e-2] * 4), HOME, 0.0)
+    scheduler.plan(chunk(0.1, [0.02] * 4), HOME, 0.1)
+    trajectory = scheduler.plan(chunk(0.2, [0.02] * 4), HOME, 0.2)
+    np.testing.assert_allclose(offsets(trajectory)[:4], 0.02, atol=1e-12)
+    scheduler.reset()
+    trajectory = scheduler.plan(chunk(0.3, [0.01] * 4), HOME, 0.3)
+    np.testing.assert_allclose(offsets(trajectory)[:4], 0.01, atol=1e-12)
+
+
+def test_ensembling_interpolates_chunks_whose_rows_fall_between():
+    scheduler = ChunkScheduler(SPEC, SchedulerConfig("temporal_ensembling", temperature=0.0))
+    scheduler.plan(chunk(0.0, [0.0, 0.02, 0.04, 0.06]), HOME, 0.0)
+    trajectory = scheduler.plan(chunk(0.05, [0.05] * 4), HOME, 0.05)
+    np.testing.assert_allclose(offsets(trajectory)[:4], [0.03, 0.04, 0.05, 0.05], atol=1e-12)
+
+
+def test_adaptive_ensembling_weighs_chunks_that_move_the_same_way():
+    alpha = 0.1
+    scheduler = ChunkScheduler(SPEC, SchedulerConfig("adaptive_ensembling", alpha=alpha))
+    scheduler.plan(chunk(0.0, [0.0, -0.01]), HOME, 0.0)
+    trajectory = scheduler.plan(chunk(0.1, [0.01]), HOME, 0.1)
+    weights = np.exp(alpha * np.array([-1.0, 1.0]))
+    np.testing.assert_allclose(offsets(trajectory)[0], weights @ [-0.01, 0.01] / weights.sum(), atol=1e-12)
+
+
+def test_motion_between_rows_never_overshoots_them():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        rows = rng.uniform(-0.1, 0.1, 6)
+        trajectory = ChunkScheduler(SPEC).plan(chunk(0.0, rows), HOME, 0.0)
+        motion = Motion(trajectory, JointState(0.0, HOME, np.zeros(8)))
+        for k in range(1, 6):
+            inside = [motion.sample(t)[0][0] - HOME[0] for t in np.linspace(0.1 * k, 0.1 * k + 0.1, 20)]
+            assert min(inside) >= min(rows[k - 1], rows[k]) - 1e-9
+            assert max(inside) <= max(rows[k - 1], rows[k]) + 1e-9
+
+
+def test_stop_stays_within_the_joint_limits():
+    high = SPEC.upper - 1e-3
+    rows = np.linspace(high - 0.15, high, 4)
+    rows[:, 7] = 0.04
+    trajectory = ChunkScheduler(SPEC).plan(ActionChunk(0.0, 0.1, "joint", rows), rows[0], 0.0)
+    assert (trajectory.positions <= SPEC.upper + 1e-12).all()
+
+
+def test_gripper_jump_is_spread_over_rows_and_continues_over_chunks():
+    scheduler = ChunkScheduler(SPEC)
+    step = 0.75 * SPEC.max_velocity[7] * 0.1
+    first = scheduler.plan(chunk(0.0, [0.0] * 2, gripper=0.0), HOME, 0.0)
+    np.testing.assert_allclose(first.positions[:2, 7], [0.04 - step, 0.04 - 2 * step], atol=1e-12)
+    # An object holds the fingers at 0.03, the command goes on to squeeze.
+    blocked = HOME.copy()
+    blocked[7] = 0.03
+    second = scheduler.plan(chunk(0.2, [0.0] * 2, gripper=0.0), blocked, 0.2)
+    np.testing.assert_allclose(second.positions[:2, 7], [0.0, 0.0], atol=1e-12)
+
+
+def test_rows_that_are_not_finite_are_passed_on_and_not_remembered():
+    scheduler = ChunkScheduler(SPEC, SchedulerConfig("temporal_ensembling"))
+    assert np.isnan(scheduler.plan(chunk(0.0, [np.nan] * 4), HOME, 0.0).positions).any()
+    assert np.isfinite(scheduler.plan(chunk(0.1, [0.01] * 4), HOME, 0.1).positions).all()
+
+
+def test_cartesian_chunks_and_unknown_modes_are_refused():
+    with pytest.raises(ValueError, match="expected kind joint"):
+        ChunkScheduler(SPEC).plan(ActionChunk(0.0, 0.1, "cartesian_delta", np.zeros((2, 7))), HOME, 0.0)
+    with pytest.raises(ValueError, match="mode: expected one of"):
+        SchedulerConfig("newest")
