@@ -1,0 +1,160 @@
+"""`LockstepDrive`: simulated time stands still until the trajectory that answers the observation has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from policies.execution.trajectory import JointTrajectory
+from ros_nodes.sensor_topics import SensorTopics
+from ros_nodes.simulator_status import SimulatorStatus
+from sim.episode_id import EpisodeId
+from sim.simulation import TabletopSimulation
+
+
+class Phase(Enum):
+    """What the drive waits for."""
+
+    IDLE = "a reset"
+    PARTNERS = "subscribers"
+    ANSWER = "a trajectory"
+
+
+class LockstepDrive:
+    """Publishes an observation, takes its answer, advances, and so on until the episode is over.
+
+    Every wait has a limit in wall-clock time; when it passes, the status carries an error that names what is missing.
+
+    Args:
+        simulation: what is driven.
+        topics: where observations go.
+        query_steps: control steps from one observation to the next.
+        partner_limit_s: longest wait for subscribers after a reset.
+        answer_limit_s: longest wait for the answer to an observation.
+        clock: any monotonic time in seconds of wall clock.
+    """
+
+    def __init__(
+        self,
+        simulation: TabletopSimulation,
+        topics: SensorTopics,
+        query_steps: int,
+        partner_limit_s: float,
+        answer_limit_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._simulation = simulation
+        self._topics = topics
+        self._query_steps = query_steps
+        self._limits = {Phase.PARTNERS: partner_limit_s, Phase.ANSWER: answer_limit_s}
+        self._clock = clock
+        self._phase = Phase.IDLE
+        self._since = 0.0
+        self._stamp = 0.0
+        self._cameras: Sequence[str] = ()
+        self._episode: EpisodeId | None = None
+        self._error = ""
+        self._answer_s: list[float] = []
+        self._targets: list[tuple[float, ...]] = []
+
+    def begin(self, episode: EpisodeId, cameras: Sequence[str]) -> None:
+        """Reset the simulation; the first observation follows once somebody listens to everything in it.
+
+        Args:
+            episode: which episode.
+            cameras: names of the cameras that the policy looks through.
+        """
+        self._simulation.reset(episode)
+        self._episode, self._cameras, self._error = episode, tuple(cameras), ""
+        self._answer_s, self._targets = [], []
+        self._topics.publish_clock(self._simulation.time)
+        self._topics.publish_mounts({name: self._simulation.camera_mount(name) for name in cameras}, 0.0)
+        self._topics.publish_instruction(self._simulation.instruction)
+        self._enter(Phase.PARTNERS)
+
+    def poll(self) -> bool:
+        """Go on where a wait is over; returns whether the status has changed."""
+        if self._phase is Phase.IDLE:
+            return False
+        if self._phase is Phase.PARTNERS and not self._topics.without_subscriber(self._cameras):
+            self._publish_observation()
+            return True
+        if self._clock() - self._since <= self._limits[self._phase]:
+            return False
+        limit = self._limits[self._phase]
+        if self._phase is Phase.PARTNERS:
+            missing = ", ".join(self._topics.without_subscriber(self._cameras))
+            self._fail(f"nobody subscribed to {missing} within {limit:g} s")
+        else:
+            self._fail(
+                f"no trajectory with stamp {self._stamp:.3f} s, the answer to observation {len(self._answer_s)}, "
+                f"came within {limit:g} s; the diagnostics of policy and gateway say why"
+            )
+        return True
+
+    def take(self, trajectory: JointTrajectory) -> str:
+        """Execute the answer to the present observation.
+
+        Returns:
+            Empty, or why the trajectory was not executed.
+
+        Raises:
+            ValueError: the controller refuses it.
+        """
+        if self._phase is not Phase.ANSWER:
+            return f"no observation waits for an answer, but for {self._phase.value}"
+        if trajectory.stamp != self._stamp:
+            return f"expected the observation's stamp {self._stamp:.9f}, found {trajectory.stamp:.9f}"
+        self._simulation.accept(trajectory)
+        self._answer_s.append(self._clock() - self._since)
+        self._targets += [tuple(row) for row in trajectory.positions.tolist()]
+        if self._simulation.advance(self._query_steps).done:
+            self._topics.publish_clock(self._simulation.time)
+            self._enter(Phase.IDLE)
+        else:
+            self._publish_observation()
+        return ""
+
+    def cancel(self) -> None:
+        """Hold where the arm is, as after an empty trajectory."""
+        self._simulation.accept(None)
+
+    def refuse(self, reason: str) -> None:
+        """End the episode because the controller cannot execute what it was sent."""
+        if self._phase is Phase.ANSWER:
+            self._fail(f"the controller rejected a trajectory: {reason}")
+
+    def status(self) -> SimulatorStatus:
+        """How the episode stands."""
+        if self._episode is None:
+            return SimulatorStatus()
+        task = self._simulation.status()
+        return SimulatorStatus(
+            episode=self._episode,
+            instruction=self._simulation.instruction,
+            steps=task.steps,
+            success=task.success,
+            progress=task.progress,
+            done=task.done,
+            error=self._error,
+            answer_s=tuple(self._answer_s) if task.done else (),
+            joint_targets=tuple(self._targets) if task.done else (),
+        )
+
+    def _publish_observation(self) -> None:
+        observation_time = self._simulation.time
+        positions, velocities = self._simulation.scene.joint_positions, self._simulation.scene.joint_velocities
+        views = {name: self._simulation.view(name, positions) for name in self._cameras}
+        self._stamp = observation_time
+        self._enter(Phase.ANSWER)
+        self._topics.publish_clock(observation_time)
+        self._topics.publish_joints(positions, velocities, observation_time)
+        for name, view in views.items():
+            self._topics.publish_camera(name, view.rgb, view.depth, view.intrinsics, observation_time)
+
+    def _enter(self, phase: Phase) -> None:
+        self._phase, self._since = phase, self._clock()
+
+    def _fail(self, reason: str) -> None:
+        self._error = reason
+        self._phase = Phase.IDLE

@@ -1,0 +1,101 @@
+"""`SensorTopics`: the topics that cameras, encoders and a static-transform publisher of a real arm would publish."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from geometry_msgs.msg import TransformStamped
+from numpy.typing import NDArray
+from policies.execution.camera_pose import CameraMount
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import String
+
+from ros_nodes.convert import (
+    camera_info_from_intrinsics,
+    image_from_depth,
+    image_from_rgb,
+    joint_state_from_arrays,
+    to_time,
+)
+from ros_nodes.qos import JOINT_STATE_OUT, LATCHED, Mode, sensor
+
+
+class SensorTopics:
+    """Publishers of joints, cameras, their mounts, the instruction and the clock. All times are seconds.
+
+    Args:
+        node: the node that owns the publishers.
+        joint_names: order of the joint arrays.
+        cameras: names of the cameras.
+        mode: decides the quality of service of the images.
+    """
+
+    def __init__(self, node: Node, joint_names: Sequence[str], cameras: Sequence[str], mode: Mode) -> None:
+        self._joint_names = joint_names
+        self._clock = node.create_publisher(Clock, "/clock", 10)
+        self._joints = node.create_publisher(JointState, "joint_states", JOINT_STATE_OUT)
+        self._instruction = node.create_publisher(String, "instruction", LATCHED)
+        self._mounts = {
+            name: node.create_publisher(TransformStamped, f"camera/{name}/extrinsics", LATCHED) for name in cameras
+        }
+        images = sensor(mode)
+        self._color = {name: node.create_publisher(Image, f"camera/{name}/color/image_raw", images) for name in cameras}
+        self._depth = {
+            name: node.create_publisher(Image, f"camera/{name}/aligned_depth_to_color/image_raw", images)
+            for name in cameras
+        }
+        self._info = {
+            name: node.create_publisher(CameraInfo, f"camera/{name}/color/camera_info", images) for name in cameras
+        }
+
+    def without_subscriber(self, cameras: Sequence[str]) -> list[str]:
+        """Topics that a policy needs (joints, and all of some cameras) and nobody listens to yet."""
+        needed = [self._joints, self._instruction]
+        for name in cameras:
+            needed += [self._color[name], self._depth[name], self._info[name], self._mounts[name]]
+        return [publisher.topic_name for publisher in needed if publisher.get_subscription_count() == 0]
+
+    def publish_clock(self, time: float) -> None:
+        """Tell the time."""
+        self._clock.publish(Clock(clock=to_time(time)))
+
+    def publish_instruction(self, text: str) -> None:
+        """Say what is to be done."""
+        self._instruction.publish(String(data=text))
+
+    def publish_mounts(self, mounts: Mapping[str, CameraMount], time: float) -> None:
+        """Tell where the cameras' optical frames are fixed."""
+        for name, mount in mounts.items():
+            message = TransformStamped(child_frame_id=optical_frame(name))
+            message.header.stamp = to_time(time)
+            message.header.frame_id = mount.parent_frame
+            place, turn = message.transform.translation, message.transform.rotation
+            place.x, place.y, place.z = map(float, mount.position)
+            turn.x, turn.y, turn.z, turn.w = map(float, mount.quaternion_xyzw)
+            self._mounts[name].publish(message)
+
+    def publish_joints(self, positions: NDArray[np.float64], velocities: NDArray[np.float64], time: float) -> None:
+        """Tell the (n,) joint positions and velocities."""
+        self._joints.publish(joint_state_from_arrays(positions, velocities, self._joint_names, time))
+
+    def publish_camera(
+        self,
+        name: str,
+        rgb: NDArray[np.uint8],
+        depth: NDArray[np.float32],
+        intrinsics: NDArray[np.float64],
+        time: float,
+    ) -> None:
+        """Publish one RGB-D frame: colour (H, W, 3), registered depth (H, W) in metres, calibration (3, 3)."""
+        frame = optical_frame(name)
+        self._info[name].publish(camera_info_from_intrinsics(intrinsics, rgb.shape[:2], time, frame))
+        self._color[name].publish(image_from_rgb(rgb, time, frame))
+        self._depth[name].publish(image_from_depth(depth, time, frame))
+
+
+def optical_frame(camera: str) -> str:
+    """Name of a camera's optical frame (REP 103)."""
+    return f"{camera}_optical_frame"

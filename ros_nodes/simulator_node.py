@@ -1,0 +1,195 @@
+"""`simulator_node`: stands for the cameras, the arm and its controllers.
+
+Publishes what cameras and encoders publish and takes `trajectory_msgs/JointTrajectory` as ros2_control's
+JointTrajectoryController does. In `lockstep` simulated time waits for the answer to each observation; in `realtime` it
+follows the wall clock. An episode is chosen by the parameters `episode.*` and begun by the service `~/reset`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
+
+from ros_nodes.convert import trajectory_from_message
+from ros_nodes.diagnostics import Diagnostics, Health, Level
+from ros_nodes.lockstep_drive import LockstepDrive
+from ros_nodes.node_process import run_node
+from ros_nodes.params import declare
+from ros_nodes.qos import COMMAND, LATCHED, Mode
+from ros_nodes.realtime_drive import RealtimeDrive
+from ros_nodes.sensor_topics import SensorTopics
+from sim.episode_id import EpisodeId
+from sim.simulation import SimulationConfig, TabletopSimulation
+
+POLL_S = 0.01
+FIRST_EPISODE = EpisodeId(task="reach", suite="nominal", severity=1, index=0, seed=0)
+COMMAND_TOPIC = "arm_controller/joint_trajectory"
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatorConfig:
+    """How simulated time passes.
+
+    Attributes:
+        mode: lockstep (time waits for the policy) or realtime (wall clock).
+        query_steps: lockstep: control steps from one observation to the next.
+        partner_limit_s: lockstep: longest wait for subscribers after a reset, seconds of wall clock.
+        answer_limit_s: lockstep: longest wait for the answer to an observation, seconds of wall clock.
+        camera_rate_hz: realtime: pictures per second of each camera.
+        joint_rate_hz: realtime: joint states per second.
+    """
+
+    mode: Mode = "lockstep"
+    query_steps: int = field(default=1, metadata={"range": (1, 1000)})
+    partner_limit_s: float = field(default=20.0, metadata={"range": (0.1, 3600.0)})
+    answer_limit_s: float = field(default=60.0, metadata={"range": (0.1, 3600.0)})
+    camera_rate_hz: float = field(default=30.0, metadata={"range": (0.1, 1000.0)})
+    joint_rate_hz: float = field(default=100.0, metadata={"range": (1.0, 500.0)})
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeParameters:
+    """The episode that the next reset begins.
+
+    Attributes:
+        task: name of the task.
+        suite: name of the variation suite.
+        severity: grade of the variation.
+        index: number of the episode within task, suite and severity.
+        seed: seed of the whole run.
+        cameras: cameras that take pictures, of those that the simulation has.
+    """
+
+    task: str = FIRST_EPISODE.task
+    suite: str = FIRST_EPISODE.suite
+    severity: int = FIRST_EPISODE.severity
+    index: int = FIRST_EPISODE.index
+    seed: int = FIRST_EPISODE.seed
+    cameras: tuple[str, ...] = SimulationConfig().cameras
+
+
+class SimulatorNode(Node):
+    """Wiring between the topics of an arm and a `TabletopSimulation`."""
+
+    def __init__(self) -> None:
+        super().__init__("simulator_node")
+        config = declare(self, SimulatorConfig)
+        self._simulation = TabletopSimulation(declare(self, SimulationConfig, "simulation"))
+        declare(self, EpisodeParameters, "episode", read_only=False)
+        names = self._simulation.robot.joint_names
+        topics = SensorTopics(self, names, self._simulation.config.cameras, config.mode)
+        self._status = self.create_publisher(String, "~/status", LATCHED)
+        self._drive = self._make_drive(config, topics)
+        self._accepted, self._refused, self._last_refusal = 0, 0, ""
+        self._diagnostics = Diagnostics(
+            self, self._simulation.robot.name, {"simulation": self._simulation_health, "controller": self._arm_health}
+        )
+        self._reset = self.create_service(Trigger, "~/reset", self._on_reset)
+        self._commands = self.create_subscription(JointTrajectoryMessage, COMMAND_TOPIC, self._on_trajectory, COMMAND)
+        self._publish_status()
+        self.get_logger().info(f"simulating {self._simulation.robot.name} in {config.mode}")
+
+    def _make_drive(self, config: SimulatorConfig, topics: SensorTopics) -> LockstepDrive | RealtimeDrive:
+        if config.mode == "realtime":
+            return RealtimeDrive(
+                self._simulation,
+                topics,
+                config.camera_rate_hz,
+                config.joint_rate_hz,
+                lambda: self.get_clock().now().nanoseconds / 1e9,
+                self._publish_status,
+            )
+        drive = LockstepDrive(
+            self._simulation, topics, config.query_steps, config.partner_limit_s, config.answer_limit_s, time.monotonic
+        )
+        # Steady: simulated time stands still while the drive waits.
+        self._poller = self.create_timer(POLL_S, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        return drive
+
+    def stop(self) -> None:
+        """End the threads and free the renderer."""
+        if isinstance(self._drive, RealtimeDrive):
+            self._drive.stop()
+        self._simulation.close()
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        try:
+            chosen = {name: self.get_parameter(f"episode.{name}").value for name in EpisodeParameters.__slots__}
+            cameras = self._known_cameras(chosen.pop("cameras"))
+            self._drive.begin(EpisodeId(**chosen), cameras)
+        except (ValueError, TypeError) as error:
+            response.success, response.message = False, str(error)
+            return response
+        status = self._drive.status()
+        self._publish_status()
+        self.get_logger().info(f"episode {status.episode}: {status.instruction!r}")
+        response.success, response.message = True, status.to_json()
+        return response
+
+    def _known_cameras(self, cameras: Sequence[str]) -> Sequence[str]:
+        known = self._simulation.config.cameras
+        if not set(cameras) <= set(known):
+            raise ValueError(f"episode.cameras: expected some of {list(known)}, found {list(cameras)}")
+        return cameras
+
+    def _on_trajectory(self, message: JointTrajectoryMessage) -> None:
+        if self._drive.status().episode is None:
+            return  # the arm has no position before the first episode
+        if not message.points:
+            self._drive.cancel()
+            return
+        try:
+            reason = self._drive.take(trajectory_from_message(message, self._simulation.robot.joint_names))
+        except ValueError as error:
+            reason = str(error)
+            if isinstance(self._drive, LockstepDrive):
+                self._drive.refuse(reason)
+        if reason:
+            self._refused += 1
+            self._last_refusal = reason
+            self.get_logger().warning(f"trajectory not executed: {reason}", throttle_duration_sec=1.0)
+        else:
+            self._accepted += 1
+        self._publish_status()
+
+    def _poll(self) -> None:
+        if isinstance(self._drive, LockstepDrive) and self._drive.poll():
+            self._publish_status()
+
+    def _publish_status(self) -> None:
+        status = self._drive.status()
+        if status.error:
+            self.get_logger().error(status.error, throttle_duration_sec=5.0)
+        self._status.publish(String(data=status.to_json()))
+
+    def _simulation_health(self) -> Health:
+        status = self._drive.status()
+        values: dict[str, object] = {"episode": str(status.episode), "steps": status.steps}
+        if isinstance(self._drive, RealtimeDrive):
+            values |= self._drive.rates() | {"skipped_s": self._drive.skipped_s}
+        if status.error:
+            return Health(Level.ERROR, status.error, values)
+        return Health(Level.OK, "done" if status.done else "running", values)
+
+    def _arm_health(self) -> Health:
+        values = {"accepted": self._accepted, "refused": self._refused}
+        if self._last_refusal:
+            return Health(Level.WARN, f"last trajectory not executed: {self._last_refusal}", values)
+        return Health(Level.OK, "ok", values)
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node."""
+    return run_node(SimulatorNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
