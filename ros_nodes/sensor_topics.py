@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 from numpy.typing import NDArray
-from policies.execution.camera_pose import CameraMount
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
+from policies.execution.camera_pose import CameraMount
 from ros_nodes.convert import (
     camera_info_from_intrinsics,
     image_from_depth,
