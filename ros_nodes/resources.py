@@ -28,6 +28,5 @@ def _share_folder() -> Path | None:
 
     try:
         return Path(get_package_share_directory(PACKAGE))
-    except (PackageNotFoundError, LookupError):
-        # LookupError: the wheels set no AMENT_PREFIX_PATH at all.
+    except (PackageNotFoundError, OSError):  # OSError: AMENT_PREFIX_PATH is not set
         return None

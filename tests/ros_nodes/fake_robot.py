@@ -1,0 +1,290 @@
+"""An arm with cameras for tests of the nodes: follows trajectories as a controller does, and breaks on demand."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
+from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.clock import Clock, ClockType
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock as ClockMessage
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
+
+from policies.execution.camera_pose import CameraMount
+from policies.execution.trajectory import JointTrajectory
+from policies.robots import get_robot
+from ros_nodes import convert
+from ros_nodes.qos import COMMAND, JOINT_STATE_OUT, LATCHED, STATUS, sensor
+from sim.trajectory_controller import TrajectoryController
+
+SPEC = get_robot("panda")
+SIZE = (24, 32)
+INTRINSICS = np.array([[20.0, 0, 16], [0, 20, 12], [0, 0, 1]])
+MOUNT = CameraMount(SPEC.base_frame, np.array([1.2, 0.0, 0.5]), np.array([0.5, 0.5, -0.5, -0.5]))
+PATIENCE_S = 20.0
+JOINT_PERIOD_S = 0.01
+CAMERA_PERIOD_S = 1 / 30
+
+
+@dataclass
+class Faults:
+    """What is broken at the moment.
+
+    Attributes:
+        camera: whether images come.
+        joints: whether joint states come.
+        clock: whether /clock goes on.
+        time_offset: added to every stamp.
+        encoding: of the colour images.
+        joint_names: order of the joint states.
+    """
+
+    camera: bool = True
+    joints: bool = True
+    clock: bool = True
+    time_offset: float = 0.0
+    encoding: str = "rgb8"
+    joint_names: tuple[str, ...] = SPEC.joint_names
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Desired joint positions and velocities, (n,) each, at `at` seconds on the monotonic clock."""
+
+    at: float
+    positions: np.ndarray
+    velocities: np.ndarray
+
+
+class FakeRobot:
+    """Runs in a thread of its own; time is seconds since its start, told on /clock.
+
+    Attributes:
+        faults: change them at any time.
+        trace: every sample of the arm so far.
+        commands: every trajectory so far.
+        diagnostics: newest (level, message, values) by status name.
+    """
+
+    def __init__(self, cameras: Sequence[str] = ()) -> None:
+        self.faults = Faults()
+        self.trace: list[Sample] = []
+        self.commands: list[tuple[float, JointTrajectoryMessage]] = []
+        self.planned: list[tuple[float, JointTrajectoryMessage]] = []
+        self.diagnostics: dict[str, tuple[int, str, dict[str, str]]] = {}
+        self.refused: list[str] = []
+        self._cameras = cameras
+        self._arm = TrajectoryController(SPEC)
+        self._start = time.monotonic()
+        self._frozen: float | None = None
+        self._arm.reset(SPEC.home, 0.0)
+        self._context = Context()
+        rclpy.init(context=self._context)
+        self.node = Node("fake_robot", context=self._context)
+        self._make_topics()
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def time(self) -> float:
+        """Seconds since the start; stands still while the clock is broken."""
+        if self.faults.clock:
+            self._frozen = None
+        elif self._frozen is None:
+            self._frozen = time.monotonic() - self._start
+        return self._frozen if self._frozen is not None else time.monotonic() - self._start
+
+    def reset_arm(self, positions: np.ndarray) -> None:
+        """Put the arm somewhere, at rest."""
+        self._arm.reset(positions, self.time())
+
+    def wait_for(self, condition: Callable[[], bool], what: str, limit_s: float = PATIENCE_S) -> None:
+        """Wait until the condition holds; fails with what was expected, and the diagnostics, after the limit."""
+        limit = time.monotonic() + limit_s
+        while not condition():
+            if time.monotonic() > limit:
+                told = {name: (level, text) for name, (level, text, _) in self.diagnostics.items()}
+                raise AssertionError(f"expected {what} within {limit_s} s; diagnostics: {told}; refused {self.refused}")
+            time.sleep(0.01)
+
+    def wait_for_diagnostic(self, name: str, level: int, *words: str) -> None:
+        """Wait for a diagnostic of one concern that has the level and all the words."""
+
+        def told() -> bool:
+            found = self.diagnostics.get(name)
+            return found is not None and found[0] == level and all(word in found[1] for word in words)
+
+        self.wait_for(told, f"diagnostic '{name}' of level {level} with {words}")
+
+    def instruct(self, text: str) -> None:
+        """Publish an instruction."""
+        self._instruction.publish(String(data=text))
+
+    def estop(self, pressed: bool) -> None:
+        """Press or release the emergency stop."""
+        self._estop.publish(Bool(data=pressed))
+
+    def plan(self, trajectory: JointTrajectory | JointTrajectoryMessage) -> None:
+        """Publish as a policy would."""
+        if isinstance(trajectory, JointTrajectory):
+            trajectory = convert.message_from_trajectory(trajectory, SPEC.joint_names)
+        self._plan.publish(trajectory)
+
+    def call(self, kind: type, service: str, request: object = None) -> object:
+        """Call a service and return its answer."""
+        client = self.node.create_client(kind, service)
+        self.wait_for(client.service_is_ready, f"service {service}")
+        future = client.call_async(request if request is not None else kind.Request())
+        self.wait_for(future.done, f"an answer of {service}", limit_s=60.0)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def reset_gateway(self) -> Trigger.Response:
+        """Call the gateway's reset."""
+        return self.call(Trigger, "arm_gateway_node/reset")
+
+    def change_state(self, node: str, transition: int) -> bool:
+        """Lead a lifecycle node through a transition; returns whether it went."""
+        request = ChangeState.Request()
+        request.transition.id = transition
+        return self.call(ChangeState, f"{node}/change_state", request).success
+
+    def state_of(self, node: str) -> str:
+        """Life-cycle state of a node."""
+        return self.call(GetState, f"{node}/get_state").current_state.label
+
+    def wait_until_heard(self) -> None:
+        """Wait until a gateway listens to plans and joints, and is heard."""
+        self.wait_for(
+            lambda: (
+                self._plan.get_subscription_count() > 0
+                and self._joints.get_subscription_count() > 0
+                and self.node.count_publishers("arm_controller/joint_trajectory") > 0
+            ),
+            "a gateway",
+        )
+
+    def close(self) -> None:
+        """Destroy node and context."""
+        self._executor.shutdown()
+        self._thread.join(PATIENCE_S)
+        self.node.destroy_node()
+        self._context.try_shutdown()
+
+    def _make_topics(self) -> None:
+        node, steady = self.node, Clock(clock_type=ClockType.STEADY_TIME)
+        self._clock = node.create_publisher(ClockMessage, "/clock", 10)
+        self._joints = node.create_publisher(JointState, "joint_states", JOINT_STATE_OUT)
+        self._instruction = node.create_publisher(String, "instruction", LATCHED)
+        self._estop = node.create_publisher(Bool, "estop", LATCHED)
+        self._plan = node.create_publisher(JointTrajectoryMessage, "planned_trajectory", COMMAND)
+        self._images = {
+            camera: (
+                node.create_publisher(Image, f"camera/{camera}/color/image_raw", sensor("realtime")),
+                node.create_publisher(Image, f"camera/{camera}/aligned_depth_to_color/image_raw", sensor("realtime")),
+                node.create_publisher(CameraInfo, f"camera/{camera}/color/camera_info", sensor("realtime")),
+            )
+            for camera in self._cameras
+        }
+        self._mounts = []
+        for camera in self._cameras:
+            publisher = node.create_publisher(TransformStamped, f"camera/{camera}/extrinsics", LATCHED)
+            publisher.publish(convert.transform_from_mount(MOUNT, 0.0, f"{camera}_optical_frame"))
+            self._mounts.append(publisher)
+        node.create_subscription(JointTrajectoryMessage, "arm_controller/joint_trajectory", self._on_command, COMMAND)
+        node.create_subscription(
+            JointTrajectoryMessage,
+            "planned_trajectory",
+            lambda message: self.planned.append((time.monotonic(), message)),
+            COMMAND,
+        )
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATUS)
+        node.create_timer(JOINT_PERIOD_S, self._tick, clock=steady)
+        if self._cameras:
+            node.create_timer(CAMERA_PERIOD_S, self._take_pictures, clock=steady)
+
+    def _spin(self) -> None:
+        while self._context.ok():
+            try:
+                self._executor.spin_once(timeout_sec=0.05)
+            except rclpy.executors.ShutdownException:
+                return
+
+    def _tick(self) -> None:
+        now = self.time()
+        positions, velocities = self._arm.sample(now)
+        self.trace.append(Sample(time.monotonic(), positions, velocities))
+        stamp = max(0.0, now + self.faults.time_offset)
+        self._clock.publish(ClockMessage(clock=convert.to_time(stamp)))
+        if self.faults.joints:
+            order = [SPEC.joint_names.index(name) for name in self.faults.joint_names]
+            self._joints.publish(
+                convert.joint_state_from_arrays(positions[order], velocities[order], self.faults.joint_names, stamp)
+            )
+
+    def _take_pictures(self) -> None:
+        if not self.faults.camera:
+            return
+        stamp = max(0.0, self.time() + self.faults.time_offset)
+        for camera, (color, depth, info) in self._images.items():
+            frame = f"{camera}_optical_frame"
+            image = convert.image_from_rgb(np.zeros((*SIZE, 3), np.uint8), stamp, frame)
+            image.encoding = self.faults.encoding
+            color.publish(image)
+            depth.publish(convert.image_from_depth(np.ones(SIZE, np.float32), stamp, frame))
+            info.publish(convert.camera_info_from_intrinsics(INTRINSICS, SIZE, stamp, frame))
+
+    def _on_command(self, message: JointTrajectoryMessage) -> None:
+        self.commands.append((time.monotonic(), message))
+        now = self.time()
+        try:
+            trajectory = convert.trajectory_from_message(message, SPEC.joint_names) if message.points else None
+            self._arm.accept(trajectory, now)
+        except ValueError as error:
+            self.refused.append(str(error))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            values = {pair.key: pair.value for pair in status.values}
+            self.diagnostics[status.name] = (status.level[0], status.message, values)
+
+
+@contextmanager
+def node_process(module: str, *parameters: str, script: Path | None = None) -> Iterator[subprocess.Popen]:
+    """Run a node as a process with `name:=value` parameters; no process is left behind."""
+    target = [str(script)] if script is not None else ["-m", module]
+    arguments = [part for parameter in parameters for part in ("-p", parameter)]
+    process = subprocess.Popen(
+        [sys.executable, *target, "--ros-args", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        output, _ = process.communicate()
+        print(output)

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+PATIENCE_S = 20
+NODE = """
+import sys
+from rclpy.node import Node
+from ros_nodes.node_process import run_node
+
+class Farewell(Node):
+    def __init__(self):
+        super().__init__("farewell")
+        {constructor}
+        self._timer = self.create_timer(0.01, self._tick)
+        self._ticked = False
+
+    def _tick(self):
+        if not self._ticked:
+            self._ticked = True
+            print("ready", flush=True)
+        {callback}
+
+    def stop(self):
+        print("last words, context valid:", self.context.ok(), flush=True)
+
+sys.exit(run_node(Farewell))
+"""
+
+
+def start(constructor: str = "", callback: str = "") -> subprocess.Popen:
+    source = NODE.format(constructor=constructor, callback=callback)
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(source)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("signals", [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)])
+def test_a_signal_ends_the_node_with_last_words_and_code_zero(signals):
+    process = start()
+    while "ready" not in process.stdout.readline():
+        assert process.poll() is None
+    for number in signals:
+        process.send_signal(number)
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, output
+    assert "last words, context valid: True" in output
+
+
+def test_a_callback_that_raises_ends_the_node_in_order_with_code_one():
+    process = start(callback="raise RuntimeError('broken wire')")
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1
+    assert "RuntimeError: broken wire" in output
+    assert "last words, context valid: True" in output
+
+
+def test_a_node_that_cannot_be_made_gives_code_two_and_the_reason():
+    process = start(constructor="raise ValueError('robot: expected panda, found ur5')")
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 2
+    assert "node not started: robot: expected panda, found ur5" in output
