@@ -1,0 +1,25 @@
+"""Makes the environments known to gymnasium without importing MuJoCo."""
+
+from __future__ import annotations
+
+import gymnasium
+
+ENVIRONMENTS: dict[str, str] = {
+    "polyarm/Reach-v0": "reach",
+    "polyarm/Push-v0": "push",
+    "polyarm/Pick-v0": "pick",
+    "polyarm/Place-v0": "place",
+    "polyarm/Stack-v0": "stack",
+    "polyarm/Drawer-v0": "drawer",
+}
+"""Task by environment id."""
+
+
+def register_envs() -> None:
+    """Register every environment that gymnasium does not know yet.
+
+    Importing `sim.env` calls this, so `gymnasium.make("sim.env:polyarm/Pick-v0")` works in any process.
+    """
+    for name, task in ENVIRONMENTS.items():
+        if name not in gymnasium.registry:
+            gymnasium.register(name, entry_point="sim.env:TabletopEnv", kwargs={"task": task})
