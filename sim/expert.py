@@ -23,6 +23,7 @@ MAX_STEP = 0.03
 MAX_TURN = 0.10
 OPEN, CLOSED = 1.0, 0.0
 _TRAVEL_HEIGHT = 0.16
+_FINGERS_AT_REST = 0.02
 
 Vector = NDArray[np.float64]
 
@@ -75,9 +76,11 @@ def _grasp(scene: Scene) -> tuple[Vector, float]:
 
 
 def _grasped(scene: Scene) -> bool:
-    """Whether the fingers have closed on object 0."""
-    width = scene.layout.objects[0].half_size / scene.robot.upper[scene.robot.arm_dof]
-    return held(scene, 0) and scene.gripper_opening < width + 0.06
+    """Whether the fingers have closed on object 0 and come to rest."""
+    arm_dof = scene.robot.arm_dof
+    width = scene.layout.objects[0].half_size / scene.robot.upper[arm_dof]
+    at_rest = abs(scene.joint_velocities[arm_dof]) < _FINGERS_AT_REST
+    return held(scene, 0) and scene.gripper_opening < width + 0.12 and at_rest
 
 
 def _reach(scene: Scene) -> tuple[Vector, float]:
@@ -115,14 +118,14 @@ def _near_bin(scene: Scene) -> bool:
 
 def _stack(scene: Scene) -> tuple[Vector, float]:
     tool, top, base = scene.tool_position, scene.object_position(0), scene.object_position(1)
-    if stacked(scene):
-        lowered = np.linalg.norm(top[:2] - base[:2]) < 0.012 or not _grasped(scene)
-        if lowered:
-            rise = max(_TRAVEL_HEIGHT - tool[2], 0.0) if scene.gripper_opening > 0.85 else 0.0
-            return np.array((0.0, 0.0, rise)), OPEN
+    rest = scene.layout.objects[0].half_size + scene.layout.objects[1].half_size
+    gap = float(top[2] - base[2] - rest)
+    poised = bool(np.linalg.norm(top[:2] - base[:2]) < 0.010) and abs(gap) < 0.005
+    if poised or (stacked(scene) and not _grasped(scene)):
+        rise = max(_TRAVEL_HEIGHT - tool[2], 0.0) if scene.gripper_opening > 0.85 else 0.0
+        return np.array((0.0, 0.0, rise)), OPEN
     if _grasped(scene):
-        rest = scene.layout.objects[0].half_size + scene.layout.objects[1].half_size
-        goal = np.array((base[0], base[1], base[2] + rest + 0.001)) + (tool - top)
+        goal = np.array((base[0], base[1], base[2] + rest + 0.002)) + (tool - top)
         return _carry(scene, goal, _TRAVEL_HEIGHT), CLOSED
     return _grasp(scene)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
-from policies.robots.model import load_robot_spec
 
+from policies.robots.model import load_robot_spec
 from policies.robots.spec import RobotSpec
 from sim.appearance import COLOURS
 from sim.layout import Layout, ObjectLayout

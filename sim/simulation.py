@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
+
 from policies.execution.camera_pose import CameraMount, camera_pose
 from policies.execution.kinematics import Kinematics
-
 from policies.execution.trajectory import JointTrajectory
 from policies.interface import CameraView, Observation
 from policies.robots import get_robot
@@ -110,8 +110,8 @@ class TabletopSimulation:
         layout = _draw_layout(task, rng, variation)
         self.instruction = instruct(episode.task, rng, held_out=variation.held_out_paraphrases, **layout.words)
         self.scene.arrange(layout, variation, start if joint_positions is None else joint_positions)
-        self._controller.reset(self.scene.joint_positions)
         self._ticks = self._steps = self._held = 0
+        self._controller.reset(self.scene.joint_positions, now=self.time)
         self._task = task(self.scene)
         self._progress = 0.0
 

@@ -25,7 +25,6 @@ POSTURE_COST = 1e-3
 LM_DAMPING = 1e-3
 DAMPING = 1e-9
 MAX_STEP = 0.3  # rad an iteration; beyond it the linear model of a far target is worth nothing
-GRIPPER_SPEED = 0.7  # share of the gripper's velocity limit at which a chunk moves it
 SOLVER = "daqp"
 
 
@@ -54,6 +53,7 @@ class Kinematics:
         self._model = model
         self._configuration = mink.Configuration(model)
         self._data = self._configuration.data
+        self._frames: dict[str, tuple[NDArray, NDArray]] = {}  # views into the data
         self._address = np.array([model.joint(name).qposadr[0] for name in spec.joint_names])
         arm_dofs = [model.joint(name).dofadr[0] for name in spec.joint_names[: spec.arm_dof]]
         self._tool_task = mink.FrameTask(
@@ -76,19 +76,11 @@ class Kinematics:
             ValueError: q has another length than the robot has joints, or the robot has no such frame.
         """
         self._set_positions(q)
-        for kind in (mujoco.mjtObj.mjOBJ_SITE, mujoco.mjtObj.mjOBJ_BODY):
-            index = mujoco.mj_name2id(self._model, kind, name)
-            if index >= 0:
-                break
-        else:
-            raise ValueError(f"frame: expected a site or body of {self.spec.name}, found {name!r}")
-        source = "site" if kind == mujoco.mjtObj.mjOBJ_SITE else "body"
-        base = self._data.body(self.spec.base_frame)
-        base_rotation = base.xmat.reshape(3, 3)
-        frame = getattr(self._data, source)(index)
+        rotation, position = self._locate(name)
+        base_rotation, base_position = self._locate(self.spec.base_frame)
         pose = np.eye(4)
-        pose[:3, :3] = base_rotation.T @ frame.xmat.reshape(3, 3)
-        pose[:3, 3] = base_rotation.T @ (frame.xpos - base.xpos)
+        pose[:3, :3] = base_rotation.T @ rotation
+        pose[:3, 3] = base_rotation.T @ (position - base_position)
         return pose
 
     def inverse(self, base_from_tool: ArrayLike, seed_q: ArrayLike) -> NDArray[np.float64]:
@@ -139,8 +131,6 @@ class Kinematics:
         """Return the chunk with absolute joint targets in its rows.
 
         Deltas are summed from the forward kinematics of the observed joints; each row is solved from the row before.
-        The gripper moves towards each row's opening at a share `GRIPPER_SPEED` of its velocity limit, so that a change
-        of mind between open and closed does not slow the arm down.
         A row that is not finite, and every row after it, becomes NaN: rejecting it is the safety filter's work.
 
         Args:
@@ -162,11 +152,23 @@ class Kinematics:
                 pose[:3, 3] = row[:3]
                 pose[:3, :3] = rotation_from_rpy(row[3:6])
             q = self.inverse(pose, q)
-            reach = GRIPPER_SPEED * self.spec.max_velocity[self.spec.arm_dof] * chunk.dt
-            travel = self.spec.gripper_position(row[6]) - q[self.spec.arm_dof]
-            q[self.spec.arm_dof] += np.clip(travel, -reach, reach)
             rows[i] = q
+            rows[i, self.spec.arm_dof] = self.spec.gripper_position(row[6])
         return ActionChunk(chunk.stamp, chunk.dt, "joint", rows, chunk.confidence)
+
+    def _locate(self, name: str) -> tuple[NDArray, NDArray]:
+        """World rotation (3, 3) and position (3,) of a site or body."""
+        if name not in self._frames:
+            site = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_SITE, name)
+            body = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_BODY, name)
+            if site < 0 and body < 0:
+                raise ValueError(f"frame: expected a site or body of {self.spec.name}, found {name!r}")
+            data = self._data
+            self._frames[name] = (
+                (data.site_xmat[site], data.site_xpos[site]) if site >= 0 else (data.xmat[body], data.xpos[body])
+            )
+        rotation, position = self._frames[name]
+        return rotation.reshape(3, 3), position
 
     def _set_positions(self, q: ArrayLike) -> None:
         q = np.asarray(q, dtype=np.float64)

@@ -10,6 +10,8 @@ from sim.suites import Variation
 
 CLEARANCE = 0.095
 _HALF_SIZES = (0.019, 0.023)
+# A cube turned further than this is caught by its corners and stays so: the experts keep the gripper's heading.
+_MAX_YAW = np.deg2rad(20.0)
 
 
 def draw_pair(
@@ -34,7 +36,7 @@ def draw_object(
     xy = free_place(rng, variation.spawn_low, variation.spawn_high, taken, clearance)
     taken.append(xy)
     colour, shape = pair
-    return ObjectLayout(shape, colour, float(rng.uniform(*_HALF_SIZES)), xy, float(rng.uniform(-np.pi, np.pi)))
+    return ObjectLayout(shape, colour, float(rng.uniform(*_HALF_SIZES)), xy, float(rng.uniform(-_MAX_YAW, _MAX_YAW)))
 
 
 def draw_distractors(

@@ -1,0 +1,196 @@
+"""Record demonstrations of the scripted experts as a LeRobot dataset: `python -m sim.collect --help`."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from representation.data.lerobot_dataset import LeRobotDataset
+from representation.data.lerobot_writer import LeRobotWriter
+from sim.demonstrations import NO_NOISE, NoiseConfig, demonstrate
+from sim.episode_id import EpisodeId
+from sim.simulation import SimulationConfig, TabletopSimulation
+from sim.tasks import TASKS, get_task
+
+Demonstration = tuple[int, str, list[dict[str, Any]] | None]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectConfig:
+    """Record scripted, optionally disturbed, demonstrations.
+
+    A run that was interrupted goes on where it stopped when it is started again with the same arguments.
+
+    Attributes:
+        task: tasks, separated by commas, or `all`.
+        output: directory of the dataset.
+        episodes: successful demonstrations per task.
+        seed: seed of the episodes; evaluations use other seeds.
+        suite: variation suite that the scenes are drawn from.
+        severity: its severity.
+        noisy: disturb the expert, so that recoveries are recorded too.
+        noise: how.
+        cameras: cameras to record.
+        size: width and height of the images, pixels.
+        workers: processes that simulate.
+    """
+
+    task: str
+    output: Path
+    episodes: int = 100
+    seed: int = 1000
+    suite: str = "nominal"
+    severity: int = 1
+    noisy: bool = True
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    cameras: tuple[str, ...] = ("front", "wrist")
+    size: int = 224
+    workers: int = 1
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, checked."""
+        names = tuple(TASKS) if self.task == "all" else tuple(self.task.split(","))
+        return tuple(get_task(name).name for name in names)
+
+
+def features(cameras: tuple[str, ...], size: int, joints: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """LeRobot features of a demonstration. Units: rad (m), metres, pixels; poses in the robot's base frame."""
+    axes = ["dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper"]
+    table: dict[str, dict[str, Any]] = {
+        "observation.state": {"dtype": "float32", "shape": (len(joints),), "names": list(joints)},
+        "observation.velocity": {"dtype": "float32", "shape": (len(joints),), "names": list(joints)},
+        "action": {"dtype": "float32", "shape": (7,), "names": axes},
+        "action.executed": {"dtype": "float32", "shape": (7,), "names": axes},
+        "next.success": {"dtype": "bool", "shape": (1,)},
+        "collection.index": {"dtype": "int64", "shape": (1,)},
+        "collection.task": {"dtype": "int64", "shape": (1,)},
+    }
+    for name in cameras:
+        table[f"observation.images.{name}"] = {"dtype": "video", "shape": (size, size, 3)}
+        table[f"observation.depth.{name}"] = {"dtype": "depth", "shape": (size, size)}
+        table[f"observation.camera.{name}.intrinsics"] = {"dtype": "float64", "shape": (9,)}
+        table[f"observation.camera.{name}.base_from_camera"] = {"dtype": "float64", "shape": (16,)}
+    return table
+
+
+def collect(config: CollectConfig) -> dict[str, int]:
+    """Record until every task has its number of demonstrations; return how many attempts failed, by task."""
+    simulation = SimulationConfig(cameras=config.cameras, width=config.size, height=config.size)
+    failures = {}
+    with _open_writer(config) as recorder:
+        for task in config.tasks:
+            done, first = recorder.progress(task)
+            failures[task] = 0
+            with tqdm(total=config.episodes, initial=done, desc=task, unit="episode") as bar:
+                if done >= config.episodes:
+                    continue
+                for index, instruction, frames in _demonstrations(config, simulation, task, first):
+                    if frames is None:
+                        failures[task] += 1
+                        continue
+                    recorder.record(task, index, instruction, frames)
+                    bar.update()
+                    if bar.n >= config.episodes:
+                        break
+    return failures
+
+
+class _Recorder:
+    """Writes demonstrations and knows which ones a dataset holds already."""
+
+    def __init__(self, config: CollectConfig, joints: tuple[str, ...], robot: str) -> None:
+        root = config.output
+        if (root / "meta" / "info.json").exists():
+            self._writer = LeRobotWriter.resume(root)
+        else:
+            self._writer = LeRobotWriter(root, 10.0, features(config.cameras, config.size, joints), robot)
+        self._root = root
+        self._done: dict[str, tuple[int, int]] = {}
+        if self._writer.num_episodes:
+            self._writer.finalize()
+            self._read_progress()
+            self._writer = LeRobotWriter.resume(root)
+
+    def __enter__(self) -> _Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.finalize()
+
+    def progress(self, task: str) -> tuple[int, int]:
+        """Demonstrations of a task so far, and the first episode index that has not been tried."""
+        return self._done.get(task, (0, 0))
+
+    def record(self, task: str, index: int, instruction: str, frames: list[dict[str, Any]]) -> None:
+        """Write one demonstration."""
+        mark = {"collection.index": np.array([index]), "collection.task": np.array([list(TASKS).index(task)])}
+        for frame in frames:
+            self._writer.add_frame(frame | mark, task=instruction)
+        self._writer.save_episode()
+
+    def _read_progress(self) -> None:
+        dataset = LeRobotDataset(self._root)
+        for number in range(dataset.num_episodes):
+            episode = dataset.episode(number, ["collection.index", "collection.task"])
+            task = list(TASKS)[int(episode["collection.task"].ravel()[0])]
+            done, first = self.progress(task)
+            self._done[task] = (done + 1, max(first, int(episode["collection.index"].ravel()[0]) + 1))
+
+
+def _open_writer(config: CollectConfig) -> _Recorder:
+    from policies.robots import get_robot
+
+    robot = get_robot(SimulationConfig().robot)
+    return _Recorder(config, robot.joint_names, robot.name)
+
+
+def _demonstrations(
+    config: CollectConfig, simulation: SimulationConfig, task: str, first: int
+) -> Iterator[Demonstration]:
+    """Demonstrations of episode `first` and on, in order, without end."""
+    make = partial(_demonstrate, config, simulation, task)
+    if config.workers <= 1:
+        yield from map(make, count(first))
+        return
+    pool = multiprocessing.get_context("spawn").Pool(config.workers)
+    try:
+        batch = 4 * config.workers
+        for start in count(first, batch):
+            yield from pool.imap(make, range(start, start + batch))
+    finally:
+        pool.terminate()
+        pool.join()
+
+
+_simulations: dict[SimulationConfig, TabletopSimulation] = {}
+
+
+def _demonstrate(config: CollectConfig, simulation_config: SimulationConfig, task: str, index: int) -> Demonstration:
+    if simulation_config not in _simulations:
+        _simulations[simulation_config] = TabletopSimulation(simulation_config)
+    simulation = _simulations[simulation_config]
+    episode = EpisodeId(task, config.suite, config.severity, index, config.seed)
+    frames = demonstrate(simulation, episode, config.noise if config.noisy else NO_NOISE)
+    return index, simulation.instruction, frames
+
+
+def main() -> None:
+    """Record as the command line says and print what failed."""
+    config = tyro.cli(CollectConfig, description=__doc__)
+    failures = collect(config)
+    print(f"{config.output}: {config.episodes} demonstrations of each of {', '.join(config.tasks)}")
+    print("failed attempts (not recorded): " + ", ".join(f"{task} {number}" for task, number in failures.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""One demonstration: the expert drives, noise disturbs it, and every frame is labelled with what the expert wants.
+
+Disturbing what is executed while labelling with the undisturbed action is DART (Laskey et al., CoRL 2017): the
+recordings then cover the states that an imitating policy will drift into, with the way back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.execution.chunk_scheduler import ChunkScheduler
+from policies.interface import ActionChunk, Observation
+from sim.episode_id import EpisodeId
+from sim.expert import Expert
+from sim.simulation import TabletopSimulation
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseConfig:
+    """How demonstrations are disturbed.
+
+    Attributes:
+        clean_share: share of episodes without any disturbance.
+        step_std_m: standard deviation of the noise on each step of the tool, per axis, metres.
+        turn_std_rad: standard deviation of the noise on each rotation step, per axis, radians.
+        correlation: correlation of the noise from one step to the next, in [0, 1).
+        kick_rate: chance per step that a kick begins: a drift in a random direction that the expert must recover from.
+        kick_step_m: length of each step of a kick, metres.
+        kick_steps: least and greatest number of steps of a kick.
+        slip_share: share of the kicks during which the gripper does the opposite of what the expert wants.
+        scattered_start_share: share of episodes that start anywhere above the table instead of near home.
+    """
+
+    clean_share: float = 0.15
+    step_std_m: float = 0.006
+    turn_std_rad: float = 0.02
+    correlation: float = 0.5
+    kick_rate: float = 0.03
+    kick_step_m: float = 0.025
+    kick_steps: tuple[int, int] = (2, 4)
+    slip_share: float = 0.1
+    scattered_start_share: float = 0.35
+
+
+NO_NOISE = NoiseConfig(clean_share=1.0, scattered_start_share=0.0)
+_START_LOW, _START_HIGH = (0.34, -0.26, 0.06), (0.66, 0.26, 0.38)
+
+
+class Disturbance:
+    """Correlated noise and kicks on the expert's steps."""
+
+    def __init__(self, config: NoiseConfig, rng: np.random.Generator) -> None:
+        self._config = config
+        self._rng = rng
+        self._noise = np.zeros(6)
+        self._kick = np.zeros(3)
+        self._kick_left = 0
+        self._slips = False
+        self._clean = rng.uniform() < config.clean_share
+
+    def disturb(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the (7,) action that is executed in place of the expert's."""
+        if self._clean:
+            return row
+        config, rng = self._config, self._rng
+        scale = np.array([config.step_std_m] * 3 + [config.turn_std_rad] * 3)
+        fresh = rng.normal(size=6) * scale * np.sqrt(1.0 - config.correlation**2)
+        self._noise = config.correlation * self._noise + fresh
+        if self._kick_left == 0 and rng.uniform() < config.kick_rate:
+            direction = rng.normal(size=3)
+            self._kick = config.kick_step_m * direction / np.linalg.norm(direction)
+            self._kick_left = int(rng.integers(config.kick_steps[0], config.kick_steps[1] + 1))
+            self._slips = rng.uniform() < config.slip_share
+        executed = row.copy()
+        executed[:6] += self._noise
+        if self._kick_left > 0:
+            self._kick_left -= 1
+            executed[:3] += self._kick
+            if self._slips:
+                executed[6] = 1.0 - executed[6]
+        return executed
+
+
+def demonstrate(simulation: TabletopSimulation, episode: EpisodeId, noise: NoiseConfig) -> list[dict[str, Any]] | None:
+    """Record one episode.
+
+    Args:
+        simulation: its cameras are recorded.
+        episode: which one; the noise is drawn from it as well.
+        noise: how it is disturbed.
+
+    Returns:
+        One dictionary a control step, keys as `sim.collect.features`; None when the expert did not succeed.
+    """
+    rng = np.random.default_rng(episode.seed_sequence("noise"))
+    simulation.reset(episode, _start(simulation, noise, rng))
+    expert = Expert(simulation)
+    disturbance = Disturbance(noise, rng)
+    scheduler = ChunkScheduler(simulation.robot)
+    frames = []
+    while not (status := simulation.status()).done:
+        observation = simulation.observe()
+        label = expert.act()
+        executed = replace(label, rows=_above_table(simulation, disturbance.disturb(label.rows[0]))[None])
+        joint_chunk = simulation.kinematics.to_joint_chunk(executed, observation.joint_positions)
+        trajectory = scheduler.plan(joint_chunk, observation.joint_positions, simulation.time)
+        if trajectory is not None:
+            simulation.accept(trajectory)
+        status = simulation.advance(1)
+        frames.append(_frame(observation, label, executed, status.success))
+    return frames if status.success else None
+
+
+def _start(simulation: TabletopSimulation, noise: NoiseConfig, rng: np.random.Generator) -> NDArray[np.float64] | None:
+    if rng.uniform() >= noise.scattered_start_share:
+        return None
+    home = simulation.robot.home
+    pose = simulation.kinematics.forward(home)
+    pose[:3, 3] = rng.uniform(_START_LOW, _START_HIGH)
+    return simulation.kinematics.inverse(pose, home)
+
+
+def _above_table(simulation: TabletopSimulation, row: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keep a disturbed step from driving the fingertips into the table."""
+    lowest = simulation.robot.workspace_low[2] + 0.004
+    row = row.copy()
+    row[2] = max(row[2], lowest - simulation.scene.tool_position[2])
+    return row
+
+
+def _frame(observation: Observation, label: ActionChunk, executed: ActionChunk, success: bool) -> dict[str, Any]:
+    frame: dict[str, Any] = {
+        "observation.state": observation.joint_positions.astype(np.float32),
+        "observation.velocity": observation.joint_velocities.astype(np.float32),
+        "action": label.rows[0].astype(np.float32),
+        "action.executed": executed.rows[0].astype(np.float32),
+        "next.success": np.array([success]),
+    }
+    for name, view in observation.cameras.items():
+        frame[f"observation.images.{name}"] = view.rgb
+        frame[f"observation.depth.{name}"] = view.depth
+        frame[f"observation.camera.{name}.intrinsics"] = view.intrinsics.ravel()
+        frame[f"observation.camera.{name}.base_from_camera"] = view.base_from_camera.ravel()
+    return frame
