@@ -65,7 +65,7 @@ class RenderProfile:
 
 PROFILES = {
     "fast": RenderProfile(slices=16, samples=0, shadow_size=0, reflections=False, skybox=False),
-    "quality": RenderProfile(slices=28, samples=4, shadow_size=2048, reflections=True, skybox=True),
+    "quality": RenderProfile(slices=28, samples=4, shadow_size=1024, reflections=True, skybox=True),
 }
 
 
