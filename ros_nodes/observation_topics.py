@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
@@ -17,6 +18,7 @@ from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import JOINTS, ObservationSynchronizer, SyncConfig
 from policies.interface import Observation
 from policies.robots.spec import RobotSpec
+from ros_nodes import optional
 from ros_nodes.convert import (
     depth_from_image,
     intrinsics_from_camera_info,
@@ -27,7 +29,7 @@ from ros_nodes.convert import (
 )
 from ros_nodes.diagnostics import Health, Level
 from ros_nodes.message_loss import LossCounter
-from ros_nodes.qos import LATCHED, Mode, joint_state_in, sensor
+from ros_nodes.qos import LATCHED, STATIC_TRANSFORMS, Mode, joint_state_in, sensor
 
 LOG_PERIOD_S = 2.0
 
@@ -71,6 +73,8 @@ class ObservationTopics:
         self._subscriptions_made = [node.create_subscription(String, "instruction", self._on_instruction, LATCHED)]
         for camera in cameras:
             self._subscribe(TransformStamped, f"camera/{camera}/extrinsics", partial(self._on_mount, camera), LATCHED)
+        if optional.TFMessage is not None:
+            self._subscribe(optional.TFMessage, "/tf_static", self._on_static_transforms, STATIC_TRANSFORMS)
         self._subscribe(JointState, "joint_states", self._on_joints, joint_state_in(mode))
         for camera in cameras:
             for topic, kind, handle in (
@@ -155,6 +159,12 @@ class ObservationTopics:
         camera_pose(self._kinematics, self._spec.home, mount)  # an unknown parent frame is refused here, by name
         self._mounts[camera] = mount
         self._on_input()
+
+    def _on_static_transforms(self, message: Any, info: Mapping[str, int]) -> None:
+        cameras = {f"{camera}_optical_frame": camera for camera in self._cameras}
+        for transform in message.transforms:
+            if transform.child_frame_id in cameras:
+                self._on_mount(cameras[transform.child_frame_id], transform, info)
 
     def _on_joints(self, message: JointState, info: Mapping[str, int]) -> None:
         self._losses[JOINTS].add(info["publication_sequence_number"])

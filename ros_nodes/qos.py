@@ -34,6 +34,8 @@ def _profile(reliable: bool, latched: bool, depth: int) -> QoSProfile:
 COMMAND = _profile(reliable=True, latched=False, depth=1)
 JOINT_STATE_OUT = _profile(reliable=True, latched=False, depth=10)
 LATCHED = _profile(reliable=True, latched=True, depth=1)
+# Every node that fixes frames publishes once on the one topic: room for all of them.
+STATIC_TRANSFORMS = _profile(reliable=True, latched=True, depth=100)
 STATUS = _profile(reliable=True, latched=False, depth=10)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -33,6 +34,7 @@ from ros_nodes import convert
 from ros_nodes.qos import COMMAND, JOINT_STATE_OUT, LATCHED, STATUS, sensor
 from sim.trajectory_controller import TrajectoryController
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SPEC = get_robot("panda")
 SIZE = (24, 32)
 INTRINSICS = np.array([[20.0, 0, 16], [0, 20, 12], [0, 0, 1]])
@@ -276,6 +278,7 @@ def node_process(module: str, *parameters: str, script: Path | None = None) -> I
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )
     try:
         yield process

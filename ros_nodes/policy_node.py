@@ -1,0 +1,213 @@
+"""`policy_node`: answers observations of cameras and joints by joint trajectories on `planned_trajectory`.
+
+In lockstep every observation is answered, and time is its stamp; in realtime the newest one is. The node commands
+nothing itself: `arm_gateway_node` checks each trajectory, and holds the arm when none comes.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
+
+from policies.execution.observation_sync import SyncConfig
+from policies.execution.policy_runner import PlannedMotion, PolicyRunner, RunnerConfig
+from policies.interface import Observation, load_policy
+from policies.loading import policy_sha256
+from policies.robots import get_robot
+from ros_nodes.convert import message_from_trajectory
+from ros_nodes.diagnostics import Health, Latencies, Level, figures_message
+from ros_nodes.lifecycle_node import LoadingLifecycleNode
+from ros_nodes.node_process import run_node
+from ros_nodes.observation_topics import ObservationTopics
+from ros_nodes.params import declare
+from ros_nodes.qos import COMMAND, STATUS, Mode
+from ros_nodes.warm_up import warm_up
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What the node is for.
+
+    Attributes:
+        robot: name of the robot whose policy this is.
+        mode: lockstep (every observation is answered; time is its stamp) or realtime (the newest one is).
+        autostart: configure and activate without being asked.
+    """
+
+    robot: str = "panda"
+    mode: Mode = "lockstep"
+    autostart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyConfig:
+    """Which policy, and where it runs.
+
+    Attributes:
+        checkpoint: directory, name of a shipped policy, or hub id.
+        device: torch device, such as cpu or cuda.
+        load_limit_s: longest time to load and warm up.
+    """
+
+    checkpoint: str = "spatialvla_small"
+    device: str = "cpu"
+    load_limit_s: float = field(default=300.0, metadata={"range": (1.0, 86400.0)})
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeParameters:
+    """What may change from episode to episode.
+
+    Attributes:
+        seed: seed of the policy's own random draws, at the start of each episode.
+    """
+
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A planned motion, and the part of the run (`generation`) that it belongs to."""
+
+    generation: int
+    motion: PlannedMotion
+    received_at: float
+
+
+class PolicyNode(LoadingLifecycleNode):
+    """Parameters, topics and the worker around a `PolicyRunner`."""
+
+    def __init__(self) -> None:
+        super().__init__("policy_node")
+        self._config = declare(self, NodeConfig)
+        self._policy_config = declare(self, PolicyConfig, "policy")
+        declare(self, EpisodeParameters, "episode", read_only=False)
+        self._runner_config = declare(self, RunnerConfig, "execution")
+        defaults = {"max_skew_s": 0.0} if self._config.mode == "lockstep" else {}
+        self._sync_config = declare(self, SyncConfig, "sync", defaults=defaults)
+        self._spec = get_robot(self._config.robot)
+        self._topics: ObservationTopics | None = None
+        self._runner: PolicyRunner | None = None
+        self._sha256: str | None = None
+        self._generation = 0
+        self._runner_generation = 0
+        self._counts = {"answered": 0, "replaced": 0, "outdated": 0}
+        self._inference, self._node_latency, self._stamp_latency = Latencies(), Latencies(), Latencies()
+        self._timing = self.create_publisher(DiagnosticArray, "~/timing", STATUS)
+        self._out = self.create_lifecycle_publisher(JointTrajectoryMessage, "planned_trajectory", COMMAND)
+        self.start(self._config.robot, self._policy_config.load_limit_s, self._config.autostart)
+
+    def load(self) -> tuple[PolicyRunner, str | None]:
+        """Load the policy, refuse another robot's, and warm it up."""
+        name = self._policy_config.checkpoint
+        policy = load_policy(name, self._policy_config.device)
+        if policy.robot != self._spec.name:
+            raise ValueError(f"policy '{name}': expected one for robot '{self._spec.name}', found '{policy.robot}'")
+        runner = PolicyRunner(policy, self._spec, self._runner_config)
+        warm_up(runner, policy.cameras, self._spec)
+        return runner, policy_sha256(name)
+
+    def loaded(self, result: tuple[PolicyRunner, str | None]) -> None:
+        """Subscribe to what the policy sees."""
+        self._runner, self._sha256 = result
+        self._topics = ObservationTopics(
+            self,
+            self._spec,
+            self._runner.policy.cameras,
+            self._config.mode,
+            self._sync_config,
+            self._on_input,
+            self._restart,
+        )
+
+    def unloaded(self) -> None:
+        """End the subscriptions and free the weights."""
+        if self._topics is not None:
+            self._topics.destroy()
+        self._topics = self._runner = None
+
+    def activated(self) -> None:
+        """Forget what came before."""
+        self._topics.clear()
+        self._restart("activated")
+
+    def work_done(self, value: Answer) -> None:
+        """Publish the motion unless the world has moved on."""
+        if not self.active or value.generation != self._generation:
+            self._counts["outdated"] += 1
+            return
+        trajectory = value.motion.trajectory
+        self._out.publish(message_from_trajectory(trajectory, self._spec.joint_names))
+        self._counts["answered"] += 1
+        self._inference.add(value.motion.inference_s)
+        self._node_latency.add(self._steady_s() - value.received_at)
+        self._stamp_latency.add(self.get_clock().now().nanoseconds * 1e-9 - value.motion.chunk.stamp)
+        self._timing.publish(
+            figures_message(
+                value.motion.chunk.stamp,
+                "policy_node: answer",
+                {"inference_s": value.motion.inference_s, "node_s": self._steady_s() - value.received_at},
+            )
+        )
+
+    def concerns(self) -> Mapping[str, Callable[[], Health]]:
+        """Inputs and policy."""
+        return {"inputs": self._inputs_health, "policy": self._policy_health}
+
+    def _on_input(self) -> None:
+        if not self.active:
+            return
+        observation = self._topics.take()
+        if observation is not None:
+            work = partial(self._answer, observation, self._generation, self._steady_s())
+            self._counts["replaced"] += self.worker.submit(work)
+
+    def _answer(self, observation: Observation, generation: int, received_at: float) -> Answer:
+        """Run in the worker, the only thread that touches the runner."""
+        if generation != self._runner_generation:
+            self._runner.reset(self.get_parameter("episode.seed").value)
+            self._runner_generation = generation
+        now = None if self._config.mode == "lockstep" else self.get_clock().now().nanoseconds * 1e-9
+        return Answer(generation, self._runner.step(observation, now), received_at)
+
+    def _restart(self, reason: str) -> None:
+        self._generation += 1
+        self.get_logger().info(f"policy restarts: {reason}")
+
+    def _inputs_health(self) -> Health:
+        if self._topics is None or not self.active:
+            return Health(Level.OK, "not listening before the node is active")
+        return self._topics.health()
+
+    def _policy_health(self) -> Health:
+        values: dict[str, Any] = {
+            "checkpoint": self._policy_config.checkpoint,
+            "cameras": ",".join(self._runner.policy.cameras) if self._runner is not None else "",
+            "checkpoint sha256": self._sha256 or "none",
+            "device": self._policy_config.device,
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            **self._counts,
+            **self._inference.values("inference"),
+            **self._node_latency.values("input_to_publish"),
+            **self._stamp_latency.values("stamp_to_publish"),
+        }
+        return Health(Level.OK, "loaded" if self._runner is not None else "not loaded", values)
+
+    def _steady_s(self) -> float:
+        return self.steady_clock.now().nanoseconds * 1e-9
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until it is told to stop."""
+    return run_node(PolicyNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""A `policy_node` whose policies are made for tests: run it as a script, choose one by `policy.checkpoint`."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from policies import loading
+from policies.interface import ActionChunk, Observation
+from policies.robots import get_robot
+
+SPEC = get_robot("panda")
+SPEED = 0.3  # rad/s
+TURN = 0.4  # rad
+
+
+class Sweep:
+    """Turns the base joint to and fro, with a camera that it does not look at."""
+
+    robot = "panda"
+    cameras = ("front",)
+    control_hz = 10.0
+    chunk_length = 8
+
+    def __init__(self) -> None:
+        self._direction = 1.0
+        self._count = 0
+
+    def reset(self, seed: int | None = None) -> None:
+        self._direction = 1.0
+
+    def act(self, observation: Observation) -> ActionChunk:
+        self._count += 1
+        if abs(observation.joint_positions[0]) > TURN:
+            self._direction = -np.sign(observation.joint_positions[0])
+        rows = np.tile(observation.joint_positions, (self.chunk_length, 1))
+        rows[:, 0] += self._direction * SPEED * np.arange(1, self.chunk_length + 1) / self.control_hz
+        return ActionChunk(observation.stamp, 1 / self.control_hz, "joint", self.spoil(rows))
+
+    def act_batch(self, observations):
+        return [self.act(observation) for observation in observations]
+
+    def spoil(self, rows: np.ndarray) -> np.ndarray:
+        return rows
+
+
+class Raising(Sweep):
+    """Works for a while, then raises."""
+
+    def spoil(self, rows: np.ndarray) -> np.ndarray:
+        if self._count > 30:
+            raise RuntimeError("the lens cap is on")
+        return rows
+
+
+class Nan(Sweep):
+    """Works for a while, then answers NaN."""
+
+    def spoil(self, rows: np.ndarray) -> np.ndarray:
+        return rows * np.nan if self._count > 30 else rows
+
+
+class OtherRobot(Sweep):
+    """Belongs to another robot."""
+
+    robot = "ur5"
+
+
+class Slow(Sweep):
+    """Takes longer to load than anybody waits."""
+
+    def __init__(self) -> None:
+        import time
+
+        super().__init__()
+        time.sleep(60)
+
+
+loading.BASELINES |= {
+    name.__name__.lower(): f"faulty_policies:{name.__name__}" for name in (Sweep, Raising, Nan, OtherRobot, Slow)
+}
+
+if __name__ == "__main__":
+    from ros_nodes.policy_node import main
+
+    sys.exit(main())
