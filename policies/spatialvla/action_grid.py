@@ -143,13 +143,16 @@ class ActionGrid:
             spherical: see the class.
 
         Raises:
-            ValueError: a deviation so small that edges coincide.
+            ValueError: a deviation that is not positive, or so small that edges coincide.
         """
         edges, centroids = {}, {}
         for axis, (low, high) in AXIS_RANGES.items():
             mu, sigma = stats[axis]["mu"], stats[axis]["sigma"]
-            edges[axis] = gaussian_edges(low, high, num_bins[axis], mu, max(sigma, min_sigma, 1e-12))
-            centroids[axis] = gaussian_centroids(edges[axis], mu, max(sigma, 1e-12))
+            floored = max(sigma, min_sigma)
+            if not floored > 0:
+                raise ValueError(f"sigma of {axis}: expected > 0 (or a min_sigma), found {sigma}")
+            edges[axis] = gaussian_edges(low, high, num_bins[axis], mu, floored)
+            centroids[axis] = gaussian_centroids(edges[axis], mu, sigma if sigma > 0 else floored)
         return cls(edges, centroids, spherical)
 
     def with_empirical_centroids(self, actions: ArrayLike, min_count: int = 20) -> ActionGrid:

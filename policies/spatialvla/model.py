@@ -2,7 +2,7 @@
 
 Source: SpatialVLA (arXiv 2501.15830). Token order of a sequence: `<image>` x N, (`<state>`,) padding if any, `<bos>`,
 instruction, newline; then the action tokens and `<eos>`. Positions count from 1 and skip padding, so where padding
-lies does not matter.
+behind the image lies does not matter.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class SpatialVLAModel(nn.Module):
         self.embedding_scale = text.hidden_size**0.5
         self._final_cap = text.final_logit_softcapping
 
+    @torch.compiler.disable  # filling holes depends on the data
     def image_points(self, depth: Tensor, intrinsics: Tensor, frame_from_camera: Tensor | None = None) -> Tensor:
         """Points (B, N, 3 r^2) of the patches, metres, in the configured frame.
 
@@ -116,8 +117,6 @@ class SpatialVLAModel(nn.Module):
         spatial = (input_ids - begin).clamp(0, self.config.spatial_token_num - 1)
         is_action = (input_ids >= begin) & (input_ids < begin + self.config.spatial_token_num)
         text = self.language_model.model.embed_tokens(input_ids.masked_fill(is_action, self.config.pad_token_id))
-        if not bool(is_action.any()):
-            return text
         actions = self.spatial_embed_tokens(spatial) * self.embedding_scale
         return torch.where(is_action.unsqueeze(-1), actions.to(text.dtype), text)
 
@@ -131,20 +130,19 @@ class SpatialVLAModel(nn.Module):
         state: Tensor | None = None,
     ) -> Tensor:
         """Decoder inputs (B, L, D): scaled token embeddings with image (unscaled) and state rows put in."""
-        embeds = self.embed_tokens(input_ids)
-        image = self.image_features(pixel_values, intrinsics, depth, frame_from_camera).to(embeds.dtype)
-        is_image = input_ids == self.config.image_token_index
-        if int(is_image.sum()) != image.shape[0] * image.shape[1]:
-            raise ValueError(
-                f"input_ids: expected {image.shape[1]} image tokens per sequence, found {is_image.sum(1).tolist()}"
-            )
-        embeds = embeds.masked_scatter(is_image.unsqueeze(-1), image)
+        count = self.config.image_tokens
+        if not torch.compiler.is_compiling() and not bool(
+            (input_ids[:, :count] == self.config.image_token_index).all()
+        ):
+            raise ValueError(f"input_ids: expected {count} ids {self.config.image_token_index} (<image>) first")
+        text = self.embed_tokens(input_ids[:, count:])
+        image = self.image_features(pixel_values, intrinsics, depth, frame_from_camera).to(text.dtype)
         if self.config.state_dim:
             if state is None:
                 raise ValueError(f"state: expected (B, {self.config.state_dim}), found none")
-            is_state = (input_ids == self.config.state_token_index).unsqueeze(-1)
-            embeds = torch.where(is_state, self.state_encoder(state).to(embeds.dtype).unsqueeze(1), embeds)
-        return embeds
+            is_state = (input_ids[:, count:] == self.config.state_token_index).unsqueeze(-1)
+            text = torch.where(is_state, self.state_encoder(state).to(text.dtype).unsqueeze(1), text)
+        return torch.cat([image, text], dim=1)
 
     def logits(self, hidden: Tensor, rows: slice | None = None) -> Tensor:
         """Soft-capped logits (..., V) of hidden states, or only those of some rows of the vocabulary."""
@@ -168,41 +166,38 @@ class SpatialVLAModel(nn.Module):
         """Logits of the last positions and, with labels, the training loss.
 
         Args:
-            input_ids: (B, L) in the order of the module's docstring; padding may lie anywhere.
+            input_ids: (B, L) in the order of the module's docstring; padding may lie anywhere behind the image.
             pixel_values: (B, 3, S, S) in [0, 1].
             intrinsics: (3, 3) or (B, 3, 3) pixels of the S x S image; with `use_ego3d`.
             depth: (B, S, S) metres, not finite or <= 0 where unknown; with `use_ego3d`.
-            labels: (B, L) ids, -100 where there is none; position i is predicted from position i - 1.
+            labels: (B, K) ids at the last K positions, K <= L, -100 where there is none; the id at a position is
+                predicted from the position before.
             attention_mask: (B, L), 0 where padded; default: no padding.
             token_type_ids: (B, L), 0 prompt, 1 suffix; default: suffix where there are labels, else all prompt.
             frame_from_camera: (B, 4, 4) into the frame of the points; with `point_frame="tool"`.
             state: (B, state_dim) from `tool_state`; with `state_dim`.
-            logits_to_keep: number of last positions whose logits to compute; default: those that labels need, else all.
+            logits_to_keep: number of last positions whose logits to compute, by default all; with labels those that
+                they need.
 
         Returns:
             Logits and loss; the loss is the mean over all labels of the cross-entropy over the whole vocabulary.
         """
         mask = torch.ones_like(input_ids, dtype=torch.bool) if attention_mask is None else attention_mask.bool()
-        if token_type_ids is None:
-            suffix = torch.zeros_like(mask) if labels is None else labels != IGNORED_LABEL
-        else:
-            suffix = token_type_ids.bool()
         if labels is not None:
-            first = int((labels != IGNORED_LABEL).any(0).nonzero()[0])
-            logits_to_keep = max(input_ids.shape[1] - first + 1, logits_to_keep or 0)
+            logits_to_keep = min(labels.shape[1] + 1, input_ids.shape[1])
+        if token_type_ids is not None:
+            suffix = token_type_ids.bool()
+        elif labels is not None:
+            suffix = nn.functional.pad(labels != IGNORED_LABEL, (input_ids.shape[1] - labels.shape[1], 0))
+        else:
+            suffix = torch.zeros_like(mask)
         embeds = self.embed(input_ids, pixel_values, intrinsics, depth, frame_from_camera, state)
         prefix = ~suffix if self.config.prefix_attention == "bidirectional" else None
-        hidden = run_decoder(
-            self.language_model.model,
-            embeds,
-            position_ids(mask),
-            prefix_mask(mask, prefix, embeds.dtype),
-            logits_to_keep,
-        )
-        logits = self.logits(hidden)
+        bias = prefix_mask(mask, prefix, embeds.dtype)
+        logits = self.logits(run_decoder(self.language_model.model, embeds, position_ids(mask), bias, logits_to_keep))
         if labels is None:
             return SpatialVLAOutput(logits, None)
-        targets = labels[:, -(logits.shape[1] - 1) :]
+        targets = labels[:, labels.shape[1] - logits.shape[1] + 1 :]
         loss = nn.functional.cross_entropy(
             logits[:, :-1].flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED_LABEL
         )

@@ -31,7 +31,6 @@ from policies.spatialvla.action_grid import ActionGrid, DecodeMode
 from policies.spatialvla.action_tokenizer import TOKENS_PER_ACTION, SpatialActionTokenizer
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.image_geometry import ImageFit, fit_box, resize_depth, resize_intrinsics, resize_rgb
-from policies.spatialvla.model import IGNORED_LABEL
 from policies.spatialvla.normalizer import ActionNormalizer
 from policies.spatialvla.state_encoder import tool_state
 
@@ -235,10 +234,9 @@ class SpatialVLAProcessor:
         if len(targets) != len(ids):
             raise ValueError(f"actions: expected {len(ids)} chunks, one per instruction, found {len(targets)}")
         suffix = np.pad(targets, ((0, 0), (0, 1)), constant_values=self.config.eos_token_id)
-        labels = np.concatenate([np.full(ids.shape, IGNORED_LABEL), suffix], axis=1)
         ids = np.concatenate([ids, suffix], axis=1)
         mask = np.concatenate([mask, np.ones(suffix.shape, dtype=bool)], axis=1)
-        arrays = {"input_ids": ids, "attention_mask": mask, "labels": labels}
+        arrays = {"input_ids": ids, "attention_mask": mask, "labels": suffix}
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def _targets(self, actions: ArrayLike, padding: ArrayLike | None) -> NDArray[np.int64]:
