@@ -12,6 +12,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
+from ros_nodes.convert import to_time
 from ros_nodes.qos import STATUS
 
 PERIOD_S = 1.0
@@ -104,3 +105,17 @@ class Latencies:
         return {
             f"{name} p{rank}_ms": f"{1e3 * value:.2f}" for rank, value in zip((50, 95, 99), percentiles, strict=True)
         }
+
+
+def figures_message(stamp: float, name: str, figures: Mapping[str, float]) -> DiagnosticArray:
+    """One status of exact figures about what has the stamp `stamp`, seconds; `figures_by_name` reads it."""
+    message = DiagnosticArray()
+    message.header.stamp = to_time(stamp)
+    values = [KeyValue(key=key, value=repr(float(value))) for key, value in figures.items()]
+    message.status.append(DiagnosticStatus(name=name, level=bytes([Level.OK]), values=values))
+    return message
+
+
+def figures_by_name(message: DiagnosticArray) -> dict[str, float]:
+    """The figures of a message of `figures_message`."""
+    return {entry.key: float(entry.value) for status in message.status for entry in status.values}
