@@ -87,6 +87,7 @@ class TabletopSimulation:
         self._controller = TrajectoryController(self.robot)
         self._actuators = [self.scene.model.actuator(f"actuator{i + 1}").id for i in range(len(self.robot.joint_names))]
         self._velocity_gain = self._velocity_gains()
+        self._control_scale, self._control_offset = self._actuator_units()
         self._task: Task | None = None
         self.instruction = ""
         self._ticks = self._steps = self._held = 0
@@ -198,7 +199,7 @@ class TabletopSimulation:
         """Advance physics by one step of 2 ms."""
         desired, velocity = self._controller.sample(self.time)
         command = desired + self._velocity_gain * velocity
-        self.scene.data.ctrl[self._actuators] = self._to_actuator_units(command)
+        self.scene.data.ctrl[self._actuators] = self._control_scale * command + self._control_offset
         mujoco.mj_step(self.scene.model, self.scene.data)
         self._ticks += 1
 
@@ -233,11 +234,14 @@ class TabletopSimulation:
         bias = self.scene.model.actuator_biasprm[self._actuators]
         return np.divide(bias[:, 2], bias[:, 1], out=np.zeros(len(bias)), where=bias[:, 1] != 0)
 
-    def _to_actuator_units(self, command: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Scale the gripper joint's metres to its actuator's control range; arm joints are in radians already."""
+    def _actuator_units(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scale and offset from joint units to control units: the gripper's actuator has a range of its own."""
+        scale, offset = np.ones(len(self._actuators)), np.zeros(len(self._actuators))
         low, high = self.scene.model.actuator_ctrlrange[self._actuators[-1]]
-        gripper = self.robot.gripper_opening(command[-1])
-        return np.append(command[:-1], low + gripper * (high - low))
+        closed, opened = self.robot.lower[-1], self.robot.upper[-1]
+        scale[-1] = (high - low) / (opened - closed)
+        offset[-1] = low - scale[-1] * closed
+        return scale, offset
 
 
 def _draw_layout(task: type[Task], rng: np.random.Generator, variation: Variation) -> Layout:
