@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sim.episode_id import EpisodeId
+
+if TYPE_CHECKING:
+    from policies.execution.arm_gateway import ArmGateway
+    from policies.execution.policy_runner import PolicyRunner
+    from sim.perturbation import Perturbation
+    from sim.simulation import TabletopSimulation
+    from sim.videos import Film
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +60,61 @@ class EpisodeResult:
     def joint_targets_sha256(self) -> str:
         """Hash of the joint targets as little-endian float64, row by row."""
         return hashlib.sha256(self.joint_targets.tobytes()).hexdigest()
+
+
+def run_episode(
+    runner: PolicyRunner,
+    gateway: ArmGateway,
+    simulation: TabletopSimulation,
+    episode: EpisodeId,
+    perturbation: Perturbation,
+    query_steps: int = 1,
+    film: Film | None = None,
+) -> EpisodeResult:
+    """Run one episode in lockstep: simulated time waits for the policy, so that its speed has no influence.
+
+    This is the loop that the ROS graph runs in its `lockstep` mode, with the same objects.
+
+    Args:
+        runner: the policy and what turns its chunks into trajectories.
+        gateway: what stands between the runner and the arm.
+        simulation: the world.
+        episode: which episode.
+        perturbation: what is taken from the policy, if anything.
+        query_steps: control steps between two queries of the policy.
+        film: films the episode if given.
+    """
+    began = time.perf_counter()
+    perturbation.begin(simulation, episode)
+    runner.reset(seed=episode.integer_seed("policy"))
+    gateway.reset()
+    if film is not None:
+        film.begin()
+    inference_s, targets, rejected = [], [], 0
+    status = simulation.status()
+    while not status.done:
+        observation = perturbation.apply(simulation.observe())
+        motion = runner.step(observation)
+        inference_s.append(motion.inference_s)
+        command = gateway.command(motion.trajectory, observation)
+        rejected += command.rejected
+        simulation.accept(command.trajectory)
+        targets.append(command.trajectory.positions)
+        for _ in range(query_steps):
+            status = simulation.advance(1)
+            if film is not None:
+                film.take()
+            if status.done:
+                break
+    return EpisodeResult(
+        id=episode,
+        success=status.success,
+        progress=status.progress,
+        steps=status.steps,
+        instruction=simulation.instruction,
+        wall_s=time.perf_counter() - began,
+        inference_s=np.array(inference_s),
+        joint_targets=np.concatenate(targets),
+        rejected=rejected,
+        video=film.encode() if film is not None else None,
+    )

@@ -12,6 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from sim.rendering import OffscreenRenderer
+from sim.simulation import TabletopSimulation
+
 
 def encode_mp4(frames: Sequence[NDArray[np.uint8]], frame_rate: float) -> bytes:
     """Encode pictures as H.264 (yuv420p) in an MP4 whose index comes first, so that playing starts at once.
@@ -43,3 +46,36 @@ def enlarge(picture: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
     """Scale a picture (H, W, 3) smoothly to `height` rows, keeping its shape."""
     width = round(picture.shape[1] * height / picture.shape[0])
     return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
+class Film:
+    """Takes a picture of a simulation at each control step, in the `quality` profile.
+
+    Args:
+        simulation: what is filmed.
+        camera: through which of its cameras.
+        width: width of the pictures, pixels.
+        height: height of the pictures, pixels.
+    """
+
+    def __init__(
+        self, simulation: TabletopSimulation, camera: str = "front", width: int = 384, height: int = 288
+    ) -> None:
+        self._simulation = simulation
+        self._camera = camera
+        self._renderer = OffscreenRenderer(simulation.scene.model, width, height, "quality")
+        self._frames: list[NDArray[np.uint8]] = []
+
+    def begin(self) -> None:
+        """Forget the pictures so far and take the first of an episode."""
+        self._frames.clear()
+        self.take()
+
+    def take(self) -> None:
+        """Take a picture of the present state."""
+        colour, _ = self._renderer.render(self._simulation.scene.data, self._camera)
+        self._frames.append(colour)
+
+    def encode(self) -> bytes:
+        """Return the episode so far as an MP4 in simulated time."""
+        return encode_mp4(self._frames, self._simulation.config.control_hz)

@@ -1,0 +1,54 @@
+"""`Perturbation`: takes its images or the right instruction from a policy, to show that it relies on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from policies.interface import Observation
+from sim.episode_id import EpisodeId
+from sim.simulation import TabletopSimulation
+
+_TRIES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Perturbation:
+    """What is taken from a policy during an evaluation.
+
+    Attributes:
+        blank_images: black colour images and unknown (NaN) depth; calibration and joints stay.
+        shuffle_instructions: the instruction of another episode of the same task and suite that names another target.
+    """
+
+    blank_images: bool = False
+    shuffle_instructions: bool = False
+
+    def begin(self, simulation: TabletopSimulation, episode: EpisodeId) -> None:
+        """Reset the simulation to an episode, with the instruction that the policy shall read."""
+        instruction = _foreign_instruction(simulation, episode) if self.shuffle_instructions else None
+        simulation.reset(episode)
+        if instruction is not None:
+            simulation.instruction = instruction
+
+    def apply(self, observation: Observation) -> Observation:
+        """Return what the policy shall see instead of `observation`."""
+        if not self.blank_images:
+            return observation
+        cameras = {
+            name: replace(view, rgb=np.zeros_like(view.rgb), depth=np.full_like(view.depth, np.nan))
+            for name, view in observation.cameras.items()
+        }
+        return replace(observation, cameras=cameras)
+
+
+def _foreign_instruction(simulation: TabletopSimulation, episode: EpisodeId) -> str:
+    """Instruction of the next episode with another target; it does not depend on how many episodes a run has."""
+    simulation.reset(episode)
+    words = simulation.scene.layout.words
+    for offset in range(1, _TRIES + 1):
+        simulation.reset(replace(episode, index=episode.index + offset))
+        if simulation.scene.layout.words != words:
+            return simulation.instruction
+    raise RuntimeError(f"episode {episode}: expected another target within {_TRIES} episodes, found {words} in all")
