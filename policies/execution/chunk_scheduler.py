@@ -26,7 +26,7 @@ from policies.robots.spec import RobotSpec
 SchedulerMode = Literal["receding_horizon", "temporal_ensembling", "adaptive_ensembling"]
 
 # Share of the gripper's velocity limit at which a jump between open and closed is spread over the rows.
-GRIPPER_RATE = 0.75
+GRIPPER_RATE = 0.5
 # Share of the acceleration limit that the final stop may take.
 STOP_EFFORT = 0.5
 # Two rows are of the same instant when their due times differ by less.
@@ -152,6 +152,8 @@ class ChunkScheduler:
         before, after = slopes[:-1], slopes[1:]
         monotone = 3 * np.minimum(np.abs(before), np.abs(after)) * (before * after > 0)
         inner = np.clip((before + after) / 2, -monotone, monotone)
+        # The gripper arrives at its ends gently, so that slowing the trajectory does not make it overshoot them.
+        inner[:, self.spec.arm_dof] = (np.sign(before) * monotone / 3)[:, self.spec.arm_dof]
         last = slopes[-1]
         effort = STOP_EFFORT * self.spec.max_acceleration
         duration = max(times[0], float(np.max(np.abs(last) / effort))) if np.isfinite(last).all() else times[0]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 HOLD_DURATION = 0.1  # s; a knot in the past would be refused by a controller
+BRAKE_STEP = 0.01  # s; joints stop at multiples of it, so that knots never crowd
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,20 @@ class Motion:
         a, b, c, d = self.coefficients[k]
         return a + s * (b + s * (c + s * d)), b + s * (2 * c + s * 3 * d)
 
+    def sample_many(self, times: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the desired positions and velocities, (K, n) each, at K times in seconds not before the start."""
+        times = np.asarray(times, dtype=np.float64)
+        ended = times >= self.knots[-1]
+        positions = np.repeat(self.positions[-1:], len(times), axis=0)
+        velocities = np.repeat(self.velocities[-1:], len(times), axis=0)
+        times = times[~ended]
+        k = np.maximum(np.searchsorted(self.knots, times, side="right") - 1, 0)
+        s = (times - self.knots[k])[:, None]
+        a, b, c, d = np.moveaxis(self.coefficients[k], 1, 0) if len(k) else np.zeros((4, 0, positions.shape[1]))
+        positions[~ended] = a + s * (b + s * (c + s * d))
+        velocities[~ended] = b + s * (2 * c + s * 3 * d)
+        return positions, velocities
+
     def at(self, time: float) -> JointState:
         """Return the desired state at a time in seconds not before the start."""
         return JointState(time, *self.sample(time))
@@ -119,17 +134,31 @@ def hold(positions: ArrayLike, stamp: float) -> JointTrajectory:
 
 
 def brake(state: JointState, max_acceleration: ArrayLike, stamp: float | None = None) -> JointTrajectory:
-    """Return the trajectory that stops all joints together with constant deceleration, and holds.
+    """Return the trajectory that stops every joint as soon as it can at constant deceleration, and holds.
 
     Args:
         state: desired state at the moment of braking.
-        max_acceleration: (n,) rad/s^2 (m/s^2); the joint that needs longest uses all of it.
+        max_acceleration: (n,) rad/s^2 (m/s^2), not exceeded.
         stamp: stamp of the trajectory in seconds, not after `state.time`; that time if None.
     """
     stamp = state.time if stamp is None else stamp
-    duration = max(HOLD_DURATION, float(np.max(np.abs(state.velocities) / max_acceleration)))
-    positions = (state.positions + state.velocities * duration / 2)[None]
-    return JointTrajectory(stamp, np.array([state.time - stamp + duration]), positions, np.zeros_like(positions))
+    steps = _brake_steps(state.velocities, max_acceleration)
+    ends = np.unique(np.append(steps[steps > 0], max(steps.max(), round(HOLD_DURATION / BRAKE_STEP)))) * BRAKE_STEP
+    moving = steps > 0
+    full = np.where(moving, steps * BRAKE_STEP, 1.0)  # (n,)
+    elapsed = np.minimum(ends[:, None], full)  # (T, n)
+    velocities = np.where(moving, state.velocities * (1 - elapsed / full), 0.0)
+    positions = state.positions + np.where(moving, state.velocities * (elapsed - elapsed**2 / (2 * full)), 0.0)
+    return JointTrajectory(stamp, state.time - stamp + ends, positions, velocities)
+
+
+def stopping_positions(positions: NDArray, velocities: NDArray, max_acceleration: ArrayLike) -> NDArray[np.float64]:
+    """Return where `brake` would bring the joints to rest: (..., n) from positions and velocities (..., n)."""
+    return positions + velocities * _brake_steps(velocities, max_acceleration) * BRAKE_STEP / 2
+
+
+def _brake_steps(velocities: NDArray, max_acceleration: ArrayLike) -> NDArray[np.float64]:
+    return np.ceil(np.abs(velocities) / (np.asarray(max_acceleration) * BRAKE_STEP) - 1e-9)
 
 
 def _cubics(positions: NDArray, velocities: NDArray, durations: NDArray) -> NDArray[np.float64]:

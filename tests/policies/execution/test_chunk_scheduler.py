@@ -120,14 +120,14 @@ def test_stop_stays_within_the_joint_limits():
 
 def test_gripper_jump_is_spread_over_rows_and_continues_over_chunks():
     scheduler = ChunkScheduler(SPEC)
-    step = 0.75 * SPEC.max_velocity[7] * 0.1
+    step = 0.5 * SPEC.max_velocity[7] * 0.1
     first = scheduler.plan(chunk(0.0, [0.0] * 2, gripper=0.0), HOME, 0.0)
     np.testing.assert_allclose(first.positions[:2, 7], [0.04 - step, 0.04 - 2 * step], atol=1e-12)
     # An object holds the fingers at 0.03, the command goes on to squeeze.
     blocked = HOME.copy()
     blocked[7] = 0.03
-    second = scheduler.plan(chunk(0.2, [0.0] * 2, gripper=0.0), blocked, 0.2)
-    np.testing.assert_allclose(second.positions[:2, 7], [0.0, 0.0], atol=1e-12)
+    second = scheduler.plan(chunk(0.2, [0.0] * 3, gripper=0.0), blocked, 0.2)
+    np.testing.assert_allclose(second.positions[:3, 7], [0.01, 0.0, 0.0], atol=1e-12)
 
 
 def test_rows_that_are_not_finite_are_passed_on_and_not_remembered():

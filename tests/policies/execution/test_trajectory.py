@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake, hold
+from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake, hold, stopping_positions
 
 
 def rest(time, *positions):
@@ -44,21 +44,38 @@ def test_first_segment_begins_at_the_replacement_not_at_the_stamp():
     np.testing.assert_allclose(motion.sample(1.3)[0], 0.75)
 
 
+def test_sampling_many_times_at_once_changes_nothing():
+    rng = np.random.default_rng(0)
+    velocities = np.vstack([rng.normal(size=(3, 2)), np.zeros((1, 2))])
+    trajectory = JointTrajectory(1.0, [0.1, 0.2, 0.5, 0.6], rng.normal(size=(4, 2)), velocities)
+    for begin in (1.0, 1.25, 1.6):
+        motion = Motion(trajectory, rest(begin, 0.3, 0.4))
+        times = np.linspace(begin, 1.8, 40)
+        positions, velocities = motion.sample_many(times)
+        np.testing.assert_array_equal(positions, [motion.sample(t)[0] for t in times])
+        np.testing.assert_array_equal(velocities, [motion.sample(t)[1] for t in times])
+
+
 def test_late_trajectory_is_entered_in_the_segment_of_the_present():
     trajectory = JointTrajectory(1.0, [0.1, 0.3, 0.5], [[1.0], [2.0], [2.0]], [[0.0], [0.0], [0.0]])
     motion = Motion(trajectory, rest(1.2, 0.0))
     np.testing.assert_allclose(motion.sample(1.2)[0], 1.5)
 
 
-def test_brake_stops_with_the_allowed_deceleration():
-    state = JointState(2.0, np.array([0.0, 1.0]), np.array([2.0, -1.0]))
-    trajectory = brake(state, np.array([4.0, 10.0]), stamp=1.9)
+def test_brake_stops_each_joint_with_the_deceleration_allowed_to_it():
+    state = JointState(2.0, np.array([0.0, 1.0, 5.0]), np.array([2.0, -1.0, 0.0]))
+    limit = np.array([4.0, 10.0, 1.0])
+    trajectory = brake(state, limit, stamp=1.9)
     motion = Motion(trajectory, state)
     assert trajectory.stamp == 1.9
     assert motion.end == pytest.approx(2.5)
-    velocities = np.array([motion.sample(t)[1] for t in np.linspace(2.0, 2.5, 51)])
-    np.testing.assert_allclose(np.diff(velocities[:, 0]) / 0.01, -4.0, atol=1e-6)
-    np.testing.assert_allclose(motion.sample(3.0)[0], [0.5, 0.75])
+    times = np.linspace(2.0, 2.5, 501)
+    velocities = np.array([motion.sample(t)[1] for t in times])
+    np.testing.assert_allclose(np.diff(velocities[:, 0]) / 1e-3, -4.0, atol=1e-6)
+    np.testing.assert_allclose(np.diff(velocities[:99, 1]) / 1e-3, 10.0, atol=1e-6)
+    np.testing.assert_allclose(velocities[101:, 1], 0.0, atol=1e-9)
+    np.testing.assert_allclose(motion.sample(3.0)[0], [0.5, 0.95, 5.0])
+    np.testing.assert_allclose(stopping_positions(state.positions, state.velocities, limit), [0.5, 0.95, 5.0])
 
 
 def test_brake_at_rest_is_a_hold():

@@ -1,0 +1,345 @@
+"""The last judge of a trajectory: pass it, slow it down as a whole, end it earlier, or reject it with a reason.
+
+What is bounded is the curve that the controller will follow (`trajectory.Motion`), from its present desired state
+through all knots. Extremes of positions, velocities and accelerations are exact, not sampled. Jerk is the third
+derivative of each cubic, which is constant within a segment; the step of the acceleration at a knot, at most twice the
+acceleration limit, is not counted as jerk. Moreover the arm can be stopped within its limits from everywhere on the
+curve, so whoever must hold it in mid-motion can.
+
+A trajectory that is too fast is slowed as a whole, which keeps its path; clipping single joints would bend it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from policies.execution.kinematics import Kinematics
+from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake, stopping_positions
+from policies.robots.spec import RobotSpec
+
+POSITION_TOLERANCE = 1e-6  # rad (m), for rounding
+WORKSPACE_TOLERANCE = 1e-3  # m
+MIN_FIRST_SEGMENT = 0.02  # s; a knot nearer than this is as good as past
+SCALE_RATIO = 1.07  # ratio of the time scales that are tried
+# Samples of a segment for what has no closed form: the tool's path, and where the arm could stop.
+PATH_SAMPLES = 4
+STOP_SAMPLES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyLimits:
+    """How much of a robot's limits a trajectory may use.
+
+    Attributes:
+        velocity_fraction: of `RobotSpec.max_velocity`.
+        acceleration_fraction: of `RobotSpec.max_acceleration`.
+        jerk_fraction: of `RobotSpec.max_jerk`.
+        max_jump: rad; most that the first knot may lie from the measured position of any arm joint.
+        max_time_scale: most that a trajectory is slowed before it is rejected.
+    """
+
+    velocity_fraction: float = 0.9
+    acceleration_fraction: float = 0.9
+    jerk_fraction: float = 0.9
+    max_jump: float = 0.35
+    max_time_scale: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in ("velocity_fraction", "acceleration_fraction", "jerk_fraction"):
+            if not 0 < getattr(self, name) <= 1:
+                raise ValueError(f"{name}: expected above 0 and at most 1, found {getattr(self, name)}")
+        if not self.max_jump > 0:
+            raise ValueError(f"max_jump: expected > 0 rad, found {self.max_jump}")
+        if not self.max_time_scale >= 1:
+            raise ValueError(f"max_time_scale: expected >= 1, found {self.max_time_scale}")
+
+
+@dataclass(frozen=True, slots=True)
+class SafetyVerdict:
+    """What may be sent.
+
+    Attributes:
+        trajectory: the trajectory, as it came or slowed or shortened; None when it is rejected.
+        reason: why it was changed or rejected; empty when it passed as it came.
+        time_scale: how many times slower it became; 1 when it was not slowed.
+    """
+
+    trajectory: JointTrajectory | None
+    reason: str = ""
+    time_scale: float = 1.0
+
+
+class SafetyFilter:
+    """Judges trajectories for one robot.
+
+    Args:
+        spec: the robot.
+        limits: how much of its limits may be used.
+    """
+
+    def __init__(self, spec: RobotSpec, limits: SafetyLimits | None = None) -> None:
+        self.spec = spec
+        self.limits = limits or SafetyLimits()
+        self.max_velocity = self.limits.velocity_fraction * spec.max_velocity
+        self.max_acceleration = self.limits.acceleration_fraction * spec.max_acceleration
+        self.max_jerk = self.limits.jerk_fraction * spec.max_jerk
+        self._kinematics = Kinematics(spec)
+        count = int(np.log(self.limits.max_time_scale) / np.log(SCALE_RATIO))
+        self._scales = np.unique(np.append(SCALE_RATIO ** np.arange(count + 1), self.limits.max_time_scale))
+
+    def apply(
+        self,
+        trajectory: JointTrajectory,
+        positions: ArrayLike,
+        velocities: ArrayLike,
+        now: float | None = None,
+        start: JointState | None = None,
+    ) -> SafetyVerdict:
+        """Judge a trajectory that would replace the running one.
+
+        Args:
+            trajectory: what is asked for.
+            positions: (n,) measured joint positions, rad (m).
+            velocities: (n,) measured joint velocities, rad/s (m/s).
+            now: time of the replacement in seconds; the trajectory's stamp if None.
+            start: desired state of the controller at `now`; the measured state if None.
+        """
+        now = trajectory.stamp if now is None else now
+        measured = JointState(now, np.asarray(positions, dtype=np.float64), np.asarray(velocities, dtype=np.float64))
+        start = measured if start is None else start
+        reason = self._malformed(trajectory, measured) or self._malformed_state(start)
+        if reason:
+            return SafetyVerdict(None, reason)
+        remaining = _remaining(trajectory, now)
+        if remaining is None:
+            return SafetyVerdict(
+                None, f"trajectory: expected knots after {now:.3f} s, found its end at {trajectory.end:.3f} s"
+            )
+        reason = self._misplaced(remaining, measured)
+        if reason:
+            return SafetyVerdict(None, reason)
+        return self._fit(remaining, start)
+
+    def _malformed(self, trajectory: JointTrajectory, measured: JointState) -> str:
+        count = len(self.spec.joint_names)
+        if trajectory.positions.shape[1] != count:
+            return f"trajectory: expected {count} joints, found {trajectory.positions.shape[1]}"
+        for name, values in (("position", trajectory.positions), ("velocity", trajectory.velocities)):
+            bad = ~np.isfinite(values)
+            if bad.any():
+                knot, joint = np.argwhere(bad)[0]
+                found = values[knot, joint]
+                return (
+                    f"{name} of {self.spec.joint_names[joint]}: expected a finite value, found {found} at knot {knot}"
+                )
+        if trajectory.velocities[-1].any():
+            joint = int(np.argmax(np.abs(trajectory.velocities[-1])))
+            found = trajectory.velocities[-1, joint]
+            return f"velocity of {self.spec.joint_names[joint]}: expected 0 at the last knot, found {found:.4g}"
+        return self._malformed_state(measured)
+
+    def _malformed_state(self, state: JointState) -> str:
+        expected = (len(self.spec.joint_names),)
+        if state.positions.shape != expected or state.velocities.shape != expected:
+            return (
+                f"joint state: expected {expected[0]} joints, found {state.positions.shape}, {state.velocities.shape}"
+            )
+        if not (np.isfinite(state.positions).all() and np.isfinite(state.velocities).all()):
+            return "joint state: expected finite values, found some that are not"
+        return ""
+
+    def _misplaced(self, trajectory: JointTrajectory, measured: JointState) -> str:
+        low, high = self.spec.lower - POSITION_TOLERANCE, self.spec.upper + POSITION_TOLERANCE
+        outside = (trajectory.positions < low) | (trajectory.positions > high)
+        if outside.any():
+            knot, joint = np.argwhere(outside)[0]
+            return (
+                f"position of {self.spec.joint_names[joint]}: expected within [{self.spec.lower[joint]:.4f}, "
+                f"{self.spec.upper[joint]:.4f}], found {trajectory.positions[knot, joint]:.4f} at knot {knot}"
+            )
+        # The gripper may be kept from its command by what it holds.
+        arm = slice(0, self.spec.arm_dof)
+        jump = np.abs(trajectory.positions[0, arm] - measured.positions[arm])
+        joint = int(np.argmax(jump))
+        if jump[joint] > self.limits.max_jump:
+            return (
+                f"jump of {self.spec.joint_names[joint]}: expected at most {self.limits.max_jump:.3f} rad from the "
+                f"measured position, found {jump[joint]:.3f} rad"
+            )
+        return ""
+
+    def _fit(self, trajectory: JointTrajectory, start: JointState) -> SafetyVerdict:
+        first_reason = ""
+        for scale in self._scales:
+            scaled = self._ease_gripper(_slowed(trajectory, start.time, scale), start)
+            motion = Motion(scaled, start)
+            reason = self._too_fast(motion)
+            if not reason:
+                break
+            first_reason = first_reason or reason
+        else:
+            slowest = f"slowed {self.limits.max_time_scale:g} times"
+            return SafetyVerdict(None, f"{first_reason}; {slowest} still: {reason}")
+        reason = f"slowed {scale:.2f} times: {first_reason}" if first_reason else ""
+        exit_time, exits = self._exit(motion, motion.knots[0])
+        if not exits:
+            return SafetyVerdict(scaled, reason, float(scale))
+        shortened = self._shortened(scaled, start, exit_time)
+        if shortened is None:
+            return SafetyVerdict(None, exits)
+        return SafetyVerdict(shortened, f"stopped early: {exits}", float(scale))
+
+    def _ease_gripper(self, trajectory: JointTrajectory, start: JointState) -> JointTrajectory:
+        """Stop a gripper that would overshoot its end stop, by one more knot that leaves the arm's curve as it is.
+
+        The gripper lives at the ends of its range, and a trajectory that is slowed leaves it more time than its speed
+        at the start needs: without the knot it would take the whole trajectory with it.
+        """
+        joint = self.spec.arm_dof
+        motion = Motion(trajectory, start)
+        elapsed = motion.durations[0] * np.linspace(0.0, 1.0, STOP_SAMPLES + 1)
+        curve = np.polynomial.polynomial.polyval(elapsed, motion.coefficients[0, :, joint])
+        low, high = self.spec.lower[joint] - POSITION_TOLERANCE, self.spec.upper[joint] + POSITION_TOLERANCE
+        inside = low <= start.positions[joint] <= high
+        if not inside or (low <= curve.min() and curve.max() <= high):
+            return trajectory
+        stop = brake(start, self.max_acceleration, trajectory.stamp)
+        at = int(np.argmax(stop.velocities[:, joint] == 0.0))
+        if stop.times[at] >= trajectory.times[0]:
+            return trajectory
+        positions, velocities = motion.sample(trajectory.stamp + stop.times[at])
+        positions[joint], velocities[joint] = stop.positions[at, joint], 0.0
+        following = trajectory.velocities.copy()
+        way = (trajectory.positions[0, joint] - positions[joint]) / (trajectory.times[0] - stop.times[at])
+        speed = following[0, joint]
+        following[0, joint] = np.sign(way) * min(abs(speed), abs(way)) if speed * way > 0 else 0.0
+        return JointTrajectory(
+            trajectory.stamp,
+            np.append(stop.times[at], trajectory.times),
+            np.vstack([positions, trajectory.positions]),
+            np.vstack([velocities, following]),
+        )
+
+    def _too_fast(self, motion: Motion) -> str:
+        """Name what exceeds its limit first in the order position, velocity, acceleration, jerk; '' if nothing."""
+        _, b, c, d = np.moveaxis(motion.coefficients, 1, 0)  # (T, n) each
+        h = motion.durations[:, None]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            turn = np.clip(np.nan_to_num(-c / (3 * d)), 0, h)  # where the acceleration is zero
+            root = np.sqrt(np.maximum(c * c - 3 * b * d, 0))
+            # Where the velocity is zero; the second form of the quadratic formula serves d = 0.
+            stands = [np.clip(np.nan_to_num(s), 0, h) for s in (-b / (c + root), -b / (c - root))]
+        zero = np.zeros_like(b)
+        place = np.stack([_polynomial(motion.coefficients, s) for s in (zero, h + zero, *stands)])
+        speed = np.abs(np.stack([b + s * (2 * c + s * 3 * d) for s in (zero, h, turn)]))
+        acceleration = np.abs(np.stack([2 * c, 2 * c + 6 * d * h]))
+        low, high = (
+            np.minimum(self.spec.lower, motion.start.positions),
+            np.maximum(self.spec.upper, motion.start.positions),
+        )
+        for name, excess, values, limit in (
+            ("position", np.maximum(low - place, place - high) - POSITION_TOLERANCE, place, None),
+            ("velocity", speed - self.max_velocity * (1 + 1e-9), speed, self.max_velocity),
+            ("acceleration", acceleration - self.max_acceleration * (1 + 1e-9), acceleration, self.max_acceleration),
+            ("jerk", 6 * np.abs(d)[None] - self.max_jerk * (1 + 1e-9), 6 * np.abs(d)[None], self.max_jerk),
+        ):
+            if (excess > 0).any():
+                return self._describe(name, excess, values, limit, motion)
+        return self._cannot_stop(motion, low, high)
+
+    def _describe(self, name: str, excess: NDArray, values: NDArray, limit: NDArray | None, motion: Motion) -> str:
+        relative = excess if limit is None else excess / limit
+        which, segment, joint = np.unravel_index(int(np.argmax(relative)), excess.shape)
+        expected = (
+            f"within [{self.spec.lower[joint]:.4f}, {self.spec.upper[joint]:.4f}]"
+            if limit is None
+            else f"at most {limit[joint]:.4g}"
+        )
+        when = motion.knots[segment] - motion.knots[0]
+        return (
+            f"{name} of {self.spec.joint_names[joint]}: expected {expected}, "
+            f"found {values[which, segment, joint]:.4g} in the segment from {when:.3f} s"
+        )
+
+    def _cannot_stop(self, motion: Motion, low: NDArray, high: NDArray) -> str:
+        times = _spread(motion.knots, STOP_SAMPLES)
+        positions, velocities = motion.sample_many(times)
+        stops = stopping_positions(positions, velocities, self.max_acceleration)
+        outside = (stops < low - POSITION_TOLERANCE) | (stops > high + POSITION_TOLERANCE)
+        if not outside.any():
+            return ""
+        k, joint = np.argwhere(outside)[0]
+        return (
+            f"position of {self.spec.joint_names[joint]}: expected room to stop within [{self.spec.lower[joint]:.4f}, "
+            f"{self.spec.upper[joint]:.4f}], found a stop at {stops[k, joint]:.4f} from {times[k] - times[0]:.3f} s"
+        )
+
+    def _exit(self, motion: Motion, begin: float) -> tuple[float, str]:
+        """When and where the tool leaves the workspace from `begin` on; one that starts outside may only come back."""
+        times = _spread(motion.knots[motion.knots >= begin], PATH_SAMPLES)
+        tools = np.array([self._kinematics.forward(q)[:3, 3] for q in motion.sample_many(times)[0]])  # (K, 3)
+        low, high = self.spec.workspace_low, self.spec.workspace_high
+        start = self._kinematics.forward(motion.start.positions)[:3, 3]
+        already = np.maximum(low - start, start - high).clip(min=0)
+        outside = np.maximum(low - tools, tools - high) > already + WORKSPACE_TOLERANCE
+        if not outside.any():
+            return np.inf, ""
+        k, axis = np.argwhere(outside)[0]
+        return float(times[k]), (
+            f"workspace: expected tool {'xyz'[axis]} within [{low[axis]:.3f}, {high[axis]:.3f}] m, "
+            f"found {tools[k, axis]:.3f} m after {times[k] - motion.knots[0]:.3f} s"
+        )
+
+    def _shortened(self, trajectory: JointTrajectory, start: JointState, exit_time: float) -> JointTrajectory | None:
+        """End in a stop after the last knot from which the tool stays in the workspace; None if there is no such."""
+        before = np.flatnonzero(trajectory.stamp + trajectory.times[:-1] < exit_time)
+        for k in before[::-1]:
+            due = trajectory.stamp + trajectory.times[k]
+            stop = brake(
+                JointState(due, trajectory.positions[k], trajectory.velocities[k]),
+                self.max_acceleration,
+                trajectory.stamp,
+            )
+            ended = JointTrajectory(
+                trajectory.stamp,
+                np.append(trajectory.times[: k + 1], stop.times),
+                np.vstack([trajectory.positions[: k + 1], stop.positions]),
+                np.vstack([trajectory.velocities[: k + 1], stop.velocities]),
+            )
+            if not self._exit(Motion(ended, start), due)[1]:
+                return ended
+        return None
+
+
+def _remaining(trajectory: JointTrajectory, now: float) -> JointTrajectory | None:
+    """The knots still to come, or None; knots that are past would make the controller jump."""
+    keep = trajectory.stamp + trajectory.times > now + MIN_FIRST_SEGMENT
+    if keep.all():
+        return trajectory
+    if not keep.any():
+        return None
+    return JointTrajectory(
+        trajectory.stamp, trajectory.times[keep], trajectory.positions[keep], trajectory.velocities[keep]
+    )
+
+
+def _slowed(trajectory: JointTrajectory, now: float, scale: float) -> JointTrajectory:
+    if scale == 1.0:
+        return trajectory
+    elapsed = now - trajectory.stamp
+    times = elapsed + scale * (trajectory.times - elapsed)
+    return JointTrajectory(trajectory.stamp, times, trajectory.positions, trajectory.velocities / scale)
+
+
+def _polynomial(coefficients: NDArray, s: NDArray) -> NDArray[np.float64]:
+    a, b, c, d = np.moveaxis(coefficients, 1, 0)
+    return a + s * (b + s * (c + s * d))
+
+
+def _spread(knots: NDArray, count: int) -> NDArray[np.float64]:
+    """Times at the knots and, `count` to a segment, between them."""
+    fractions = np.arange(count) / count
+    return np.append((knots[:-1, None] + fractions * np.diff(knots)[:, None]).ravel(), knots[-1])
