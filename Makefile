@@ -10,6 +10,8 @@ PYTEST_ARGS ?= -n 2
 
 VENV := .venv
 BIN := $(VENV)/bin
+# No bytecode for what is never imported: writing it would take a good part of the set-up time.
+PIP_INSTALL := install --quiet --no-compile -c constraints.txt
 READY := $(VENV)/.ready
 COLCON := colcon-bash colcon-core colcon-library-path colcon-package-selection colcon-python-setup-py colcon-recursive-crawl colcon-ros
 EXTRAS := ros,sim,train,ray,menagerie,dev
@@ -23,11 +25,11 @@ $(READY): setup.py constraints.txt .ci/install_system_libraries
 	    { echo "expected Python 3.11 or newer, found $$($(PYTHON) --version); set PYTHON=..."; exit 1; }
 	.ci/install_system_libraries $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -c constraints.txt $(TORCH_PIP_ARGS) torch
-	$(BIN)/pip install --quiet -c constraints.txt -e ".[$(EXTRAS)]"
+	$(BIN)/pip $(PIP_INSTALL) $(TORCH_PIP_ARGS) torch
+	$(BIN)/pip $(PIP_INSTALL) -e ".[$(EXTRAS)]"
 	# colcon wants an older setuptools than the rest, so it lives apart.
 	$(PYTHON) -m venv $(VENV)/colcon
-	$(VENV)/colcon/bin/pip install --quiet -c constraints.txt $(COLCON)
+	$(VENV)/colcon/bin/pip $(PIP_INSTALL) $(COLCON)
 	touch $@
 
 eval: setup
