@@ -6,15 +6,20 @@ from scipy.special import ndtr
 
 from policies.spatialvla.action_grid import AXIS_RANGES, ActionGrid, fit_gaussian_stats, to_cartesian, to_spherical
 
+# Mean and deviation of theta, phi, r, roll, pitch, yaw, as released.
 ROWS = {
-    "pretraining": [(1.87397, 0.77984), (0.08797, 1.69212), (0.54809, 0.34750), (-0.01650, 0.38049), (0.02846, 0.29912), (-0.00491, 0.39023)],
-    "bridge": [(2.18094, 0.78493), (0.14072, 1.79030), (0.55386, 0.30016), (-0.00826, 0.31316), (0.08298, 0.33079), (0.00934, 0.29815)],
-    "fractal": [(1.61574, 0.59767), (0.01512, 1.19268), (0.45576, 0.32478), (-0.15984, 0.30541), (0.07138, 0.31518), (-0.01093, 0.30193)],
-}  # fmt: skip
+    "pretraining": "1.87397 0.77984 0.08797 1.69212 0.54809 0.34750 -0.01650 0.38049 0.02846 0.29912 -0.00491 0.39023",
+    "bridge": "2.18094 0.78493 0.14072 1.79030 0.55386 0.30016 -0.00826 0.31316 0.08298 0.33079 0.00934 0.29815",
+    "fractal": "1.61574 0.59767 0.01512 1.19268 0.45576 0.32478 -0.15984 0.30541 0.07138 0.31518 -0.01093 0.30193",
+}
 
 
 def stats_of(row):
-    return {axis: {"mu": mu, "sigma": sigma} for axis, (mu, sigma) in zip(AXIS_RANGES, ROWS[row], strict=True)}
+    numbers = [float(word) for word in ROWS[row].split()]
+    return {
+        axis: {"mu": mu, "sigma": sigma}
+        for axis, mu, sigma in zip(AXIS_RANGES, numbers[::2], numbers[1::2], strict=True)
+    }
 
 
 @pytest.mark.parametrize("row", ROWS)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from policies.spatialvla.config import SpatialVLAConfig
+from policies.spatialvla.decoding import decode_greedy
+from tests.policies.spatialvla.conftest import make_frames, make_policy
+
+
+def free_greedy(model, inputs, steps, legal=None):
+    """Greedy decoding by whole passes, without a cache; `legal` restricts each step's ids."""
+    inputs, ids, log_probs = dict(inputs), [], []
+    types = torch.zeros_like(inputs["input_ids"])
+    for step in range(steps):
+        scores = model(**inputs, token_type_ids=types, logits_to_keep=1).logits[:, -1]
+        begin, end = legal[step % len(legal)] if legal else (0, scores.shape[-1])
+        best = scores[:, begin:end].log_softmax(-1).max(-1)
+        token = (best.indices + begin)[:, None]
+        ids.append(token)
+        log_probs.append(best.values)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], token], 1)
+        inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(token, dtype=torch.bool)], 1)
+        types = torch.cat([types, torch.ones_like(token)], 1)
+    return torch.cat(ids, 1), torch.stack(log_probs, 1)
+
+
+@pytest.fixture(params=["bidirectional", "causal"])
+def policy(request):
+    return make_policy(replace(SpatialVLAConfig.tiny(), prefix_attention=request.param), sharpen=20.0)
+
+
+@torch.no_grad()
+def test_ids_and_probabilities_equal_those_of_uncached_slotwise_decoding(policy):
+    inputs = policy.processor.collate(**make_frames(np.random.default_rng(0), 3))
+    slots = policy.processor.actions.slot_ranges()
+    ids, log_probs = decode_greedy(policy.model, inputs, slots, 4)
+    expected_ids, expected_log_probs = free_greedy(policy.model, inputs, 12, slots)
+    assert torch.equal(ids, expected_ids)
+    assert len(ids.unique()) > 3
+    torch.testing.assert_close(log_probs, expected_log_probs, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_ids_equal_free_greedy_decoding_when_its_choices_are_legal(policy):
+    slots = policy.processor.actions.slot_ranges()
+    head = policy.model.language_model.lm_head.weight
+    # A vocabulary in which only one rotation and no text is likely: free decoding then stays in one slot.
+    head[: slots[1][0]] = 0
+    head[slots[1][1] :] = 0
+    inputs = policy.processor.collate(**make_frames(np.random.default_rng(0), 3))
+    free, _ = free_greedy(policy.model, inputs, 12)
+    assert ((free >= slots[1][0]) & (free < slots[1][1])).all()
+    ids, _ = decode_greedy(policy.model, inputs, slots[1:2], 12)
+    assert torch.equal(ids, free)
+
+
+def test_every_token_is_legal_in_its_slot(policy):
+    inputs = policy.processor.collate(**make_frames(np.random.default_rng(1), 4))
+    slots = policy.processor.actions.slot_ranges()
+    ids, log_probs = decode_greedy(policy.model, inputs, slots, 4)
+    assert ids.shape == log_probs.shape == (4, 12)
+    for position in range(12):
+        begin, end = slots[position % 3]
+        assert ((ids[:, position] >= begin) & (ids[:, position] < end)).all()
+    assert (log_probs <= 0).all()
