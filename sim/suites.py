@@ -172,12 +172,14 @@ def _distractors(rng: np.random.Generator, severity: int) -> Variation:
 
 
 def _placement(rng: np.random.Generator, severity: int) -> Variation:
-    """Let all objects start in a 6 cm wide band beside the training region, further out with severity."""
+    """Let all objects start in a 6 cm wide band left, right or short of the training region, further out with severity.
+
+    Beyond its far edge there would be no room to push an object away from the robot.
+    """
     gap, width = (0.0, 0.02, 0.04)[severity - 1], 0.06
     (x_low, y_low), (x_high, y_high) = NOMINAL.spawn_low, NOMINAL.spawn_high
     bands = (
         ((x_low - gap - width, y_low), (x_low - gap, y_high)),
-        ((x_high + gap, y_low), (x_high + gap + width, y_high)),
         ((x_low, y_low - gap - width), (x_high, y_low - gap)),
         ((x_low, y_high + gap), (x_high, y_high + gap + width)),
     )

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from sim.appearance import COLOURS, SHAPES
+from sim.layout import NoRoomError
+from sim.scene import OBJECT_SLOTS
 from sim.suites import ALL_PAIRS, HELD_OUT_PAIRS, NOMINAL, SEVERITIES, SUITES, TRAINING_PAIRS, Variation, get_suite
+from sim.tasks import TASKS, Task
 
 CHANGES = {
     "nominal": set(),
@@ -72,6 +75,22 @@ def test_placement_regions_do_not_overlap_the_training_region():
             below = np.less_equal(variation.spawn_high, np.asarray(NOMINAL.spawn_low) + 1e-12)
             above = np.greater_equal(variation.spawn_low, np.asarray(NOMINAL.spawn_high) - 1e-12)
             assert (below | above).any()
+
+
+@pytest.mark.parametrize(("suite", "task"), list(itertools.product(SUITES, TASKS)))
+def test_every_suite_leaves_room_for_every_task(suite, task):
+    for severity, seed in itertools.product(SEVERITIES, range(10)):
+        rng = np.random.default_rng(seed)
+        variation = get_suite(suite).sample(rng, severity)
+        assert any(fits(TASKS[task], rng, variation) for _ in range(200)), (severity, variation)
+
+
+def fits(task: type[Task], rng: np.random.Generator, variation: Variation) -> bool:
+    try:
+        layout = task.sample(rng, variation)
+    except NoRoomError:
+        return False
+    return len(layout.objects) <= OBJECT_SLOTS
 
 
 def test_held_out_pairs_are_balanced_and_disjoint_from_the_training_pairs():
