@@ -55,7 +55,7 @@ class EvaluationProtocol:
     query_steps: int = 1
     control_hz: float = 10.0
     robot: str = "panda"
-    robot_model: str = "primitive"
+    robot_model: str = "polyarm"
     profile: str = "fast"
     width: int = 224
     height: int = 224

@@ -54,3 +54,10 @@ def test_unknown_fields_are_refused() -> None:
 def test_empty_or_doubled_cells_are_refused(change: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         replace(PROTOCOL, **change)
+
+
+def test_its_defaults_are_the_simulations() -> None:
+    from sim.simulation import SimulationConfig
+
+    for name in ("robot", "robot_model", "profile", "width", "height", "control_hz"):
+        assert getattr(PROTOCOL, name) == getattr(SimulationConfig(), name)

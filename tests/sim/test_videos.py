@@ -6,7 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from sim.videos import encode_mp4, enlarge
+from sim.episode_id import EpisodeId
+from sim.simulation import SimulationConfig, TabletopSimulation
+from sim.videos import Film, encode_mp4, enlarge
 
 
 def test_a_video_is_h264_yuv420p_with_every_frame_and_the_index_first() -> None:
@@ -34,3 +36,17 @@ def test_no_frames_are_refused() -> None:
 
 def test_enlarging_keeps_the_shape() -> None:
     assert enlarge(np.zeros((32, 48, 3), np.uint8), 64).shape == (64, 96, 3)
+
+
+def test_a_film_has_a_picture_per_control_step_and_one_of_the_start() -> None:
+    simulation = TabletopSimulation(SimulationConfig(cameras=()))
+    simulation.reset(EpisodeId("reach", "nominal", 1, 0, 0))
+    film = Film(simulation, width=64, height=48)
+    for _ in range(2):
+        film.begin()
+        for _ in range(3):
+            simulation.advance(1)
+            film.take()
+    with av.open(io.BytesIO(film.encode())) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 4
+        assert float(container.streams.video[0].average_rate) == 10.0
