@@ -36,7 +36,7 @@ def run_graph(graph: Graph, values: Mapping[str, str], output: TextIO = sys.stde
     # The handlers stay while the nodes stop: a second Ctrl-C must not cut the orderly end short.
     with _woken_by_signals(supervisor), supervisor:
         for node in graph.nodes:
-            supervisor.start(node.executable, node.command(values))
+            supervisor.start(node.executable, node.command(values, graph.arguments))
         end = supervisor.wait()
     if end is None:
         print("[bringup] stopped on request", file=output, flush=True)
@@ -73,9 +73,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[Graph, dict[str, s
     for name, argument in graph.arguments.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            default=argument.default,
             choices=argument.choices or None,
-            help=f"{argument.description} (default: {argument.default or 'none'})",
+            default=argparse.SUPPRESS,
+            help=argument.description
+            + (f" (default: {argument.default})" if isinstance(argument.default, str) else ""),
         )
     given = vars(parser.parse_args(arguments))
     del given["graph"]

@@ -6,11 +6,14 @@ compares with the table.
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ros_nodes.resources import config_file
+
+BOOLEAN = ("true", "false")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,14 +21,20 @@ class GraphArgument:
     """A setting of a whole graph.
 
     Attributes:
-        default: value where the user gives none.
+        default: value where the user gives none; a function of the other arguments' values where it depends on them.
         description: one line for `--help`.
         choices: allowed values; empty allows all.
+        kind: type of the parameters that it sets.
     """
 
-    default: str
+    default: str | Callable[[Mapping[str, str]], str]
     description: str
     choices: tuple[str, ...] = ()
+    kind: type = str
+
+    def as_yaml(self, value: str) -> str:
+        """The value as ROS reads it: text in quotes, or `1` would become a number."""
+        return json.dumps(value) if self.kind is str else value
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,29 +43,25 @@ class GraphNode:
 
     Attributes:
         executable: console script, module of `ros_nodes` and node name in one.
-        config: file in `config/` with its parameters.
-        parameters: graph argument by parameter name; they override the file.
+        parameters: graph argument by parameter name; they override the graph's parameter file.
     """
 
     executable: str
-    config: str
     parameters: Mapping[str, str] = field(default_factory=dict)
 
-    def command(self, values: Mapping[str, str]) -> list[str]:
+    def command(self, values: Mapping[str, str], arguments: Mapping[str, GraphArgument]) -> list[str]:
         """Command line that starts this node.
 
         Args:
-            values: every argument of the graph. An empty `params_file` or `namespace` is left out.
+            values: value of every argument of the graph.
+            arguments: the arguments themselves.
         """
-        files = [str(config_file(self.config)), *([values["params_file"]] if values["params_file"] else [])]
-        arguments = ["--ros-args", "--log-level", values["log_level"]]
-        for file in files:
-            arguments += ["--params-file", file]
+        words = ["--ros-args", "--log-level", values["log_level"], "--params-file", values["params_file"]]
         if values["namespace"]:
-            arguments += ["-r", f"__ns:={values['namespace']}"]
-        for parameter, argument in self.parameters.items():
-            arguments += ["-p", f"{parameter}:={values[argument]}"]
-        return [sys.executable, "-u", "-m", f"ros_nodes.{self.executable}", *arguments]
+            words += ["-r", f"__ns:={values['namespace']}"]
+        for parameter, name in self.parameters.items():
+            words += ["-p", f"{parameter}:={arguments[name].as_yaml(values[name])}"]
+        return [sys.executable, "-u", "-m", f"ros_nodes.{self.executable}", *words]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +87,11 @@ class Graph:
         unknown = sorted(set(given) - set(self.arguments))
         if unknown:
             raise ValueError(f"graph arguments: expected some of {sorted(self.arguments)}, found {unknown}")
-        values = {name: given.get(name, argument.default) for name, argument in self.arguments.items()}
+        plain = {name: entry.default for name, entry in self.arguments.items() if isinstance(entry.default, str)}
+        values = plain | dict(given)
+        for name, entry in self.arguments.items():
+            if name not in values and not isinstance(entry.default, str):
+                values[name] = entry.default(values)
         for name, value in values.items():
             choices = self.arguments[name].choices
             if choices and value not in choices:
@@ -94,62 +103,69 @@ SIM_EVAL = Graph(
     nodes=(
         GraphNode(
             "simulator_node",
-            "simulator.yaml",
             {
                 "mode": "mode",
+                "query_steps": "query_steps",
                 "simulation.robot": "robot",
-                "simulation.profile": "profile",
-                "simulation.width": "width",
-                "simulation.height": "height",
+                "perturbation.blank_images": "blank_images",
+                "perturbation.shuffle_instructions": "shuffle_instructions",
             },
         ),
-        GraphNode("arm_gateway_node", "arm_gateway.yaml", {"use_sim_time": "use_sim_time", "robot": "robot"}),
+        GraphNode("arm_gateway_node", {"use_sim_time": "use_sim_time", "robot": "robot"}),
         GraphNode(
             "policy_node",
-            "policy.yaml",
             {
                 "use_sim_time": "use_sim_time",
                 "mode": "mode",
                 "robot": "robot",
-                "policy.path": "policy",
+                "policy.checkpoint": "policy",
                 "policy.device": "device",
             },
         ),
         GraphNode(
             "episode_runner_node",
-            "episode_runner.yaml",
             {
-                "use_sim_time": "use_sim_time",
-                "mode": "mode",
                 "evaluation.policy": "policy",
+                "evaluation.output": "output",
                 "evaluation.task": "task",
                 "evaluation.suite": "suite",
                 "evaluation.severity": "severity",
                 "evaluation.episodes": "episodes",
                 "evaluation.seed": "seed",
-                "evaluation.output": "output",
+                "evaluation.query_steps": "query_steps",
+                "evaluation.blank_images": "blank_images",
+                "evaluation.shuffle_instructions": "shuffle_instructions",
+                "evaluation.videos": "videos",
+                "evaluation.joint_targets": "joint_targets",
             },
         ),
     ),
     arguments={
-        "policy": GraphArgument("spatialvla_small", "policy: folder or name of a checkpoint, random, noop"),
+        "policy": GraphArgument("spatialvla_small", "random, noop, a shipped policy, a directory, or a hub id"),
         "device": GraphArgument("cpu", "torch device of the policy"),
         "robot": GraphArgument("panda", "name of the robot"),
-        "task": GraphArgument("reach", "tasks, separated by commas, or all"),
-        "suite": GraphArgument("nominal", "variation suite"),
-        "severity": GraphArgument("1", "grade of the variation"),
-        "episodes": GraphArgument("5", "episodes per task"),
-        "seed": GraphArgument("0", "seed of the run"),
-        "output": GraphArgument("runs/eval", "folder for summary, episodes, videos and report"),
+        "task": GraphArgument("all", "tasks, separated by commas, or all"),
+        "suite": GraphArgument("nominal", "variation suites, separated by commas"),
+        "severity": GraphArgument("1", "grades of the suites from 1 to 3, separated by commas"),
+        "episodes": GraphArgument("5", "episodes per task, suite and severity", kind=int),
+        "seed": GraphArgument("0", "seed of the run", kind=int),
+        "query_steps": GraphArgument("1", "control steps between two queries of the policy", kind=int),
+        "blank_images": GraphArgument("false", "show the policy black images", BOOLEAN, bool),
+        "shuffle_instructions": GraphArgument("false", "give the policy wrong instructions", BOOLEAN, bool),
+        "videos": GraphArgument("1", "film so many episodes of each task, suite and severity", kind=int),
+        "joint_targets": GraphArgument("false", "store all joint targets in episodes.parquet", BOOLEAN, bool),
+        "output": GraphArgument("runs/eval", "directory for summary, episodes, videos and report"),
         "mode": GraphArgument(
             "lockstep", "lockstep: simulated time waits for the policy; realtime: wall clock", ("lockstep", "realtime")
         ),
-        "profile": GraphArgument("fast", "rendering profile", ("fast", "quality")),
-        "width": GraphArgument("224", "camera width in pixels"),
-        "height": GraphArgument("224", "camera height in pixels"),
-        "use_sim_time": GraphArgument("true", "whether nodes follow /clock", ("true", "false")),
+        "use_sim_time": GraphArgument(
+            lambda values: str(values["mode"] == "lockstep").lower(),
+            "whether nodes follow /clock; by default in lockstep only",
+            BOOLEAN,
+            bool,
+        ),
         "namespace": GraphArgument("", "namespace of all nodes"),
-        "params_file": GraphArgument("", "YAML whose parameters override those of the package"),
+        "params_file": GraphArgument(str(config_file("sim_eval.yaml")), "YAML file with the parameters of all nodes"),
         "log_level": GraphArgument("info", "log level of all nodes", ("debug", "info", "warn", "error", "fatal")),
     },
     conductor="episode_runner_node",

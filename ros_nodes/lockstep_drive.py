@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from policies.execution.trajectory import JointTrajectory
+from policies.interface import Observation
 from ros_nodes.sensor_topics import SensorTopics
 from ros_nodes.simulator_status import SimulatorStatus
 from sim.episode_id import EpisodeId
-from sim.simulation import TabletopSimulation
+from sim.perturbation import Perturbation
+from sim.simulation import TabletopSimulation, TaskStatus
+from sim.videos import Film
 
 
 class Phase(Enum):
@@ -32,6 +35,7 @@ class LockstepDrive:
         partner_limit_s: longest wait for subscribers after a reset.
         answer_limit_s: longest wait for the answer to an observation.
         clock: any monotonic time in seconds of wall clock.
+        perturbation: what is taken from the policy.
     """
 
     def __init__(
@@ -42,31 +46,38 @@ class LockstepDrive:
         partner_limit_s: float,
         answer_limit_s: float,
         clock: Callable[[], float],
+        perturbation: Perturbation | None = None,
     ) -> None:
         self._simulation = simulation
         self._topics = topics
         self._query_steps = query_steps
         self._limits = {Phase.PARTNERS: partner_limit_s, Phase.ANSWER: answer_limit_s}
         self._clock = clock
+        self._perturbation = perturbation or Perturbation()
         self._phase = Phase.IDLE
         self._since = 0.0
         self._stamp = 0.0
         self._cameras: Sequence[str] = ()
         self._episode: EpisodeId | None = None
+        self._film: Film | None = None
         self._error = ""
         self._answer_s: list[float] = []
         self._targets: list[tuple[float, ...]] = []
 
-    def begin(self, episode: EpisodeId, cameras: Sequence[str]) -> None:
+    def begin(self, episode: EpisodeId, cameras: Sequence[str], film: Film | None = None) -> None:
         """Reset the simulation; the first observation follows once somebody listens to everything in it.
 
         Args:
             episode: which episode.
             cameras: names of the cameras that the policy looks through.
+            film: films the episode if given.
         """
-        self._simulation.reset(episode)
+        self._perturbation.begin(self._simulation, episode)
         self._episode, self._cameras, self._error = episode, tuple(cameras), ""
         self._answer_s, self._targets = [], []
+        self._film = film
+        if film is not None:
+            film.begin()
         self._topics.publish_clock(self._simulation.time)
         self._topics.publish_mounts({name: self._simulation.camera_mount(name) for name in cameras}, 0.0)
         self._topics.publish_instruction(self._simulation.instruction)
@@ -108,7 +119,7 @@ class LockstepDrive:
         self._simulation.accept(trajectory)
         self._answer_s.append(self._clock() - self._since)
         self._targets += [tuple(row) for row in trajectory.positions.tolist()]
-        if self._simulation.advance(self._query_steps).done:
+        if self._advance().done:
             self._topics.publish_clock(self._simulation.time)
             self._enter(Phase.IDLE)
         else:
@@ -141,16 +152,34 @@ class LockstepDrive:
             joint_targets=tuple(self._targets) if task.done else (),
         )
 
+    def _advance(self) -> TaskStatus:
+        for _ in range(self._query_steps):
+            status = self._simulation.advance(1)
+            if self._film is not None:
+                self._film.take()
+            if status.done:
+                break
+        return status
+
     def _publish_observation(self) -> None:
-        observation_time = self._simulation.time
-        positions, velocities = self._simulation.scene.joint_positions, self._simulation.scene.joint_velocities
-        views = {name: self._simulation.view(name, positions) for name in self._cameras}
-        self._stamp = observation_time
+        observation = self._perturbation.apply(self._observe())
+        self._stamp = observation.stamp
         self._enter(Phase.ANSWER)
-        self._topics.publish_clock(observation_time)
-        self._topics.publish_joints(positions, velocities, observation_time)
-        for name, view in views.items():
-            self._topics.publish_camera(name, view.rgb, view.depth, view.intrinsics, observation_time)
+        self._topics.publish_clock(observation.stamp)
+        self._topics.publish_joints(observation.joint_positions, observation.joint_velocities, observation.stamp)
+        for name, view in observation.cameras.items():
+            self._topics.publish_camera(name, view.rgb, view.depth, view.intrinsics, observation.stamp)
+
+    def _observe(self) -> Observation:
+        simulation = self._simulation
+        positions = simulation.scene.joint_positions
+        return Observation(
+            stamp=simulation.time,
+            cameras={name: simulation.view(name, positions) for name in self._cameras},
+            joint_positions=positions,
+            joint_velocities=simulation.scene.joint_velocities,
+            instruction=simulation.instruction,
+        )
 
     def _enter(self, phase: Phase) -> None:
         self._phase, self._since = phase, self._clock()

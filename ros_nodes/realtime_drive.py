@@ -56,6 +56,8 @@ class RealtimeDrive:
         self._threads: list[threading.Thread] = []
         self._origin = 0.0
         self._judged_ns = 0
+        self._cameras: tuple[str, ...] = ()
+        self._targets: list[tuple[float, ...]] = []
         self._status = SimulatorStatus()
         self._counts = {"camera": 0, "joints": 0}
         self._counted_from = clock()
@@ -67,6 +69,7 @@ class RealtimeDrive:
             self._simulation.reset(episode)
             self._origin = self._clock()
             self._judged_ns = 0
+            self._targets = []
             self._cameras = tuple(cameras)
             self._topics.publish_mounts({name: self._simulation.camera_mount(name) for name in cameras}, self._origin)
             self._topics.publish_instruction(self._simulation.instruction)
@@ -91,6 +94,7 @@ class RealtimeDrive:
             if start < 0:
                 return f"its stamp {trajectory.stamp:.3f} lies before the start of the episode, {self._origin:.3f}"
             self._simulation.accept(replace(trajectory, stamp=start))
+            self._targets += [tuple(row) for row in trajectory.positions.tolist()]
         return ""
 
     def cancel(self) -> None:
@@ -163,7 +167,12 @@ class RealtimeDrive:
         self._judged_ns = simulation.time_ns
         task = simulation.judge()
         self._status = replace(
-            self._status, steps=task.steps, success=task.success, progress=task.progress, done=task.done
+            self._status,
+            steps=task.steps,
+            success=task.success,
+            progress=task.progress,
+            done=task.done,
+            joint_targets=tuple(self._targets) if task.done else (),
         )
         return True
 

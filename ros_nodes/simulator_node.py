@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -27,7 +28,9 @@ from ros_nodes.qos import COMMAND, LATCHED, Mode
 from ros_nodes.realtime_drive import RealtimeDrive
 from ros_nodes.sensor_topics import SensorTopics
 from sim.episode_id import EpisodeId
+from sim.perturbation import Perturbation
 from sim.simulation import SimulationConfig, TabletopSimulation
+from sim.videos import Film
 
 POLL_S = 0.01
 FIRST_EPISODE = EpisodeId(task="reach", suite="nominal", severity=1, index=0, seed=0)
@@ -66,6 +69,7 @@ class EpisodeParameters:
         index: number of the episode within task, suite and severity.
         seed: seed of the whole run.
         cameras: cameras that take pictures, of those that the simulation has.
+        film: lockstep: MP4 file that the episode is filmed into; empty for none.
     """
 
     task: str = FIRST_EPISODE.task
@@ -74,6 +78,7 @@ class EpisodeParameters:
     index: int = FIRST_EPISODE.index
     seed: int = FIRST_EPISODE.seed
     cameras: tuple[str, ...] = SimulationConfig().cameras
+    film: str = ""
 
 
 class SimulatorNode(Node):
@@ -88,6 +93,8 @@ class SimulatorNode(Node):
         topics = SensorTopics(self, names, self._simulation.config.cameras, config.mode)
         self._status = self.create_publisher(String, "~/status", LATCHED)
         self._drive = self._make_drive(config, topics)
+        self._film: Film | None = None
+        self._film_path: Path | None = None
         self._accepted, self._refused, self._last_refusal = 0, 0, ""
         self._diagnostics = Diagnostics(
             self, self._simulation.robot.name, {"simulation": self._simulation_health, "controller": self._arm_health}
@@ -108,7 +115,13 @@ class SimulatorNode(Node):
                 self._publish_status,
             )
         drive = LockstepDrive(
-            self._simulation, topics, config.query_steps, config.partner_limit_s, config.answer_limit_s, time.monotonic
+            self._simulation,
+            topics,
+            config.query_steps,
+            config.partner_limit_s,
+            config.answer_limit_s,
+            time.monotonic,
+            declare(self, Perturbation, "perturbation"),
         )
         # Steady: simulated time stands still while the drive waits.
         self._poller = self.create_timer(POLL_S, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME))
@@ -123,8 +136,7 @@ class SimulatorNode(Node):
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:
             chosen = {name: self.get_parameter(f"episode.{name}").value for name in EpisodeParameters.__slots__}
-            cameras = self._known_cameras(chosen.pop("cameras"))
-            self._drive.begin(EpisodeId(**chosen), cameras)
+            self._begin(self._known_cameras(chosen.pop("cameras")), Path(chosen.pop("film")), EpisodeId(**chosen))
         except (ValueError, TypeError) as error:
             response.success, response.message = False, str(error)
             return response
@@ -133,6 +145,15 @@ class SimulatorNode(Node):
         self.get_logger().info(f"episode {status.episode}: {status.instruction!r}")
         response.success, response.message = True, status.to_json()
         return response
+
+    def _begin(self, cameras: Sequence[str], film_path: Path, episode: EpisodeId) -> None:
+        if isinstance(self._drive, RealtimeDrive):
+            self._drive.begin(episode, cameras)
+            return
+        self._film_path = film_path if film_path.name else None
+        if self._film_path is not None and self._film is None:
+            self._film = Film(self._simulation)
+        self._drive.begin(episode, cameras, self._film if self._film_path is not None else None)
 
     def _known_cameras(self, cameras: Sequence[str]) -> Sequence[str]:
         known = self._simulation.config.cameras
@@ -166,6 +187,10 @@ class SimulatorNode(Node):
 
     def _publish_status(self) -> None:
         status = self._drive.status()
+        if status.done and self._film is not None and self._film_path is not None:
+            # Before the status tells that the episode is over: who hears that may read the film.
+            self._film_path.write_bytes(self._film.encode())
+            self._film_path = None
         if status.error:
             self.get_logger().error(status.error, throttle_duration_sec=5.0)
         self._status.publish(String(data=status.to_json()))

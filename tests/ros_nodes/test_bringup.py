@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import os
 import select
 import signal
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from ros_nodes.bringup import parse_arguments, run_graph
-from ros_nodes.graphs import SIM_EVAL, Graph
+from ros_nodes.graphs import GRAPHS, SIM_EVAL, Graph
 
 PATIENCE_S = 15.0
 WAITS = "import signal; signal.signal(signal.SIGINT, lambda *_: exit(0)); print('up', flush=True); signal.pause()"
@@ -24,7 +25,7 @@ class Script:
     executable: str
     source: str
 
-    def command(self, values) -> list[str]:
+    def command(self, values, arguments) -> list[str]:
         return [sys.executable, "-c", self.source.format(**values)]
 
 
@@ -55,7 +56,7 @@ def test_a_signal_stops_every_node_and_is_no_failure(number):
     from ros_nodes.graphs import Graph
     class Script:
         def __init__(self, name): self.executable = name
-        def command(self, values): return [sys.executable, "-c", {WAITS!r} + "#" + self.executable]
+        def command(self, values, arguments): return [sys.executable, "-c", {WAITS!r} + "#" + self.executable]
     sys.exit(run_graph(Graph((Script("one"), Script("two")), {{}}, "two"), {{}}, sys.stdout))
     """
     process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(source)], stdout=subprocess.PIPE, text=True)
@@ -87,3 +88,52 @@ def test_an_unknown_option_or_value_is_refused(capsys):
         SIM_EVAL.resolve({"mode": "sometimes"})
     with pytest.raises(ValueError, match="polcy"):
         SIM_EVAL.resolve({"polcy": "noop"})
+
+
+def test_text_that_looks_like_a_number_stays_text():
+    _, values = parse_arguments(["--severity", "1", "--episodes", "3"])
+    runner = next(node for node in SIM_EVAL.nodes if node.executable == "episode_runner_node")
+    words = runner.command(values, SIM_EVAL.arguments)
+    assert 'evaluation.severity:="1"' in words
+    assert "evaluation.episodes:=3" in words
+
+
+def test_nodes_follow_the_clock_topic_in_lockstep_only():
+    assert SIM_EVAL.resolve({})["use_sim_time"] == "true"
+    assert SIM_EVAL.resolve({"mode": "realtime"})["use_sim_time"] == "false"
+    assert SIM_EVAL.resolve({"mode": "realtime", "use_sim_time": "true"})["use_sim_time"] == "true"
+
+
+def calls_of(tree: ast.AST, name: str) -> list[ast.Call]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == name]
+
+
+@pytest.mark.parametrize("name", sorted(GRAPHS))
+def test_the_launch_file_starts_the_same_graph(name, repository):
+    graph = GRAPHS[name]
+    tree = ast.parse((repository / "launch" / f"{name}.launch.py").read_text())
+    declared = {}
+    for call in calls_of(tree, "DeclareLaunchArgument"):
+        keywords = {word.arg: word.value for word in call.keywords}
+        choices = ast.literal_eval(keywords["choices"]) if "choices" in keywords else []
+        declared[call.args[0].value] = (keywords["default_value"], keywords["description"].value, choices)
+    assert list(declared) == list(graph.arguments)
+    for argument, (default, description, choices) in declared.items():
+        entry = graph.arguments[argument]
+        assert description == entry.description
+        if isinstance(default, ast.Constant):
+            assert default.value == entry.default
+            assert tuple(choices) == entry.choices
+    nodes = {}
+    for call in calls_of(tree, "graph_node"):
+        keys = [key.value for key in call.args[1].keys]
+        values = [tuple(ast.unparse(word).strip("'") for word in entry.args) for entry in call.args[1].values]
+        nodes[call.args[0].value] = dict(zip(keys, values, strict=True))
+    assert nodes == {
+        node.executable: {
+            parameter: (argument, graph.arguments[argument].kind.__name__)
+            for parameter, argument in node.parameters.items()
+        }
+        for node in graph.nodes
+    }
+    assert list(nodes) == [node.executable for node in graph.nodes]

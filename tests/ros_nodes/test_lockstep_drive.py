@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from policies.execution.trajectory import JointTrajectory
+from policies.interface import CameraView
 from ros_nodes.lockstep_drive import LockstepDrive
 from sim.episode_id import EpisodeId
 from sim.simulation import TaskStatus
@@ -31,7 +32,7 @@ class FakeSimulation:
         self.steps = 0
 
     def view(self, camera, positions):
-        return SimpleNamespace(rgb=None, depth=None, intrinsics=None)
+        return CameraView(np.zeros((2, 3, 3), np.uint8), np.ones((2, 3), np.float32), np.eye(3), np.eye(4))
 
     def camera_mount(self, camera):
         return None
