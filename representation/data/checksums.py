@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
+from representation.data.atomic_files import write_json
 from representation.data.untrusted_files import read_json, resolve_inside
 
 CHECKSUMS_PATH = "meta/checksums.json"
@@ -18,10 +18,7 @@ def write_checksums(root: Path) -> dict[str, str]:
         Hexadecimal SHA-256 by path relative to `root`.
     """
     sums = {relative: _sha256(root / relative) for relative in _files(root)}
-    text = json.dumps({"algorithm": "sha256", "files": sums}, indent=1)
-    part = root / (CHECKSUMS_PATH + ".part")
-    part.write_text(text)
-    part.replace(root / CHECKSUMS_PATH)
+    write_json(root / CHECKSUMS_PATH, {"algorithm": "sha256", "files": sums})
     return sums
 
 

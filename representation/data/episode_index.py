@@ -16,6 +16,7 @@ from representation.data.untrusted_files import read_json_lines, read_parquet
 EPISODES_LINES_PATH = "meta/episodes.jsonl"
 TASKS_LINES_PATH = "meta/tasks.jsonl"
 MAX_EPISODE_LENGTH = 10_000_000
+HOW_TO_COMPLETE = "a recording that was interrupted is completed by LeRobotWriter.resume(root).finalize()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ def read_entries(root: Path, info: DatasetInfo) -> list[EpisodeEntry]:
     if sorted(numbers) != list(range(info.total_episodes)):
         raise ValueError(
             f"{where}: expected {info.total_episodes} episodes numbered from 0, as in meta/info.json, found {len(rows)}"
-            " (a recording that was interrupted is completed by LeRobotWriter.resume(root).finalize())"
+            f"; {HOW_TO_COMPLETE}"
         )
     first_index: dict[str, int] = {}
     entries = []

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from representation.data import video
 from representation.data.depth import decode_depth
-from representation.data.episode_index import EpisodeEntry, read_entries, read_tasks
+from representation.data.episode_index import HOW_TO_COMPLETE, EpisodeEntry, read_entries, read_tasks
 from representation.data.lerobot_format import INFO_PATH, STATS_PATH, DatasetInfo, Feature, parse_info
 from representation.data.parquet_columns import column_values
 from representation.data.untrusted_files import read_json, read_parquet, resolve_inside
@@ -40,6 +40,8 @@ class LeRobotDataset:
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.info: DatasetInfo = parse_info(read_json(self.root, INFO_PATH))
+        if self.info.total_episodes == 0:
+            raise ValueError(f"{self.root}: expected at least one episode, found none; {HOW_TO_COMPLETE}")
         self.tasks: list[str] = read_tasks(self.root, self.info)
         self.entries: list[EpisodeEntry] = read_entries(self.root, self.info)
         self._table: tuple[str, pa.Table] | None = None

@@ -8,7 +8,6 @@ and are overwritten by the next attempt.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from representation.data import video
+from representation.data.atomic_files import write_json, write_table
 from representation.data.checksums import write_checksums
-from representation.data.depth import CODES_PER_METRE, DEPTH_ENCODING, encode_depth
+from representation.data.depth import DEPTH_ENCODING
+from representation.data.episode_recorder import (
+    EPISODE_FILE,
+    ROWS_FILE,
+    EpisodeRecorder,
+    codec_of,
+    statistics_to_lists,
+    video_file,
+)
 from representation.data.lerobot_format import (
     CHUNK_SIZE,
     DATA_PATH,
@@ -40,15 +46,11 @@ from representation.data.lerobot_format import (
     parse_feature,
     parse_info,
 )
-from representation.data.parquet_columns import column_from_values, column_values, task_table
-from representation.data.statistics import Statistics, array_statistics, histogram_statistics, merge_statistics
+from representation.data.parquet_columns import column_values, task_table
+from representation.data.statistics import Statistics, array_statistics, merge_statistics
 from representation.data.untrusted_files import read_json, read_parquet
 
 STAGING = ".staging"
-_LEVELS = {
-    "video": np.arange(256) / 255.0,
-    "depth": np.arange(65536) / CODES_PER_METRE,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class LeRobotWriter:
         info = _new_info(fps, _checked_features(features), robot_type)
         (root / STAGING).mkdir(parents=True, exist_ok=True)
         (root / "meta").mkdir(exist_ok=True)
-        _write_json(root / INFO_PATH, info)
+        write_json(root / INFO_PATH, info)
         self._open(root, info, file_megabytes)
 
     @classmethod
@@ -123,18 +125,16 @@ class LeRobotWriter:
         self.root = root
         self._info_json = info
         self.info: DatasetInfo = parse_info(info)
-        self._recorded = {key: feature for key, feature in self.info.features.items() if key not in INDEX_FEATURES}
         self._max_staged_bytes = file_megabytes * 2**20
         staging = root / STAGING
         staging.mkdir(exist_ok=True)
-        shutil.rmtree(staging / "recording", ignore_errors=True)
         self._committed = _read_committed(root)
         for folder in sorted(staging.glob("episode-*")):
             if int(folder.name.removeprefix("episode-")) < self._committed.episodes:
                 shutil.rmtree(folder)
         self._staged = sorted(staging.glob("episode-*"))
         self._staged_bytes = sum(file.stat().st_size for file in staging.rglob("*") if file.is_file())
-        self._start_recording()
+        self._recorder = self._new_recorder()
 
     @property
     def num_episodes(self) -> int:
@@ -144,7 +144,7 @@ class LeRobotWriter:
     @property
     def num_frames(self) -> int:
         """Number of frames of the episode that is being recorded."""
-        return len(self._tasks)
+        return len(self._recorder)
 
     def add_frame(self, frame: Mapping[str, Any], task: str) -> None:
         """Append one frame to the episode that is being recorded.
@@ -156,17 +156,7 @@ class LeRobotWriter:
         Raises:
             ValueError: keys, shapes or dtypes differ from the features, or a number is not finite.
         """
-        if not isinstance(task, str) or not task:
-            raise ValueError(f"task: expected a sentence, found {task!r}")
-        if set(frame) != set(self._recorded):
-            raise ValueError(f"frame: expected keys {sorted(self._recorded)}, found {sorted(frame)}")
-        values = {key: _checked_value(feature, frame[key]) for key, feature in self._recorded.items()}
-        for key, value in values.items():
-            if self._recorded[key].is_numeric:
-                self._rows[key].append(value)
-            else:
-                self._write_image(self._recorded[key], value)
-        self._tasks.append(task)
+        self._recorder.add_frame(frame, task)
 
     def save_episode(self) -> None:
         """Make the recorded frames an episode of the dataset; atomic.
@@ -174,38 +164,18 @@ class LeRobotWriter:
         Raises:
             ValueError: there are no frames.
         """
-        if not self._tasks:
-            raise ValueError("save_episode: expected at least one frame, found none")
-        for encoder in self._encoders.values():
-            encoder.close()
-        self._encoders.clear()
-        length = len(self._tasks)
-        columns = {key: np.stack(rows) for key, rows in self._rows.items()}
-        columns["timestamp"] = (np.arange(length) / self.info.fps).astype(np.float32)[:, None]
-        columns["frame_index"] = np.arange(length)[:, None]
-        stats = {key: array_statistics(values) for key, values in columns.items()}
-        stats |= {
-            key: histogram_statistics(counts, _LEVELS[self._recorded[key].dtype], self._pixel_count(key, counts))
-            for key, counts in self._histograms.items()
-        }
-        table = pa.table({key: column_from_values(self.info.features[key], values) for key, values in columns.items()})
-        self._folder.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, self._folder / "rows.parquet")
-        _write_json(self._folder / "episode.json", {"tasks": self._tasks, "stats": _to_lists(stats)})
         target = self.root / STAGING / f"episode-{self.num_episodes:06d}"
-        self._folder.rename(target)
+        self._recorder.save(target)
         self._staged.append(target)
         self._staged_bytes += sum(file.stat().st_size for file in target.iterdir())
-        self._start_recording()
+        self._recorder = self._new_recorder()
         if self._staged_bytes > self._max_staged_bytes:
             self._join_staged()
 
     def discard_episode(self) -> None:
         """Forget the frames since the last `save_episode`."""
-        for encoder in self._encoders.values():
-            encoder.abandon()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._start_recording()
+        self._recorder.discard()
+        self._recorder = self._new_recorder()
 
     def finalize(self) -> None:
         """Join what is staged, write statistics and checksums. The dataset is complete afterwards.
@@ -224,53 +194,29 @@ class LeRobotWriter:
         shutil.rmtree(self.root / STAGING)
         write_checksums(self.root)
 
-    def _start_recording(self) -> None:
-        self._folder = self.root / STAGING / "recording"
-        self._tasks: list[str] = []
-        self._rows: dict[str, list[NDArray]] = {key: [] for key, feat in self._recorded.items() if feat.is_numeric}
-        self._encoders: dict[str, video.VideoWriter] = {}
-        self._histograms: dict[str, NDArray[np.int64]] = {}
-
-    def _write_image(self, feature: Feature, image: NDArray) -> None:
-        key, is_depth = feature.key, feature.dtype == "depth"
-        if key not in self._encoders:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            codec = video.DEPTH if is_depth else video.COLOUR
-            path = self._folder / _staged_video(feature)
-            self._encoders[key] = video.VideoWriter(path, codec, self.info.fps, *feature.shape[:2])
-            self._histograms[key] = np.zeros((1 if is_depth else 3, len(_LEVELS[feature.dtype])), np.int64)
-        self._encoders[key].write(image)
-        planes = image.reshape(-1, 1 if is_depth else 3).T
-        counts = self._histograms[key]
-        for channel, plane in enumerate(planes):
-            counts[channel] += np.bincount(plane, minlength=counts.shape[1])
-        if is_depth:
-            counts[0, 0] = 0  # unknown depths are no depths
-
-    def _pixel_count(self, key: str, counts: NDArray[np.int64]) -> int:
-        # Depth is weighted by its known pixels when episodes are merged; colour, as in LeRobot, by frames.
-        return int(counts.sum()) if self._recorded[key].dtype == "depth" else len(self._tasks)
+    def _new_recorder(self) -> EpisodeRecorder:
+        return EpisodeRecorder(self.root / STAGING / "recording", self.info)
 
     def _join_staged(self) -> None:
         """Turn the staged episodes into one more set of files."""
         if not self._staged:
             return
-        episodes = [read_json(folder, "episode.json") for folder in self._staged]
+        episodes = [read_json(folder, EPISODE_FILE) for folder in self._staged]
         lengths = [len(episode["tasks"]) for episode in episodes]
         chunk, file = divmod(self._committed.files, CHUNK_SIZE)
         place = {"chunk_index": chunk, "file_index": file}
         tasks = list(dict.fromkeys([*self._committed.tasks, *(task for e in episodes for task in e["tasks"])]))
-        _write_table(self.root / TASKS_PATH, task_table(tasks))
+        write_table(self.root / TASKS_PATH, task_table(tasks))
         self._join_rows(episodes, lengths, tasks, place)
-        media = {key: feature for key, feature in self._recorded.items() if not feature.is_numeric}
+        media = {key: feature for key, feature in self.info.features.items() if not feature.is_numeric}
         for key, feature in media.items():
-            codec, template = (video.DEPTH, DEPTH_PATH) if feature.dtype == "depth" else (video.COLOUR, VIDEO_PATH)
+            template = DEPTH_PATH if feature.dtype == "depth" else VIDEO_PATH
             path = self.root / format_path(template, video_key=key, depth_key=key, **place)
             path.parent.mkdir(parents=True, exist_ok=True)
-            sources = [folder / _staged_video(feature) for folder in self._staged]
-            video.join_videos(sources, lengths, path, codec, self.info.fps)
+            sources = [folder / video_file(feature) for folder in self._staged]
+            video.join_videos(sources, lengths, path, codec_of(feature), self.info.fps)
         rows = self._episode_rows(episodes, lengths, media, place)
-        _write_table(self.root / format_path(EPISODES_PATH, **place), pa.Table.from_pylist(rows))
+        write_table(self.root / format_path(EPISODES_PATH, **place), pa.Table.from_pylist(rows))
         for folder in self._staged:
             shutil.rmtree(folder)
         self._staged, self._staged_bytes = [], 0
@@ -284,14 +230,14 @@ class LeRobotWriter:
             "total_tasks": len(self._committed.tasks),
             "splits": {"train": f"0:{self._committed.episodes}"},
         }
-        _write_json(self.root / INFO_PATH, self._info_json)
+        write_json(self.root / INFO_PATH, self._info_json)
         self.info = parse_info(self._info_json)
 
     def _join_rows(
         self, episodes: Sequence[Mapping], lengths: Sequence[int], tasks: Sequence[str], place: dict[str, int]
     ) -> None:
         total, first = sum(lengths), self._committed.episodes
-        table = pa.concat_tables([read_parquet(folder, "rows.parquet") for folder in self._staged]).combine_chunks()
+        table = pa.concat_tables([read_parquet(folder, ROWS_FILE) for folder in self._staged]).combine_chunks()
         index_of = {task: number for number, task in enumerate(tasks)}
         added = {
             "episode_index": np.repeat(np.arange(first, first + len(lengths)), lengths),
@@ -300,7 +246,7 @@ class LeRobotWriter:
         }
         for key, values in added.items():
             table = table.append_column(key, pa.array(values, pa.int64()))
-        _write_table(self.root / format_path(DATA_PATH, **place), table)
+        write_table(self.root / format_path(DATA_PATH, **place), table)
 
     def _episode_rows(
         self, episodes: Sequence[Mapping], lengths: Sequence[int], media: Mapping[str, Feature], place: dict[str, int]
@@ -334,12 +280,12 @@ class LeRobotWriter:
         data = [self._committed_table(DATA_PATH, file, columns) for file in range(self._committed.files)]
         table = pa.concat_tables(data)
         stats = {key: array_statistics(column_values(table, self.info.features[key])) for key in columns}
-        images = [key for key, feature in self._recorded.items() if not feature.is_numeric]
+        images = [key for key, feature in self.info.features.items() if not feature.is_numeric]
         if images:
             tables = [self._committed_table(EPISODES_PATH, file, None) for file in range(self._committed.files)]
             for key in images:
                 stats[key] = merge_statistics([part for table in tables for part in _stored_statistics(table, key)])
-        _write_json(self.root / STATS_PATH, _to_lists(stats))
+        write_json(self.root / STATS_PATH, statistics_to_lists(stats))
 
     def _committed_table(self, template: str, file: int, columns: Sequence[str] | None) -> pa.Table:
         chunk, file = divmod(file, CHUNK_SIZE)
@@ -396,29 +342,6 @@ def _new_info(fps: float, features: Mapping[str, Feature], robot_type: str | Non
     }
 
 
-def _checked_value(feature: Feature, value: Any) -> NDArray:
-    array = np.asarray(value)
-    if array.shape != feature.shape:
-        raise ValueError(f"{feature.key}: expected shape {feature.shape}, found {array.shape}")
-    if feature.dtype == "video":
-        if array.dtype != np.uint8:
-            raise ValueError(f"{feature.key}: expected uint8, found {array.dtype}")
-        return np.ascontiguousarray(array)
-    if feature.dtype == "depth":
-        if array.dtype != np.float32:
-            raise ValueError(f"{feature.key}: expected float32 metres, found {array.dtype}")
-        return encode_depth(array)
-    if not np.can_cast(array.dtype, feature.dtype, casting="same_kind"):
-        raise ValueError(f"{feature.key}: expected {feature.dtype}, found {array.dtype}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{feature.key}: expected finite numbers, found {array}")
-    return array.astype(feature.dtype)
-
-
-def _staged_video(feature: Feature) -> str:
-    return f"{feature.key}.{'mkv' if feature.dtype == 'depth' else 'mp4'}"
-
-
 def _read_committed(root: Path) -> _Committed:
     episodes = frames = files = 0
     while True:
@@ -440,20 +363,3 @@ def _stored_statistics(table: pa.Table, key: str) -> list[Statistics]:
     names = [name for name in table.column_names if name.startswith(prefix)]
     columns = {name.removeprefix(prefix): table[name].to_pylist() for name in names}
     return [{name: np.array(values[row]) for name, values in columns.items()} for row in range(len(table))]
-
-
-def _to_lists(stats: Mapping[str, Statistics]) -> dict[str, dict[str, list]]:
-    return {key: {name: np.asarray(value).tolist() for name, value in part.items()} for key, part in stats.items()}
-
-
-def _write_json(path: Path, value: object) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=1))
-    part.replace(path)
-
-
-def _write_table(path: Path, table: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    pq.write_table(table, part, compression="zstd")
-    part.replace(path)
