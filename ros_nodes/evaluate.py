@@ -1,0 +1,75 @@
+"""`python -m ros_nodes.evaluate`: measure a policy on the simulated tasks, over the ROS graph.
+
+The same arguments and the same results as `python -m sim.evaluate`, which needs no ROS; in lockstep both send the arm
+the same joint targets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from ros_nodes.bringup import run_graph
+from ros_nodes.domains import own_domain
+from ros_nodes.graphs import SIM_EVAL
+from sim.episode_worker import EXPERT
+from sim.evaluate import Arguments, describe_policy, format_table
+from sim.executors import THREAD_LIMITS
+from sim.summary import read_run
+
+
+def graph_values(arguments: Arguments) -> dict[str, str]:
+    """Arguments of the graph that runs an evaluation.
+
+    Raises:
+        ValueError: an argument is wrong, or has no meaning over the graph; says what to do instead.
+        FileNotFoundError: no such policy; lists what is shipped.
+    """
+    if arguments.policy == EXPERT:
+        raise ValueError("policy: the expert reads the simulator's state, which no topic carries; use sim.evaluate")
+    if arguments.workers != 1 or arguments.executor != "process":
+        raise ValueError(
+            f"workers, executor: one graph runs one episode at a time, found {arguments.workers} workers on "
+            f"{arguments.executor!r}; use sim.evaluate, which gives the same results"
+        )
+    arguments.protocol()
+    describe_policy(arguments.policy)
+    names = set(SIM_EVAL.arguments) & set(Arguments.__slots__)
+    given = {name: getattr(arguments, name) for name in names} | {"output": arguments.output.absolute()}
+    return SIM_EVAL.resolve(
+        {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
+    )
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = tyro.cli(Arguments, args=args, prog="python -m ros_nodes.evaluate")
+    try:
+        values = graph_values(arguments)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    # How a sum is split over threads shows in its last bits.
+    os.environ.update(THREAD_LIMITS)
+    summary_path = arguments.output / "summary.json"
+    summary_path.unlink(missing_ok=True)
+    with own_domain() as domain:
+        print(f"[evaluate] ROS_DOMAIN_ID={domain}", file=sys.stderr)
+        code = run_graph(SIM_EVAL, values)
+    if code != 0 or not summary_path.is_file():
+        print("error: the evaluation did not complete; the lines above say why", file=sys.stderr)
+        return code or 1
+    summary = read_run(arguments.output).summary
+    print(json.dumps(summary, indent=2) if arguments.json else format_table(summary))
+    if not arguments.json:
+        print(f"report: {arguments.output / 'report.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
