@@ -79,6 +79,7 @@ class Answer:
     generation: int
     motion: PlannedMotion
     received_at: float
+    begun_at: float
 
 
 class PolicyNode(LoadingLifecycleNode):
@@ -153,7 +154,7 @@ class PolicyNode(LoadingLifecycleNode):
             figures_message(
                 value.motion.chunk.stamp,
                 "policy_node: answer",
-                {"inference_s": value.motion.inference_s, "node_s": self._steady_s() - value.received_at},
+                {"inference_s": value.motion.inference_s, "waiting_s": value.begun_at - value.received_at},
             )
         )
 
@@ -174,8 +175,9 @@ class PolicyNode(LoadingLifecycleNode):
         if generation != self._runner_generation:
             self._runner.reset(self.get_parameter("episode.seed").value)
             self._runner_generation = generation
+        begun_at = self._steady_s()
         now = None if self._config.mode == "lockstep" else self.get_clock().now().nanoseconds * 1e-9
-        return Answer(generation, self._runner.step(observation, now), received_at)
+        return Answer(generation, self._runner.step(observation, now), received_at, begun_at)
 
     def _restart(self, reason: str) -> None:
         self._generation += 1
