@@ -58,6 +58,7 @@ EXTRAS = {
     "dev": [
         "hypothesis>=6.100",
         "mypy>=1.11",
+        "pillow>=10",
         "pytest>=8.2",
         "pytest-randomly>=3.15",
         "pytest-timeout>=2.3",
