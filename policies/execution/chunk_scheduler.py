@@ -13,7 +13,7 @@ Modes of using a new chunk while older ones still have rows to come:
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -45,9 +45,9 @@ class SchedulerConfig:
     """
 
     mode: SchedulerMode = "receding_horizon"
-    window: int = 4
-    temperature: float = -0.8
-    alpha: float = 0.1
+    window: int = field(default=4, metadata={"range": (1, 100)})
+    temperature: float = field(default=-0.8, metadata={"range": (-10.0, 10.0)})
+    alpha: float = field(default=0.1, metadata={"range": (0.0, 10.0)})
 
     def __post_init__(self) -> None:
         modes = ("receding_horizon", "temporal_ensembling", "adaptive_ensembling")
@@ -77,10 +77,11 @@ class ChunkScheduler:
         self._chunks.clear()
         self._gripper = None
 
-    def plan(self, chunk: ActionChunk, joint_positions: ArrayLike, now: float) -> JointTrajectory | None:
-        """Return the trajectory from `now` on, with the chunk's stamp, or None when every row is already past.
+    def plan(self, chunk: ActionChunk, joint_positions: ArrayLike, now: float) -> JointTrajectory:
+        """Return the trajectory from `now` on, with the chunk's stamp.
 
-        Rows due at or before `now` are dropped (and counted in `dropped_rows`). Knot velocities are Catmull-Rom's,
+        Rows due at or before `now` are dropped (and counted in `dropped_rows`), unless that is all of them: then the
+        whole is passed on, for the arm gateway to reject by name. Knot velocities are Catmull-Rom's,
         limited so that no knot interval overshoots; after the last row comes a stop, for the next chunk to overwrite.
         A gripper target that jumps is approached at a rate that the gripper can follow, from where the plan before
         had it: an object between the fingers keeps the measured position from the commanded one.
@@ -108,10 +109,9 @@ class ChunkScheduler:
             self._limit_gripper_rate(rows, chunk, times, start)
         times, positions, velocities = self._knots(times, rows, start)
         keep = chunk.stamp + times > now + SAME_INSTANT
-        keep[-1] = keep[-1] and keep[-2]  # a stop without its row is no motion
         self.dropped_rows += int((~keep[:-1]).sum())
-        if not keep.any():
-            return None
+        if not keep[:-1].any():
+            keep[:] = True
         return JointTrajectory(chunk.stamp, times[keep], positions[keep], velocities[keep])
 
     def _blend(self, chunk: ActionChunk, start: NDArray) -> NDArray[np.float64]:

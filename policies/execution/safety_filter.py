@@ -11,7 +11,7 @@ A trajectory that is too fast is slowed as a whole, which keeps its path; clippi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,11 +41,11 @@ class SafetyLimits:
         max_time_scale: most that a trajectory is slowed before it is rejected.
     """
 
-    velocity_fraction: float = 0.9
-    acceleration_fraction: float = 0.9
-    jerk_fraction: float = 0.9
-    max_jump: float = 0.35
-    max_time_scale: float = 5.0
+    velocity_fraction: float = field(default=0.9, metadata={"range": (0.01, 1.0)})
+    acceleration_fraction: float = field(default=0.9, metadata={"range": (0.01, 1.0)})
+    jerk_fraction: float = field(default=0.9, metadata={"range": (0.01, 1.0)})
+    max_jump: float = field(default=0.35, metadata={"range": (0.01, 3.0)})
+    max_time_scale: float = field(default=5.0, metadata={"range": (1.0, 100.0)})
 
     def __post_init__(self) -> None:
         for name in ("velocity_fraction", "acceleration_fraction", "jerk_fraction"):

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import mujoco
 import numpy as np
 import pytest
 
+from policies.execution.chunk_scheduler import ChunkScheduler
+from policies.execution.kinematics import Kinematics
 from policies.execution.trajectory import JointTrajectory
+from policies.interface import ActionChunk
 from policies.robots import get_robot
+from policies.robots.model import load_robot_spec
 from sim.trajectory_controller import TrajectoryController
 
 SPEC = get_robot("panda")
@@ -86,6 +91,35 @@ def test_refused_trajectory_leaves_the_running_one(controller, refused, message)
     with pytest.raises(ValueError, match=message):
         controller.accept(refused, 1.05)
     np.testing.assert_allclose(controller.sample(1.2)[0], HOME + 0.1)
+
+
+def test_tool_follows_a_straight_line_at_30_cm_per_second_within_2_mm(controller):
+    model = load_robot_spec("panda").compile()
+    data = mujoco.MjData(model)
+    kinematics = Kinematics(SPEC)
+    pose = kinematics.forward(HOME)
+    pose[:3, 3] = start = np.array([0.35, -0.25, 0.25])
+    direction = np.array([0.2, 0.5, -0.15]) / np.linalg.norm([0.2, 0.5, -0.15])
+    steps = 0.03 * np.array([1 / 3, 2 / 3, *([1.0] * 14), 2 / 3, 1 / 3, 0.0, 0.0])
+    rows = [kinematics.inverse(pose, HOME)]
+    for travelled in np.cumsum(steps):
+        pose[:3, 3] = start + travelled * direction
+        rows.append(kinematics.inverse(pose, rows[-1]))
+    chunk = ActionChunk(1.0, 0.1, "joint", np.array(rows[1:]))
+    data.qpos[:8], data.qpos[8] = rows[0], rows[0][7]
+    controller.reset(rows[0], 1.0)
+    controller.accept(ChunkScheduler(SPEC).plan(chunk, rows[0], 1.0), 1.0)
+    lead = model.actuator_biasprm[:7, 2] / model.actuator_biasprm[:7, 1]
+    errors = []
+    for tick in range(1000):
+        q, qd = controller.sample(1.0 + 0.002 * (tick + 1))
+        data.ctrl[:7] = q[:7] + lead * qd[:7]
+        data.ctrl[7] = 255 * q[7] / 0.04
+        mujoco.mj_step(model, data)
+        mujoco.mj_kinematics(model, data)
+        errors.append(np.linalg.norm(data.site("tcp").xpos - kinematics.forward(q)[:3, 3]))
+    assert max(errors) < 2e-3
+    assert errors[-1] < 1e-4
 
 
 def test_use_before_reset_is_an_error():

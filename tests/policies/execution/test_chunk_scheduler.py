@@ -48,9 +48,10 @@ def test_rows_already_past_are_dropped_and_counted():
     assert scheduler.dropped_rows == 2
 
 
-def test_chunk_that_is_wholly_past_gives_no_trajectory():
+def test_chunk_that_is_wholly_past_is_passed_on_whole():
     scheduler = ChunkScheduler(SPEC)
-    assert scheduler.plan(chunk(5.0, [0.01, 0.02]), HOME, 5.2) is None
+    trajectory = scheduler.plan(chunk(5.0, [0.01, 0.02]), HOME, 5.2)
+    np.testing.assert_allclose(trajectory.times, [0.1, 0.2, 0.3])
     assert scheduler.dropped_rows == 2
 
 

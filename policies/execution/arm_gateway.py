@@ -1,0 +1,313 @@
+"""`ArmGateway`: the only one that talks to the arm's controller, and holds the arm on any doubt.
+
+A state machine (`TRANSITIONS`) around the safety filter. Two clocks are passed in: `now`, on which messages are stamped
+(simulated or wall time; it may stand still or jump), and `steady`, which only goes forward, for the watchdogs. Where
+both are the same, as in lockstep, `steady` is left out.
+
+To hold a moving arm is to brake it: from the state that the controller is following, each joint at the deceleration
+allowed to it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from policies.execution.safety_filter import SafetyFilter, SafetyLimits
+from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake
+from policies.interface import Observation
+from policies.robots.spec import RobotSpec
+
+
+class GatewayState(Enum):
+    """What the gateway is doing."""
+
+    WAITING_FOR_STATE = auto()  # holding, blind: joint states are missing
+    HOLDING = auto()  # ready for a trajectory
+    MOVING = auto()
+    ESTOPPED = auto()  # holding until reset
+    FAULT = auto()  # holding until reset
+
+
+class GatewayEvent(Enum):
+    """What may happen to it."""
+
+    STATE_ARRIVED = auto()
+    STATE_LOST = auto()
+    STATE_INVALID = auto()
+    CLOCK_JUMPED_BACK = auto()
+    TRAJECTORY_PASSED = auto()
+    TRAJECTORY_REJECTED = auto()
+    COMMAND_LATE = auto()
+    MOTION_ENDED = auto()
+    ESTOP = auto()
+    RESET = auto()
+
+
+_S, _E = GatewayState, GatewayEvent
+
+# An event that has no entry for the present state changes nothing.
+TRANSITIONS: dict[tuple[GatewayState, GatewayEvent], GatewayState] = {
+    (_S.WAITING_FOR_STATE, _E.STATE_ARRIVED): _S.HOLDING,
+    (_S.WAITING_FOR_STATE, _E.STATE_INVALID): _S.FAULT,
+    (_S.WAITING_FOR_STATE, _E.ESTOP): _S.ESTOPPED,
+    (_S.WAITING_FOR_STATE, _E.RESET): _S.WAITING_FOR_STATE,
+    (_S.HOLDING, _E.STATE_LOST): _S.WAITING_FOR_STATE,
+    (_S.HOLDING, _E.STATE_INVALID): _S.FAULT,
+    (_S.HOLDING, _E.CLOCK_JUMPED_BACK): _S.WAITING_FOR_STATE,
+    (_S.HOLDING, _E.TRAJECTORY_PASSED): _S.MOVING,
+    (_S.HOLDING, _E.TRAJECTORY_REJECTED): _S.HOLDING,
+    (_S.HOLDING, _E.ESTOP): _S.ESTOPPED,
+    (_S.HOLDING, _E.RESET): _S.WAITING_FOR_STATE,
+    (_S.MOVING, _E.STATE_LOST): _S.WAITING_FOR_STATE,
+    (_S.MOVING, _E.STATE_INVALID): _S.FAULT,
+    (_S.MOVING, _E.CLOCK_JUMPED_BACK): _S.WAITING_FOR_STATE,
+    (_S.MOVING, _E.TRAJECTORY_PASSED): _S.MOVING,
+    (_S.MOVING, _E.TRAJECTORY_REJECTED): _S.HOLDING,
+    (_S.MOVING, _E.COMMAND_LATE): _S.HOLDING,
+    (_S.MOVING, _E.MOTION_ENDED): _S.HOLDING,
+    (_S.MOVING, _E.ESTOP): _S.ESTOPPED,
+    (_S.MOVING, _E.RESET): _S.WAITING_FOR_STATE,
+    (_S.ESTOPPED, _E.RESET): _S.WAITING_FOR_STATE,
+    (_S.FAULT, _E.ESTOP): _S.ESTOPPED,
+    (_S.FAULT, _E.RESET): _S.WAITING_FOR_STATE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """Watchdogs and limits of the gateway. Times are in seconds.
+
+    Attributes:
+        command_timeout_s: without a new trajectory for this long, a moving arm is held (steady clock).
+        state_timeout_s: without a new joint state for this long, the arm is held (steady clock).
+        state_max_age_s: joint states with an older stamp count as missing.
+        max_lead_s: trajectories stamped further in the future are rejected.
+        limits: how much of the robot's limits a trajectory may use.
+    """
+
+    command_timeout_s: float = field(default=0.5, metadata={"range": (0.02, 60.0)})
+    state_timeout_s: float = field(default=0.25, metadata={"range": (0.01, 60.0)})
+    state_max_age_s: float = field(default=0.5, metadata={"range": (0.01, 60.0)})
+    max_lead_s: float = field(default=0.1, metadata={"range": (0.0, 10.0)})
+    limits: SafetyLimits = field(default_factory=SafetyLimits)
+
+    def __post_init__(self) -> None:
+        for name in ("command_timeout_s", "state_timeout_s", "state_max_age_s"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: expected > 0 s, found {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCommand:
+    """What to send to the controller now.
+
+    Attributes:
+        trajectory: a motion that passed, or a stop that ends in a hold.
+        rejected: whether it is a stop in place of a trajectory that was asked for.
+        reason: why the arm is held, or why the trajectory was changed; empty when it passed as it came.
+        time_scale: how many times slower the trajectory became.
+    """
+
+    trajectory: JointTrajectory
+    rejected: bool = False
+    reason: str = ""
+    time_scale: float = 1.0
+
+
+class ArmGateway:
+    """Decides what the controller gets. Every method that returns a command expects it to be sent at once.
+
+    Args:
+        spec: the robot.
+        config: watchdogs and limits.
+
+    Attributes:
+        state: what it is doing.
+        reason: why it came into this state, for people.
+        counters: transitions by event so far; `rejected` trajectories; `slowed` and `shortened` ones that passed.
+    """
+
+    def __init__(self, spec: RobotSpec, config: GatewayConfig | None = None) -> None:
+        self.spec = spec
+        self.config = config or GatewayConfig()
+        self.filter = SafetyFilter(spec, self.config.limits)
+        self.state = GatewayState.WAITING_FOR_STATE
+        self.reason = "no joint state yet"
+        self.counters: Counter[str] = Counter()
+        self._estop_pressed = False
+        self._forget()
+
+    def command(self, trajectory: JointTrajectory, observation: Observation) -> GatewayCommand:
+        """Answer a trajectory in lockstep, where it arrives at the time of the observation that it answers.
+
+        Raises:
+            ValueError: the observation is of a robot with another number of joints.
+        """
+        now = observation.stamp
+        self.on_joint_state(now, observation.joint_positions, observation.joint_velocities, now)
+        answer = self.on_trajectory(trajectory, now)
+        if answer is None:
+            raise ValueError(f"observation: {self.reason}")
+        return answer
+
+    def on_joint_state(
+        self, stamp: float, positions: ArrayLike, velocities: ArrayLike, now: float, steady: float | None = None
+    ) -> GatewayCommand | None:
+        """Take measured joint positions and velocities, (n,) each, rad (m) and rad/s (m/s), of time `stamp`."""
+        held = None
+        if self._measured is not None and stamp < self._measured.time:
+            reason = f"stamps of joint states jumped back from {self._measured.time:.3f} s to {stamp:.3f} s"
+            held = self._hold_after(GatewayEvent.CLOCK_JUMPED_BACK, reason, now)
+            self._forget()
+        positions, velocities = np.asarray(positions, dtype=np.float64), np.asarray(velocities, dtype=np.float64)
+        reason = self._invalid(positions, velocities)
+        if reason:
+            return self._hold_after(GatewayEvent.STATE_INVALID, reason, now)
+        self._measured = JointState(stamp, positions.copy(), velocities.copy())
+        self._measured_at = now if steady is None else steady
+        if held is not None:
+            # The controller's clock jumped as well: what it follows is unknown, the measured state is not.
+            held = GatewayCommand(brake(self._desired(now), self.filter.max_acceleration), reason=held.reason)
+        if not self._stale(now, self._measured_at):
+            self._fire(GatewayEvent.STATE_ARRIVED, "joint states arrive")
+        return held
+
+    def on_trajectory(
+        self, trajectory: JointTrajectory, now: float, steady: float | None = None
+    ) -> GatewayCommand | None:
+        """Judge a trajectory and return what to send: it, or a stop with its stamp.
+
+        None when there is nothing to send: no joint state has ever arrived, so not even a hold is known.
+        """
+        steady = now if steady is None else steady
+        self._watch_state(now, steady)
+        reason = self._unwanted(trajectory, now)
+        if reason:
+            return self._reject(trajectory, reason, now)
+        measured, start = self._measured, self._desired(now)
+        verdict = self.filter.apply(trajectory, measured.positions, measured.velocities, now, start)
+        if verdict.trajectory is None:
+            return self._reject(trajectory, verdict.reason, now)
+        self._motion = Motion(verdict.trajectory, start)
+        self._last_stamp = trajectory.stamp
+        self._commanded_at = steady
+        self.counters["slowed"] += verdict.time_scale > 1
+        self.counters["shortened"] += verdict.reason.startswith("stopped early")
+        self._fire(GatewayEvent.TRAJECTORY_PASSED, verdict.reason or "following a trajectory")
+        return GatewayCommand(verdict.trajectory, False, verdict.reason, verdict.time_scale)
+
+    def on_estop(self, pressed: bool, now: float) -> GatewayCommand | None:
+        """Stop when the emergency stop is pressed; releasing it changes nothing until `reset`."""
+        self._estop_pressed = pressed
+        return self._hold_after(GatewayEvent.ESTOP, "emergency stop", now) if pressed else None
+
+    def reset(self) -> bool:
+        """Leave `ESTOPPED` or `FAULT`, forget what was, and wait for a joint state.
+
+        Returns:
+            False, and nothing changes, while the emergency stop is still pressed.
+        """
+        if self._estop_pressed:
+            self.reason = "emergency stop is still pressed: release it, then reset"
+            return False
+        self._forget()
+        self._fire(GatewayEvent.RESET, "reset; no joint state since")
+        return True
+
+    def tick(self, now: float, steady: float | None = None) -> GatewayCommand | None:
+        """Run the watchdogs; call it often. Returns a stop when one of them bites."""
+        steady = now if steady is None else steady
+        held = self._watch_state(now, steady)
+        if held is not None or self.state is not GatewayState.MOVING:
+            return held
+        if now >= self._motion.end:
+            self._fire(GatewayEvent.MOTION_ENDED, "the trajectory has ended")
+            return None
+        age = steady - self._commanded_at
+        if age > self.config.command_timeout_s:
+            reason = f"no trajectory for {age:.3f} s (limit {self.config.command_timeout_s:g} s)"
+            return self._hold_after(GatewayEvent.COMMAND_LATE, reason, now)
+        return None
+
+    def _forget(self) -> None:
+        self._measured: JointState | None = None
+        self._measured_at = 0.0
+        self._motion: Motion | None = None
+        self._last_stamp = -np.inf
+        self._commanded_at = 0.0
+
+    def _fire(self, event: GatewayEvent, reason: str) -> bool:
+        """Make the transition of an event; False when the present state has none."""
+        following = TRANSITIONS.get((self.state, event))
+        if following is None:
+            return False
+        self.counters[event.name.lower()] += 1
+        self.state, self.reason = following, reason
+        return True
+
+    def _hold_after(self, event: GatewayEvent, reason: str, now: float) -> GatewayCommand | None:
+        return self._stop(reason, now, now) if self._fire(event, reason) else None
+
+    def _stop(self, reason: str, now: float, stamp: float, rejected: bool = False) -> GatewayCommand | None:
+        """Brake from what the controller follows; None when that is unknown and no joint state tells."""
+        if self._motion is None and self._measured is None:
+            return None
+        state = self._desired(now)
+        stamp = min(stamp, now) if np.isfinite(stamp) else now
+        trajectory = brake(state, self.filter.max_acceleration, stamp)
+        self._motion = Motion(trajectory, state)
+        return GatewayCommand(trajectory, rejected, reason)
+
+    def _reject(self, trajectory: JointTrajectory, reason: str, now: float) -> GatewayCommand | None:
+        self.counters["rejected"] += 1
+        self._fire(GatewayEvent.TRAJECTORY_REJECTED, reason)
+        return self._stop(reason, now, trajectory.stamp, rejected=True)
+
+    def _desired(self, now: float) -> JointState:
+        """What the controller follows at `now`; before the first command, the measured state."""
+        if self._motion is not None:
+            return self._motion.at(max(now, self._motion.start.time))
+        return JointState(now, self._measured.positions, self._measured.velocities)
+
+    def _unwanted(self, trajectory: JointTrajectory, now: float) -> str:
+        if self.state not in (GatewayState.HOLDING, GatewayState.MOVING):
+            return f"not ready: {self.state.name} ({self.reason})"
+        if not trajectory.stamp <= now + self.config.max_lead_s:
+            latest = now + self.config.max_lead_s
+            return f"stamp: expected at most {latest:.3f} s, found {trajectory.stamp:.3f} s"
+        if trajectory.stamp < self._last_stamp:
+            last = self._last_stamp
+            return f"stamp: expected at least {last:.3f} s, the last trajectory's, found {trajectory.stamp:.3f} s"
+        return ""
+
+    def _invalid(self, positions: np.ndarray, velocities: np.ndarray) -> str:
+        expected = (len(self.spec.joint_names),)
+        if positions.shape != expected or velocities.shape != expected:
+            return f"joint state: expected {expected[0]} joints, found {positions.shape}, {velocities.shape}"
+        bad = np.flatnonzero(~(np.isfinite(positions) & np.isfinite(velocities)))
+        if len(bad):
+            joint = bad[0]
+            return (
+                f"joint state of {self.spec.joint_names[joint]}: expected finite values, "
+                f"found {positions[joint]}, {velocities[joint]}"
+            )
+        return ""
+
+    def _stale(self, now: float, steady: float) -> str:
+        if self._measured is None:
+            return "no joint state yet"
+        received, stamped = steady - self._measured_at, now - self._measured.time
+        if received > self.config.state_timeout_s:
+            return f"no joint state for {received:.3f} s (limit {self.config.state_timeout_s:g} s)"
+        if stamped > self.config.state_max_age_s:
+            return f"joint state is {stamped:.3f} s old by its stamp (limit {self.config.state_max_age_s:g} s)"
+        return ""
+
+    def _watch_state(self, now: float, steady: float) -> GatewayCommand | None:
+        reason = self._stale(now, steady)
+        return self._hold_after(GatewayEvent.STATE_LOST, reason, now) if reason else None

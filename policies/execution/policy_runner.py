@@ -1,0 +1,99 @@
+"""`PolicyRunner`: from an observation to a joint trajectory, through a policy.
+
+The policy answers with a chunk, inverse kinematics makes joint targets of it, and the scheduler one trajectory. The
+policy's node and the in-process evaluation run this same object, so in lockstep both plan the same motion.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from policies.execution.chunk_scheduler import ChunkScheduler, SchedulerConfig
+from policies.execution.kinematics import Kinematics
+from policies.execution.trajectory import JointTrajectory
+from policies.interface import ActionChunk, Observation, Policy
+from policies.robots.spec import RobotSpec
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerConfig:
+    """How a policy's answers become motion.
+
+    Attributes:
+        scheduler: how overlapping chunks are blended.
+    """
+
+    scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedMotion:
+    """A policy's answer, ready for the arm gateway.
+
+    Attributes:
+        trajectory: what the arm is asked to do; its stamp is the observation's.
+        chunk: the policy's own answer.
+        inference_s: seconds that the policy took.
+    """
+
+    trajectory: JointTrajectory
+    chunk: ActionChunk
+    inference_s: float
+
+
+class PolicyRunner:
+    """Runs a policy on one robot. Not thread-safe: the thread that steps it owns it.
+
+    Args:
+        policy: what answers observations.
+        spec: the robot that it moves.
+        config: how its answers become motion.
+        timer: returns seconds of a steady clock, to measure the inference with.
+
+    Raises:
+        ValueError: the policy was made for another robot.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        spec: RobotSpec,
+        config: RunnerConfig | None = None,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        if policy.robot != spec.name:
+            raise ValueError(f"policy: expected one for robot {spec.name!r}, found one for {policy.robot!r}")
+        self.policy = policy
+        self.spec = spec
+        self.config = config or RunnerConfig()
+        self._timer = timer
+        self._kinematics = Kinematics(spec)
+        self._scheduler = ChunkScheduler(spec, self.config.scheduler)
+
+    @property
+    def dropped_rows(self) -> int:
+        """Rows so far that were already past when their chunk was planned."""
+        return self._scheduler.dropped_rows
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin an episode; `seed` fixes the policy's own random draws."""
+        self.policy.reset(seed)
+        self._scheduler.reset()
+
+    def step(self, observation: Observation, now: float | None = None) -> PlannedMotion:
+        """Answer one observation.
+
+        Args:
+            observation: what the policy sees.
+            now: time at the call, in seconds on the clock of the stamps; rows that are past when the answer is ready
+                are dropped. None in lockstep, where time stands still until the answer is there.
+        """
+        begin = self._timer()
+        chunk = self.policy.act(observation)
+        inference_s = self._timer() - begin
+        joint_chunk = self._kinematics.to_joint_chunk(chunk, observation.joint_positions)
+        ready = observation.stamp if now is None else now + self._timer() - begin
+        trajectory = self._scheduler.plan(joint_chunk, observation.joint_positions, ready)
+        return PlannedMotion(trajectory, chunk, inference_s)

@@ -1,0 +1,267 @@
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from policies.execution.arm_gateway import TRANSITIONS, ArmGateway, GatewayConfig, GatewayEvent, GatewayState
+from policies.execution.trajectory import JointState, JointTrajectory, Motion
+from policies.interface import Observation
+from policies.robots import get_robot
+
+SPEC = get_robot("panda")
+HOME = SPEC.home
+STILL = np.zeros(8)
+CONFIG = GatewayConfig(command_timeout_s=0.5, state_timeout_s=0.1, state_max_age_s=0.2)
+
+
+@pytest.fixture
+def gateway():
+    """A gateway that has just seen the arm at rest at home, at 10 s."""
+    gateway = ArmGateway(SPEC, CONFIG)
+    gateway.on_joint_state(10.0, HOME, STILL, 10.0)
+    return gateway
+
+
+def swing(stamp, duration=2.0, angle=0.3):
+    """Joint 1 turns by an angle in a duration, from rest to rest, in four knots."""
+    times = duration * np.arange(1, 5) / 4
+    s = times / duration
+    positions = np.tile(HOME, (4, 1))
+    positions[:, 0] += angle * (3 * s**2 - 2 * s**3)
+    velocities = np.zeros((4, 8))
+    velocities[:-1, 0] = (angle * (6 * s - 6 * s**2) / duration)[:-1]
+    return JointTrajectory(stamp, times, positions, velocities)
+
+
+def moving(gateway, until):
+    """Start a swing at 10 s and keep joint states coming until a time."""
+    command = gateway.on_trajectory(swing(10.0), 10.0)
+    assert gateway.state is GatewayState.MOVING
+    for now in np.arange(10.05, until + 1e-9, 0.05):
+        gateway.on_joint_state(now, HOME, STILL, now)
+    return Motion(command.trajectory, JointState(10.0, HOME, STILL))
+
+
+def assert_brakes(command, motion, now):
+    """The command continues the motion without a jump, and stops soon within the acceleration limits."""
+    stop = Motion(command.trajectory, motion.at(now))
+    np.testing.assert_allclose(stop.sample(now), motion.sample(now), atol=1e-9)
+    assert stop.end - now < 0.2
+    _, velocities = stop.sample_many(np.arange(now, stop.end, 1e-3))
+    assert (np.abs(np.diff(velocities, axis=0)) <= 1e-3 * SPEC.max_acceleration + 1e-9).all()
+    np.testing.assert_array_equal(command.trajectory.velocities[-1], STILL)
+
+
+def test_waits_for_a_joint_state_and_has_nothing_to_send():
+    gateway = ArmGateway(SPEC, CONFIG)
+    assert gateway.state is GatewayState.WAITING_FOR_STATE
+    assert gateway.on_trajectory(swing(10.0), 10.0) is None
+    assert gateway.counters["rejected"] == 1
+    gateway.on_joint_state(10.0, HOME, STILL, 10.0)
+    assert gateway.state is GatewayState.HOLDING
+
+
+def test_good_trajectory_passes_as_it_came(gateway):
+    trajectory = swing(10.0)
+    command = gateway.on_trajectory(trajectory, 10.0)
+    assert command.trajectory is trajectory
+    assert not command.rejected
+    assert gateway.state is GatewayState.MOVING
+
+
+def test_rejected_trajectory_becomes_a_hold_of_the_same_stamp(gateway):
+    motion = moving(gateway, 10.5)
+    bad = swing(10.4)
+    bad.positions[1, 2] = np.nan
+    command = gateway.on_trajectory(bad, 10.5)
+    assert command.rejected
+    assert command.reason == "position of joint3: expected a finite value, found nan at knot 1"
+    assert command.trajectory.stamp == 10.4
+    assert_brakes(command, motion, 10.5)
+    assert gateway.state is GatewayState.HOLDING
+    assert gateway.counters["rejected"] == 1
+    gateway.on_joint_state(10.55, HOME, STILL, 10.55)
+    assert not gateway.on_trajectory(swing(10.55), 10.55).rejected
+
+
+def test_trajectory_replaces_from_what_the_controller_follows_not_from_the_measured_state(gateway):
+    motion = moving(gateway, 11.0)
+    q, qd = motion.sample(11.0)
+    # Onwards at the same speed: gentle from the desired state, but from the measured rest it would be too fast.
+    positions = np.array([q + 0.02 * qd, q + 0.07 * qd])
+    onwards = JointTrajectory(11.0, [0.021, 0.12], positions, np.array([qd, STILL]))
+    assert gateway.on_trajectory(onwards, 11.0).trajectory is onwards
+
+
+def test_command_watchdog_holds_a_moving_arm(gateway):
+    motion = moving(gateway, 10.5)
+    assert gateway.tick(10.5) is None
+    gateway.on_joint_state(10.51, HOME, STILL, 10.51)
+    command = gateway.tick(10.51)
+    assert_brakes(command, motion, 10.51)
+    assert gateway.state is GatewayState.HOLDING
+    assert gateway.reason == "no trajectory for 0.510 s (limit 0.5 s)"
+    assert gateway.tick(10.52) is None
+
+
+def test_command_watchdog_runs_on_the_steady_clock_when_time_stands_still(gateway):
+    gateway.on_joint_state(10.0, HOME, STILL, 10.0, steady=77.0)
+    gateway.on_trajectory(swing(10.0), 10.0, steady=77.0)
+    gateway.on_joint_state(10.0, HOME, STILL, 10.0, steady=77.55)
+    assert gateway.tick(10.0, steady=77.55).reason == "no trajectory for 0.550 s (limit 0.5 s)"
+
+
+def test_motion_that_ends_is_a_hold_without_a_command(gateway):
+    gateway.on_trajectory(swing(10.0, duration=0.4, angle=0.01), 10.0)
+    gateway.on_joint_state(10.45, HOME, STILL, 10.45)
+    assert gateway.tick(10.45) is None
+    assert gateway.state is GatewayState.HOLDING
+    assert gateway.tick(99.0) is not None  # joint states are missing by then
+    assert gateway.state is GatewayState.WAITING_FOR_STATE
+
+
+@pytest.mark.parametrize(
+    ("now", "steady", "reason"),
+    [
+        (10.02, 10.2, r"no joint state for 0.200 s \(limit 0.1 s\)"),
+        (10.3, 10.05, r"joint state is 0.300 s old by its stamp \(limit 0.2 s\)"),
+    ],
+)
+def test_missing_or_old_joint_states_hold_the_arm_until_they_return(gateway, now, steady, reason):
+    motion = moving(gateway, 10.0)
+    command = gateway.tick(now, steady)
+    assert_brakes(command, motion, now)
+    assert gateway.state is GatewayState.WAITING_FOR_STATE
+    assert re.fullmatch(reason, gateway.reason)
+    assert gateway.on_trajectory(swing(now), now, steady).rejected
+    gateway.on_joint_state(now, HOME, STILL, now, steady)
+    assert gateway.state is GatewayState.HOLDING
+
+
+def test_joint_states_that_arrive_old_do_not_make_it_ready():
+    gateway = ArmGateway(SPEC, CONFIG)
+    gateway.on_joint_state(9.0, HOME, STILL, 10.0)
+    assert gateway.state is GatewayState.WAITING_FOR_STATE
+
+
+def test_stamps_that_jump_back_hold_and_forget(gateway):
+    moving(gateway, 10.5)
+    measured = HOME + 0.01
+    command = gateway.on_joint_state(2.0, measured, STILL, 2.0)
+    np.testing.assert_array_equal(command.trajectory.positions, [measured])
+    assert command.trajectory.stamp == 2.0
+    assert command.reason == "stamps of joint states jumped back from 10.500 s to 2.000 s"
+    assert gateway.state is GatewayState.HOLDING
+    assert gateway.on_trajectory(swing(2.0), 2.0).trajectory.stamp == 2.0
+
+
+@pytest.mark.parametrize(
+    ("positions", "reason"),
+    [
+        (np.where(np.arange(8) == 4, np.nan, HOME), "joint state of joint5: expected finite values, found nan, 0.0"),
+        (HOME[:7], r"joint state: expected 8 joints, found (7,), (8,)"),
+    ],
+)
+def test_invalid_joint_state_is_a_fault_until_reset(gateway, positions, reason):
+    motion = moving(gateway, 10.5)
+    assert_brakes(gateway.on_joint_state(10.55, positions, STILL, 10.55), motion, 10.55)
+    assert gateway.state is GatewayState.FAULT
+    assert gateway.reason == reason
+    gateway.on_joint_state(10.6, HOME, STILL, 10.6)
+    command = gateway.on_trajectory(swing(10.6), 10.6)
+    assert command.rejected
+    assert command.reason == f"not ready: FAULT ({reason})"
+    assert gateway.reset()
+    gateway.on_joint_state(10.65, HOME, STILL, 10.65)
+    assert not gateway.on_trajectory(swing(10.65), 10.65).rejected
+
+
+def test_estop_stops_and_latches_until_released_and_reset(gateway):
+    motion = moving(gateway, 10.5)
+    assert_brakes(gateway.on_estop(True, 10.5), motion, 10.5)
+    assert gateway.state is GatewayState.ESTOPPED
+    assert gateway.on_trajectory(swing(10.5), 10.5).rejected
+    assert not gateway.reset()
+    assert gateway.reason == "emergency stop is still pressed: release it, then reset"
+    gateway.on_estop(False, 10.6)
+    gateway.on_joint_state(10.6, HOME, STILL, 10.6)
+    assert gateway.state is GatewayState.ESTOPPED
+    assert gateway.reset()
+    assert gateway.state is GatewayState.WAITING_FOR_STATE
+    gateway.on_joint_state(10.65, HOME, STILL, 10.65)
+    assert gateway.state is GatewayState.HOLDING
+
+
+def test_estop_latches_in_every_state():
+    for state in GatewayState:
+        if state is not GatewayState.ESTOPPED:
+            assert TRANSITIONS[state, GatewayEvent.ESTOP] is GatewayState.ESTOPPED
+    ways_out = {event for (state, event) in TRANSITIONS if state is GatewayState.ESTOPPED}
+    assert ways_out == {GatewayEvent.RESET}
+
+
+def test_only_holding_and_moving_lead_to_moving():
+    ways_in = {state for (state, _), following in TRANSITIONS.items() if following is GatewayState.MOVING}
+    assert ways_in == {GatewayState.HOLDING, GatewayState.MOVING}
+
+
+@pytest.mark.parametrize(
+    ("stamp", "reason"),
+    [
+        (10.7, "stamp: expected at most 10.600 s, found 10.700 s"),
+        (9.9, "stamp: expected at least 10.000 s, the last trajectory's, found 9.900 s"),
+        (np.nan, "stamp: expected at most 10.600 s, found nan s"),
+    ],
+)
+def test_trajectories_of_the_future_and_of_before_the_last_are_rejected(gateway, stamp, reason):
+    moving(gateway, 10.5)
+    command = gateway.on_trajectory(swing(stamp), 10.5)
+    assert command.reason == reason
+    assert command.trajectory.stamp == (9.9 if stamp == 9.9 else 10.5)  # never in the future
+
+
+def test_lockstep_command_needs_only_the_observation():
+    gateway = ArmGateway(SPEC)
+    for step in range(3):
+        stamp = 0.4 * step
+        command = gateway.command(swing(stamp), Observation(stamp, {}, HOME, STILL, ""))
+        assert not command.rejected, command.reason
+    assert gateway.reset()
+    observation = Observation(0.0, {}, HOME, STILL, "")
+    assert not gateway.command(swing(0.0), observation).rejected
+
+
+def test_controller_never_gets_a_motion_beyond_the_limits():
+    rng = np.random.default_rng(0)
+    gateway = ArmGateway(SPEC)
+    gateway.on_joint_state(0.0, HOME, STILL, 0.0)
+    state, now, passed = JointState(0.0, HOME, STILL), 0.0, 0
+    motion = None
+    for _ in range(150):
+        size = 10.0 ** rng.uniform(-2.5, 0)
+        knots = rng.integers(1, 5)
+        walk = np.cumsum(rng.normal(size=(knots, 8)) * size, axis=0) * np.append(np.ones(7), 0.02)
+        positions = np.clip(state.positions + walk, SPEC.lower, SPEC.upper)
+        velocities = rng.normal(size=(knots, 8)) * size
+        velocities[-1] = 0.0
+        times = np.cumsum(rng.uniform(0.05, 0.3, knots))
+        command = gateway.on_trajectory(JointTrajectory(now, times, positions, velocities), now)
+        passed += not command.rejected
+        motion = Motion(command.trajectory, state)
+        following = now + rng.uniform(0.02, 0.3)
+        sampled, speeds = motion.sample_many(np.arange(now, following, 1e-3))
+        assert (sampled >= SPEC.lower - 1e-5).all()
+        assert (sampled <= SPEC.upper + 1e-5).all()
+        assert (np.abs(speeds) <= SPEC.max_velocity).all()
+        assert (np.abs(np.diff(speeds, axis=0)) <= 1e-3 * SPEC.max_acceleration * (1 + 1e-6)).all()
+        now = following
+        state = motion.at(now)
+        gateway.on_joint_state(now, state.positions, state.velocities, now)
+    assert passed > 40
+
+
+def test_timeouts_that_are_not_positive_are_refused():
+    with pytest.raises(ValueError, match=r"command_timeout_s: expected > 0 s, found 0\.0"):
+        GatewayConfig(command_timeout_s=0.0)

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from policies.execution.chunk_scheduler import SchedulerConfig
+from policies.execution.kinematics import Kinematics
+from policies.execution.policy_runner import PolicyRunner, RunnerConfig
+from policies.interface import ActionChunk, Observation
+from policies.robots import get_robot
+
+SPEC = get_robot("panda")
+
+
+class Descend:
+    """Goes 1 cm down in each of four rows; takes `seconds` of a hand-made clock."""
+
+    robot = "panda"
+    cameras = ()
+    control_hz = 10.0
+    chunk_length = 4
+
+    def __init__(self, seconds=0.0):
+        self.seconds = seconds
+        self.clock = 100.0
+        self.seeds = []
+
+    def reset(self, seed=None):
+        self.seeds.append(seed)
+
+    def act(self, observation):
+        self.clock += self.seconds
+        rows = np.zeros((4, 7))
+        rows[:, 2] = -0.01
+        rows[:, 6] = 1.0
+        return ActionChunk(observation.stamp, 0.1, "cartesian_delta", rows)
+
+    def act_batch(self, observations):
+        return [self.act(observation) for observation in observations]
+
+
+def runner(policy, config=None):
+    return PolicyRunner(policy, SPEC, config, timer=lambda: policy.clock)
+
+
+def observation(stamp, positions=SPEC.home):
+    return Observation(stamp, {}, positions, np.zeros(8), "go down")
+
+
+def test_trajectory_moves_the_tool_as_the_chunk_says():
+    motion = runner(Descend()).step(observation(3.0))
+    kinematics = Kinematics(SPEC)
+    heights = [kinematics.forward(q)[2, 3] for q in motion.trajectory.positions[:4]]
+    np.testing.assert_allclose(heights, kinematics.forward(SPEC.home)[2, 3] - 0.01 * np.arange(1, 5), atol=2e-5)
+    assert motion.trajectory.stamp == motion.chunk.stamp == 3.0
+    np.testing.assert_array_equal(motion.trajectory.velocities[-1], np.zeros(8))
+
+
+def test_lockstep_drops_nothing_however_long_the_inference_takes():
+    motion = runner(Descend(seconds=5.0)).step(observation(3.0))
+    assert motion.inference_s == 5.0
+    assert motion.trajectory.times[0] == pytest.approx(0.1)
+
+
+def test_realtime_drops_rows_that_the_inference_has_overtaken():
+    slow = runner(Descend(seconds=0.2))
+    motion = slow.step(observation(3.0), now=3.05)
+    np.testing.assert_allclose(motion.trajectory.times[0], 0.3)
+    assert slow.dropped_rows == 2
+
+
+def test_reset_reaches_the_policy_and_the_scheduler():
+    policy = Descend()
+    ensembled = runner(policy, RunnerConfig(SchedulerConfig("temporal_ensembling")))
+    first = ensembled.step(observation(0.0)).trajectory
+    ensembled.step(observation(0.1, SPEC.home + 0.01))
+    ensembled.reset(seed=7)
+    np.testing.assert_array_equal(ensembled.step(observation(0.0)).trajectory.positions, first.positions)
+    assert policy.seeds == [7]
+
+
+def test_two_runners_plan_bit_equal_motions():
+    one, other = runner(Descend()), runner(Descend())
+    other.step(observation(0.0, SPEC.home + 0.02))
+    other.reset()
+    for stamp in (0.0, 0.1, 0.2):
+        first, second = (r.step(observation(stamp)).trajectory for r in (one, other))
+        np.testing.assert_array_equal(first.positions, second.positions)
+        np.testing.assert_array_equal(first.velocities, second.velocities)
+
+
+def test_policy_for_another_robot_is_refused():
+    policy = Descend()
+    policy.robot = "ur5"
+    with pytest.raises(ValueError, match="expected one for robot 'panda', found one for 'ur5'"):
+        PolicyRunner(policy, SPEC)
