@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -75,30 +76,41 @@ class Sample:
 
 
 class FakeRobot:
-    """Runs in a thread of its own; time is seconds since its start, told on /clock.
+    """Runs in a thread of its own, on the wall clock.
+
+    Args:
+        namespace: of all its topics except /clock and /diagnostics, so that tests do not hear each other.
+        cameras: names of its cameras.
+        clock: whether it tells the time on /clock.
 
     Attributes:
         faults: change them at any time.
         trace: every sample of the arm so far.
-        commands: every trajectory so far.
+        commands: every trajectory for the arm so far, with its arrival on the monotonic clock.
+        planned: every trajectory of a policy so far.
+        image_stamps: stamps of all pictures so far.
         diagnostics: newest (level, message, values) by status name.
+        refused: what the arm's controller would not follow.
     """
 
-    def __init__(self, cameras: Sequence[str] = ()) -> None:
+    def __init__(self, namespace: str, cameras: Sequence[str] = (), clock: bool = False) -> None:
+        self.namespace = namespace
         self.faults = Faults()
         self.trace: list[Sample] = []
         self.commands: list[tuple[float, JointTrajectoryMessage]] = []
         self.planned: list[tuple[float, JointTrajectoryMessage]] = []
         self.diagnostics: dict[str, tuple[int, str, dict[str, str]]] = {}
         self.refused: list[str] = []
+        self.image_stamps: list[float] = []
         self._cameras = cameras
         self._arm = TrajectoryController(SPEC)
-        self._start = time.monotonic()
+        self._tells_time = clock
         self._frozen: float | None = None
-        self._arm.reset(SPEC.home, 0.0)
+        self._arm.reset(SPEC.home, self.time())
+        self._closing = False
         self._context = Context()
         rclpy.init(context=self._context)
-        self.node = Node("fake_robot", context=self._context)
+        self.node = Node("fake_robot", context=self._context, namespace=namespace)
         self._make_topics()
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self.node)
@@ -106,12 +118,10 @@ class FakeRobot:
         self._thread.start()
 
     def time(self) -> float:
-        """Seconds since the start; stands still while the clock is broken."""
-        if self.faults.clock:
-            self._frozen = None
-        elif self._frozen is None:
-            self._frozen = time.monotonic() - self._start
-        return self._frozen if self._frozen is not None else time.monotonic() - self._start
+        """Seconds of the wall clock; stands still while the clock is broken."""
+        now = time.time()
+        self._frozen = None if self.faults.clock else (self._frozen or now)
+        return self._frozen or now
 
     def reset_arm(self, positions: np.ndarray) -> None:
         """Put the arm somewhere, at rest."""
@@ -122,18 +132,27 @@ class FakeRobot:
         limit = time.monotonic() + limit_s
         while not condition():
             if time.monotonic() > limit:
-                told = {name: (level, text) for name, (level, text, _) in self.diagnostics.items()}
+                told = {name: (level, text) for name, (level, text, _) in dict(self.diagnostics).items()}
                 raise AssertionError(f"expected {what} within {limit_s} s; diagnostics: {told}; refused {self.refused}")
             time.sleep(0.01)
 
-    def wait_for_diagnostic(self, name: str, level: int, *words: str) -> None:
-        """Wait for a diagnostic of one concern that has the level and all the words."""
+    def health(self, concern: str) -> tuple[int, str, dict[str, str]] | None:
+        """Newest (level, message, values) of `<node>: <concern>` in this robot's namespace."""
+        return self.diagnostics.get(f"{self.namespace.lstrip('/')}/{concern}")
+
+    def wait_for_diagnostic(self, concern: str, level: int, *words: str) -> None:
+        """Wait for a diagnostic of `<node>: <concern>` that has the level and all the words."""
 
         def told() -> bool:
-            found = self.diagnostics.get(name)
+            found = self.health(concern)
             return found is not None and found[0] == level and all(word in found[1] for word in words)
 
-        self.wait_for(told, f"diagnostic '{name}' of level {level} with {words}")
+        self.wait_for(told, f"diagnostic '{concern}' of level {level} with {words}")
+
+    def wait_for_answers(self, count: int = 1) -> None:
+        """Wait for `count` more answers of the policy."""
+        target = len(self.planned) + count
+        self.wait_for(lambda: len(self.planned) >= target, f"{count} answers of the policy")
 
     def instruct(self, text: str) -> None:
         """Publish an instruction."""
@@ -184,9 +203,10 @@ class FakeRobot:
         )
 
     def close(self) -> None:
-        """Destroy node and context."""
-        self._executor.shutdown()
+        """End the thread, then node and context."""
+        self._closing = True
         self._thread.join(PATIENCE_S)
+        self._executor.shutdown()
         self.node.destroy_node()
         self._context.try_shutdown()
 
@@ -223,18 +243,16 @@ class FakeRobot:
             node.create_timer(CAMERA_PERIOD_S, self._take_pictures, clock=steady)
 
     def _spin(self) -> None:
-        while self._context.ok():
-            try:
-                self._executor.spin_once(timeout_sec=0.05)
-            except rclpy.executors.ShutdownException:
-                return
+        while not self._closing:
+            self._executor.spin_once(timeout_sec=0.05)
 
     def _tick(self) -> None:
         now = self.time()
         positions, velocities = self._arm.sample(now)
         self.trace.append(Sample(time.monotonic(), positions, velocities))
-        stamp = max(0.0, now + self.faults.time_offset)
-        self._clock.publish(ClockMessage(clock=convert.to_time(stamp)))
+        stamp = now + self.faults.time_offset
+        if self._tells_time:
+            self._clock.publish(ClockMessage(clock=convert.to_time(stamp)))
         if self.faults.joints:
             order = [SPEC.joint_names.index(name) for name in self.faults.joint_names]
             self._joints.publish(
@@ -244,7 +262,8 @@ class FakeRobot:
     def _take_pictures(self) -> None:
         if not self.faults.camera:
             return
-        stamp = max(0.0, self.time() + self.faults.time_offset)
+        stamp = self.time() + self.faults.time_offset
+        self.image_stamps.append(stamp)
         for camera, (color, depth, info) in self._images.items():
             frame = f"{camera}_optical_frame"
             image = convert.image_from_rgb(np.zeros((*SIZE, 3), np.uint8), stamp, frame)
@@ -269,25 +288,32 @@ class FakeRobot:
 
 
 @contextmanager
-def node_process(module: str, *parameters: str, script: Path | None = None) -> Iterator[subprocess.Popen]:
-    """Run a node as a process with `name:=value` parameters; no process is left behind."""
-    target = [str(script)] if script is not None else ["-m", module]
-    arguments = [part for parameter in parameters for part in ("-p", parameter)]
-    process = subprocess.Popen(
-        [sys.executable, *target, "--ros-args", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
+def node_process(node: str, namespace: str, *parameters: str) -> Iterator[subprocess.Popen]:
+    """Run a node as a process; no process is left behind.
+
+    Args:
+        node: a module of `ros_nodes`, or the path of a script.
+        namespace: of the node.
+        *parameters: in the form `name:=value`.
+    """
+    target = [node] if node.endswith(".py") else ["-m", f"ros_nodes.{node}"]
+    arguments = ["-r", f"__ns:={namespace}", *(part for parameter in parameters for part in ("-p", parameter))]
+    # A file: a pipe that nobody reads would stop a node that talks much.
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            [sys.executable, *target, "--ros-args", *arguments],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *sys.path])},
+        )
+        try:
+            yield process
+        finally:
             process.terminate()
             try:
                 process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
-        output, _ = process.communicate()
-        print(output)
+                process.wait()
+            output.seek(0)
+            print(output.read())  # pytest shows it where the test fails

@@ -1,0 +1,187 @@
+"""`arm_gateway_node`: the only one that talks to the arm's controller, in a process of its own.
+
+Takes `planned_trajectory`, passes on what `ArmGateway` allows to `arm_controller/joint_trajectory`, and holds the arm
+when commands or joint states stay away, on `estop`, and when it is told to end. In realtime the watchdogs run on the
+steady clock. In lockstep simulated time waits for the answer, so a pause is no silence: time is the stamp of the newest
+joint state, and a trajectory waits for the joint state of its own stamp.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
+
+from policies.execution.arm_gateway import ArmGateway, GatewayCommand, GatewayConfig, GatewayState
+from policies.execution.trajectory import JointTrajectory
+from policies.robots import get_robot
+from ros_nodes.clock_watch import ClockWatch
+from ros_nodes.convert import joints_from_joint_state, message_from_trajectory, seconds, trajectory_from_message
+from ros_nodes.diagnostics import Diagnostics, Health, Level
+from ros_nodes.node_process import run_node
+from ros_nodes.params import declare
+from ros_nodes.qos import COMMAND, LATCHED, Mode, joint_state_in
+
+LOG_PERIOD_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """What the node guards, and how often it looks.
+
+    Attributes:
+        robot: name of the robot.
+        mode: lockstep (time is the stamp of the joint states) or realtime.
+        watchdog_period_s: time between two looks of the watchdogs.
+        pairing_limit_s: in lockstep, longest wait of a trajectory for the joint state of its stamp.
+    """
+
+    robot: str = "panda"
+    mode: Mode = "realtime"
+    watchdog_period_s: float = field(default=0.01, metadata={"range": (0.001, 0.01)})
+    pairing_limit_s: float = field(default=2.0, metadata={"range": (0.01, 60.0)})
+
+
+class ArmGatewayNode(Node):
+    """Topics, watchdog timer and diagnostics around an `ArmGateway`."""
+
+    def __init__(self) -> None:
+        super().__init__("arm_gateway_node")
+        self._config = declare(self, NodeConfig)
+        self._spec = get_robot(self._config.robot)
+        self._gateway = ArmGateway(self._spec, declare(self, GatewayConfig, "gateway"))
+        self._lockstep = self._config.mode == "lockstep"
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._clock_watch = ClockWatch()
+        self._joint_stamp = 0.0
+        self._waiting: tuple[JointTrajectory, float] | None = None
+        self._violation = ""
+        self._last_violation = "none"
+        self._held_since = self._steady_s()
+        self._out = self.create_publisher(JointTrajectoryMessage, "arm_controller/joint_trajectory", COMMAND)
+        self._subscriptions_made = [
+            self.create_subscription(Bool, "estop", self._on_estop, LATCHED),
+            self.create_subscription(JointState, "joint_states", self._on_joints, joint_state_in(self._config.mode)),
+            self.create_subscription(JointTrajectoryMessage, "planned_trajectory", self._on_plan, COMMAND),
+        ]
+        self._reset = self.create_service(Trigger, "~/reset", self._on_reset)
+        self._diagnostics = Diagnostics(self, self._spec.name, {"gateway": self._health, "clock": self._clock_health})
+        self._watchdog = self.create_timer(self._config.watchdog_period_s, self._on_tick, clock=self._steady)
+
+    def stop(self) -> None:
+        """Hold the arm: nobody guards it from now on."""
+        self._send(self._gateway.on_estop(True, self._now()))
+        self._diagnostics.publish()
+
+    def _on_joints(self, message: JointState) -> None:
+        try:
+            positions, velocities = joints_from_joint_state(message, self._spec.joint_names)
+        except ValueError as error:
+            self._violate(str(error))  # counts as no joint state; its watchdog holds the arm
+            return
+        self._joint_stamp = seconds(message.header.stamp)
+        held = self._gateway.on_joint_state(self._joint_stamp, positions, velocities, *self._times())
+        if not self._lockstep:
+            self._send(held)
+        elif self._waiting is not None and self._waiting[0].stamp == self._joint_stamp:
+            self._judge(self._waiting[0])
+
+    def _on_plan(self, message: JointTrajectoryMessage) -> None:
+        try:
+            trajectory = trajectory_from_message(message, self._spec.joint_names)
+        except ValueError as error:
+            self._violate(str(error))  # counts as no trajectory; its watchdog holds the arm
+            return
+        if self._lockstep and trajectory.stamp != self._joint_stamp:
+            self._waiting = (trajectory, self._steady_s())
+        else:
+            self._judge(trajectory)
+
+    def _judge(self, trajectory: JointTrajectory) -> None:
+        self._waiting = None
+        self._send(self._gateway.on_trajectory(trajectory, *self._times()))
+
+    def _on_estop(self, message: Bool) -> None:
+        self._send(self._gateway.on_estop(message.data, self._now()))
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._gateway.reset()
+        response.message = self._gateway.reason
+        if response.success:
+            self._violation = ""
+        self._diagnostics.publish_changes()
+        return response
+
+    def _on_tick(self) -> None:
+        steady = self._steady_s()
+        self._clock_watch.look(self._now(), steady)
+        self._send(self._gateway.tick(*self._times()))
+        if self._waiting is not None and steady - self._waiting[1] > self._config.pairing_limit_s:
+            stamp, self._waiting = self._waiting[0].stamp, None
+            self._violate(
+                f"no joint state with the trajectory's stamp {stamp:.9f} s came within "
+                f"{self._config.pairing_limit_s:g} s; the newest has {self._joint_stamp:.9f} s"
+            )
+        self._diagnostics.publish_changes()
+
+    def _send(self, command: GatewayCommand | None) -> None:
+        if command is None:
+            return
+        self._out.publish(message_from_trajectory(command.trajectory, self._spec.joint_names))
+        if self._gateway.state is GatewayState.MOVING:
+            self._violation = ""
+        elif command.reason:
+            self._violate(command.reason)
+
+    def _violate(self, reason: str) -> None:
+        self._violation = self._last_violation = reason
+        self.get_logger().warning(reason, throttle_duration_sec=LOG_PERIOD_S)
+
+    def _now(self) -> float:
+        return self._joint_stamp if self._lockstep else self.get_clock().now().nanoseconds * 1e-9
+
+    def _times(self) -> tuple[float, float | None]:
+        """Time of the stamps, and that of the watchdogs where it is another."""
+        return self._now(), None if self._lockstep else self._steady_s()
+
+    def _steady_s(self) -> float:
+        return self._steady.now().nanoseconds * 1e-9
+
+    def _health(self) -> Health:
+        state, steady = self._gateway.state, self._steady_s()
+        if state is GatewayState.MOVING:
+            self._held_since = steady
+        values = {
+            "state": state.name,
+            "reason": self._gateway.reason,
+            "last_violation": self._last_violation,
+            "hold_s": f"{steady - self._held_since:.2f}",
+            "estop_publishers": self._subscriptions_made[0].get_publisher_count(),
+            **self._gateway.counters,
+        }
+        ready = state in (GatewayState.HOLDING, GatewayState.MOVING)
+        if ready and not self._violation:
+            return Health(Level.OK, state.name, values)
+        waiting = state is GatewayState.WAITING_FOR_STATE and not self._violation
+        return Health(
+            Level.WARN if waiting else Level.ERROR, f"{state.name}: {self._violation or self._gateway.reason}", values
+        )
+
+    def _clock_health(self) -> Health:
+        return Health(Level.OK, "lockstep: time may stand still") if self._lockstep else self._clock_watch.health()
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until it is told to stop."""
+    return run_node(ArmGatewayNode, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from lifecycle_msgs.msg import Transition
+
+from ros_nodes.convert import seconds
+from tests.ros_nodes.fake_robot import FakeRobot, node_process
+
+POLICIES = str(Path(__file__).with_name("faulty_policies.py"))
+OK, WARN, ERROR = 0, 1, 2
+LIFE_CYCLE = "policy_node: life cycle"
+
+
+@pytest.fixture(scope="module")
+def robot() -> Iterator[FakeRobot]:
+    """A robot with a policy that works, active."""
+    robot = FakeRobot("/policy_node_test", cameras=("front",))
+    with node_process(POLICIES, robot.namespace, "policy.checkpoint:=sweep", "mode:=realtime"):
+        assert robot.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
+        assert robot.change_state("policy_node", Transition.TRANSITION_ACTIVATE)
+        robot.instruct("turn to and fro")
+        robot.wait_for_answers()
+        yield robot
+    robot.close()
+
+
+def test_answers_carry_the_stamps_of_images_and_end_at_rest(robot):
+    robot.wait_for_answers(3)
+    messages = [message for _, message in robot.planned[-3:]]
+    assert all(any(abs(seconds(m.header.stamp) - stamp) < 1e-6 for stamp in robot.image_stamps) for m in messages)
+    assert all(earlier.header.stamp != later.header.stamp for earlier, later in pairwise(messages))
+    assert all(set(message.points[-1].velocities) == {0.0} for message in messages)
+
+
+def test_diagnostics_tell_inputs_latencies_and_weights(robot):
+    robot.wait_for_diagnostic("policy_node: inputs", OK, "every input comes")
+    robot.wait_for_diagnostic(LIFE_CYCLE, OK, "active")
+    inputs = robot.health("policy_node: inputs")[2]
+    assert {"front/color age_s", "front/depth skew_s", "front/info lost", "joint_states skew_s"} <= set(inputs)
+    robot.wait_for(lambda: "inference p99_ms" in robot.health("policy_node: policy")[2], "latencies")
+    policy = robot.health("policy_node: policy")[2]
+    assert {"checkpoint sha256", "device", "stamp_to_publish p95_ms", "input_to_publish p50_ms"} <= set(policy)
+
+
+def test_an_inactive_node_answers_nothing_and_can_be_activated_again(robot):
+    assert robot.change_state("policy_node", Transition.TRANSITION_DEACTIVATE)
+    try:
+        robot.wait_for_diagnostic(LIFE_CYCLE, WARN, "inactive")
+        # The service answers after the transition, in the order of the executor: nothing is published after it.
+        count = len(robot.planned)
+        assert robot.state_of("policy_node") == "inactive"
+        assert len(robot.planned) == count
+    finally:
+        assert robot.change_state("policy_node", Transition.TRANSITION_ACTIVATE)
+    robot.wait_for_answers()
+
+
+def test_cleanup_and_configuration_can_be_repeated(robot):
+    for transition in (
+        Transition.TRANSITION_DEACTIVATE,
+        Transition.TRANSITION_CLEANUP,
+        Transition.TRANSITION_CONFIGURE,
+        Transition.TRANSITION_ACTIVATE,
+    ):
+        assert robot.change_state("policy_node", transition)
+    robot.wait_for_answers()
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "words"),
+    [
+        ("no_such_policy", ("FileNotFoundError", "'no_such_policy'", "shipped", "noop")),
+        ("otherrobot", ("expected one for robot 'panda'", "found 'ur5'")),
+        ("slow", ("longer than 1.0 s",)),
+    ],
+)
+def test_what_cannot_be_loaded_leaves_the_node_unconfigured_and_is_named(checkpoint, words):
+    robot = FakeRobot(f"/policy_{checkpoint}")
+    limit = "policy.load_limit_s:=1.0" if checkpoint == "slow" else "policy.load_limit_s:=60.0"
+    try:
+        with node_process(POLICIES, robot.namespace, f"policy.checkpoint:={checkpoint}", limit) as process:
+            assert not robot.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
+            robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "unconfigured", *words)
+            assert robot.state_of("policy_node") == "unconfigured"
+            assert robot.planned == []
+        assert process.returncode == 0
+    finally:
+        robot.close()
+
+
+def test_autostart_configures_and_activates():
+    robot = FakeRobot("/policy_autostart")
+    try:
+        with node_process("policy_node", robot.namespace, "policy.checkpoint:=noop", "autostart:=true"):
+            robot.wait_for_diagnostic(LIFE_CYCLE, OK, "active")
+    finally:
+        robot.close()
