@@ -111,7 +111,7 @@ SIM_EVAL = Graph(
                 "perturbation.shuffle_instructions": "shuffle_instructions",
             },
         ),
-        GraphNode("arm_gateway_node", {"use_sim_time": "use_sim_time", "robot": "robot"}),
+        GraphNode("arm_gateway_node", {"use_sim_time": "use_sim_time", "mode": "mode", "robot": "robot"}),
         GraphNode(
             "policy_node",
             {
