@@ -1,0 +1,95 @@
+"""`EpisodeWorker`: one policy and one simulation that run episode after episode."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from policies.execution.arm_gateway import ArmGateway, GatewayConfig
+from policies.execution.policy_runner import PolicyRunner, RunnerConfig
+from policies.interface import Policy, load_policy
+from sim.episode import EpisodeResult, run_episode
+from sim.episode_id import EpisodeId
+from sim.expert_policy import ExpertPolicy
+from sim.perturbation import Perturbation
+from sim.protocol import EvaluationProtocol
+from sim.simulation import SimulationConfig, TabletopSimulation
+from sim.videos import Film
+
+EXPERT = "expert"
+"""Name of the policy that knows the state of the simulation."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """What a worker builds.
+
+    Attributes:
+        policy: `expert`, the name of a shipped policy, a directory, or a hub id.
+        protocol: what is asked of it.
+        device: torch device of the policy.
+    """
+
+    policy: str
+    protocol: EvaluationProtocol
+    device: str = "cpu"
+
+
+class EpisodeWorker:
+    """Runs the episodes of one protocol with one policy, loaded once.
+
+    Args:
+        config: the policy and the protocol.
+
+    Raises:
+        FileNotFoundError: no such policy.
+        ValueError: the policy cannot be loaded, or is for another robot or control rate than the protocol's.
+    """
+
+    def __init__(self, config: WorkerConfig) -> None:
+        self._protocol = protocol = config.protocol
+        policy = None if config.policy == EXPERT else _load(config)
+        self._simulation = TabletopSimulation(
+            SimulationConfig(
+                robot=protocol.robot,
+                robot_model=protocol.robot_model,
+                profile=protocol.profile,
+                cameras=() if policy is None else tuple(policy.cameras),
+                width=protocol.width,
+                height=protocol.height,
+                control_hz=protocol.control_hz,
+            )
+        )
+        robot = self._simulation.robot
+        self._runner = PolicyRunner(policy or ExpertPolicy(self._simulation), robot, RunnerConfig())
+        self._gateway = ArmGateway(robot, GatewayConfig())
+        self._perturbation = Perturbation(protocol.blank_images, protocol.shuffle_instructions)
+        self._film: Film | None = None
+
+    def run(self, episode: EpisodeId, filmed: bool = False) -> EpisodeResult:
+        """Run one episode; what ran before has no influence on it."""
+        if filmed and self._film is None:
+            self._film = Film(self._simulation)
+        return run_episode(
+            self._runner,
+            self._gateway,
+            self._simulation,
+            episode,
+            self._perturbation,
+            query_steps=self._protocol.query_steps,
+            film=self._film if filmed else None,
+        )
+
+
+def execution_settings() -> dict[str, Any]:
+    """Settings of scheduling and safety as every worker uses them, for `EvaluationProtocol.execution`."""
+    return {"scheduler": asdict(RunnerConfig().scheduler), "safety": asdict(GatewayConfig().limits)}
+
+
+def _load(config: WorkerConfig) -> Policy:
+    policy = load_policy(config.policy, config.device)
+    for name in ("robot", "control_hz"):
+        expected, found = getattr(config.protocol, name), getattr(policy, name)
+        if found != expected:
+            raise ValueError(f"policy {config.policy!r}: {name}: the protocol has {expected!r}, the policy {found!r}")
+    return policy
