@@ -34,7 +34,6 @@ $(READY): setup.py constraints.txt .ci/install_system_libraries
 
 eval: setup
 	$(BIN)/python -m ros_nodes.evaluate --policy $(POLICY) --task $(TASKS) --episodes $(EPISODES) --output $(OUTPUT)
-	@echo "report: $(OUTPUT)/report.html"
 
 test: setup
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
