@@ -122,6 +122,7 @@ def generate_launch_description() -> LaunchDescription:
                 "arm_gateway_node",
                 {
                     "use_sim_time": value("use_sim_time", bool),
+                    "mode": value("mode", str),
                     "robot": value("robot", str),
                 },
             ),
