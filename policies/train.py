@@ -34,7 +34,7 @@ from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.fitting import fit_processor
 from policies.spatialvla.model import SpatialVLAModel, build_model
 from policies.spatialvla.policy import SpatialVLAPolicy
-from policies.spatialvla.processor import ProcessorSettings
+from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
 from policies.training_data import (
     BatchOrder,
     Columns,
@@ -57,7 +57,7 @@ class TrainConfig:
     """Arguments of a training run.
 
     Attributes:
-        dataset: directories of LeRobot datasets; held-out errors are reported per directory.
+        dataset: directories of LeRobot datasets; held-out errors are reported by directory and task.
         output: directory of the run.
         policy: what to train.
         size: size of the network.
@@ -127,7 +127,9 @@ def done_share(config: TrainConfig, progress: Progress) -> float:
     return min(1.0, max(progress.step / config.steps, progress.elapsed_s / (60 * config.max_minutes)))
 
 
-def prepare_processor(config: TrainConfig, columns: Columns, frames: np.ndarray, robot: str, fps: float):
+def prepare_processor(
+    config: TrainConfig, columns: Columns, frames: np.ndarray, robot: str, fps: float
+) -> SpatialVLAProcessor:
     """Fit a processor to the training frames or, when resuming, load the run's."""
     if config.resume:
         return SpatialVLAPolicy.from_pretrained(config.output / POLICY_DIRECTORY).processor

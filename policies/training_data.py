@@ -26,6 +26,8 @@ from representation.data.depth import decode_depth, encode_depth
 from representation.data.lerobot_dataset import LeRobotDataset
 
 DECODING_THREADS = 2
+TASK_KEY = "collection.task"
+"""Feature that numbers the tasks of a dataset, where it has one; held-out errors are then reported by task."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Columns:
         last_frame: (N,) number of the last frame of the frame's episode.
         episode: (N,) number of the episode, counted over all datasets.
         dataset: (N,) number of the dataset.
-        dataset_names: names of the datasets' directories.
+        group: (N,) number of the group that the frame's errors are reported under.
+        group_names: names of the groups: a dataset's directory and, where the dataset numbers its tasks, the task.
     """
 
     actions: NDArray[np.float32]
@@ -54,7 +57,8 @@ class Columns:
     last_frame: NDArray[np.int64]
     episode: NDArray[np.int64]
     dataset: NDArray[np.int64]
-    dataset_names: tuple[str, ...]
+    group: NDArray[np.int64]
+    group_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -108,18 +112,22 @@ def read_columns(
         "intrinsics": f"observation.camera.{camera}.intrinsics",
         "base_from_camera": f"observation.camera.{camera}.base_from_camera",
     }
-    parts: dict[str, list[NDArray]] = {name: [] for name in (*keys, "last_frame", "episode", "dataset")}
+    parts: dict[str, list[NDArray]] = {name: [] for name in (*keys, "last_frame", "episode", "dataset", "group")}
     instructions: list[str] = []
+    groups: dict[str, int] = {}
     episodes = 0
     for number, dataset in enumerate(datasets):
         for index in range(dataset.num_episodes):
-            episode = dataset.episode(index, list(keys.values()))
+            marks = [TASK_KEY] if TASK_KEY in dataset.info.features else []
+            episode = dataset.episode(index, [*keys.values(), *marks])
             length = len(episode["task"])
             for name, key in keys.items():
                 parts[name].append(episode[key])
             parts["last_frame"].append(np.full(length, len(instructions) + length - 1))
             parts["episode"].append(np.full(length, episodes))
             parts["dataset"].append(np.full(length, number))
+            name = "/".join([dataset.root.resolve().name, *(f"task{episode[mark][0]}" for mark in marks)])
+            parts["group"].append(np.full(length, groups.setdefault(name, len(groups))))
             instructions += episode["task"]
             episodes += 1
     joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
@@ -134,7 +142,8 @@ def read_columns(
         last_frame=joined["last_frame"],
         episode=joined["episode"],
         dataset=joined["dataset"],
-        dataset_names=tuple(dataset.root.resolve().name for dataset in datasets),
+        group=joined["group"],
+        group_names=tuple(groups),
     )
 
 
@@ -205,13 +214,14 @@ def split_frames(
         ValueError: a dataset would have no training episode left.
     """
     held_out: list[int] = []
-    count = len(columns.dataset_names)
+    count = int(columns.dataset.max()) + 1
     for number in range(count):
         episodes = np.unique(columns.episode[columns.dataset == number])
         wanted = validation_episodes * (number + 1) // count - validation_episodes * number // count
         if wanted >= len(episodes):
-            name = columns.dataset_names[number]
-            raise ValueError(f"validation_episodes: expected fewer than the {len(episodes)} of {name}, found {wanted}")
+            raise ValueError(
+                f"validation_episodes: expected fewer than the {len(episodes)} of dataset {number}, found {wanted}"
+            )
         held_out += generator.choice(episodes, wanted, replace=False).tolist()
     is_held_out = np.isin(columns.episode, held_out)
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)

@@ -43,7 +43,7 @@ def validate(
 
     Returns:
         `loss`; `accuracy` of the tokens given the true ones before them, overall and by slot; `l1` of greedily decoded
-        actions in physical units (metres, radians, opening) per dataset, the mean over rows and entries.
+        actions in physical units (metres, radians, opening) by group of frames, the mean over rows and entries.
     """
     device = next(model.parameters()).device
     slots, chunk = data.processor.actions.slot_ranges(), data.processor.settings.chunk
@@ -64,8 +64,8 @@ def validate(
     error = np.concatenate(errors)
     result = {"loss": sum(losses) / len(frames), "accuracy": float(hit.mean())}
     result |= {f"accuracy/{name}": float(hit[..., slot].mean()) for slot, name in enumerate(SLOTS)}
-    for number, name in enumerate(data.columns.dataset_names):
-        own = error[data.columns.dataset[frames] == number]
+    for number, name in enumerate(data.columns.group_names):
+        own = error[data.columns.group[frames] == number]
         if len(own):
             result |= {f"l1/{name}/{group}": float(own[:, columns].mean()) for group, columns in _GROUPS.items()}
     return result

@@ -10,53 +10,8 @@ from safetensors.torch import load_file
 
 from policies import train, training_state
 from policies.interface import load_policy
-from policies.robots import get_robot
 from policies.train import Run, TrainConfig, check_output
-from policies.training_data import (
-    BatchOrder,
-    TrainingData,
-    jitter_colors,
-    open_datasets,
-    read_columns,
-    split_frames,
-)
-from representation.data.lerobot_writer import LeRobotWriter
-
-SIDE = 16
-FEATURES = {
-    "observation.images.front": {"dtype": "video", "shape": (SIDE, SIDE, 3)},
-    "observation.depth.front": {"dtype": "depth", "shape": (SIDE, SIDE)},
-    "observation.camera.front.intrinsics": {"dtype": "float32", "shape": (9,)},
-    "observation.camera.front.base_from_camera": {"dtype": "float32", "shape": (16,)},
-    "observation.state": {"dtype": "float32", "shape": (8,)},
-    "action": {"dtype": "float32", "shape": (7,)},
-}
-COLORS = {"red": (220, 40, 40), "blue": (40, 60, 220)}
-
-
-def write_demonstrations(root, episodes, generator):
-    """Episodes in which the colour of the image tells the direction of the motion."""
-    spec = get_robot("panda")
-    writer = LeRobotWriter(root, 10, FEATURES, "panda")
-    for episode in range(episodes):
-        name, color = list(COLORS.items())[episode % 2]
-        direction = 1.0 if name == "red" else -1.0
-        for _ in range(6):
-            image = np.full((SIDE, SIDE, 3), color, np.uint8)
-            action = np.r_[direction * 0.02, generator.normal(0, 0.003, 5), float(name == "red")]
-            writer.add_frame(
-                {
-                    "observation.images.front": image,
-                    "observation.depth.front": generator.uniform(0.5, 1.0, (SIDE, SIDE)).astype(np.float32),
-                    "observation.camera.front.intrinsics": np.array([20.0, 0, 8, 0, 20, 8, 0, 0, 1], np.float32),
-                    "observation.camera.front.base_from_camera": np.eye(4, dtype=np.float32).reshape(-1),
-                    "observation.state": spec.home.astype(np.float32),
-                    "action": action.astype(np.float32),
-                },
-                task=f"push the {name} cube",
-            )
-        writer.save_episode()
-    writer.finalize()
+from tests.policies.demonstrations import write_demonstrations
 
 
 @pytest.fixture(scope="module")
@@ -181,48 +136,10 @@ def test_accumulated_passes_equal_one_large_batch(config, tmp_path):
         torch.testing.assert_close(first, second, atol=2e-4, rtol=1e-3)
 
 
-def test_chunks_stop_at_the_end_of_the_episode(finished):
-    data: TrainingData = finished.data
-    actions, padding = data.chunks(np.array([0, 4, 5, 6]))
-    assert padding.tolist() == [[False] * 4, [False, False, True, True], [False, True, True, True], [False] * 4]
-    np.testing.assert_array_equal(actions[1, 2], data.columns.actions[5])
-    np.testing.assert_array_equal(actions[3], data.columns.actions[6:10])
-
-
-def test_held_out_episodes_are_whole_and_drawn_from_every_dataset(demonstrations):
-    columns = read_columns(open_datasets((demonstrations, demonstrations)), "front", lambda q: np.eye(4))
-    training, held_out = split_frames(columns, 4, np.random.default_rng(0))
-    assert set(columns.episode[training]).isdisjoint(columns.episode[held_out])
-    assert len(training) + len(held_out) == len(columns.actions)
-    assert [len(np.unique(columns.episode[held_out][columns.dataset[held_out] == k])) for k in (0, 1)] == [2, 2]
-    with pytest.raises(ValueError, match="validation_episodes"):
-        split_frames(columns, 20, np.random.default_rng(0))
-
-
-def test_missing_camera_is_named(demonstrations):
-    with pytest.raises(ValueError, match=r"observation\.camera\.wrist"):
-        read_columns(open_datasets((demonstrations,)), "wrist", lambda q: np.eye(4))
-
-
-def test_batch_order_visits_each_frame_once_an_epoch_and_can_start_anywhere():
-    frames = np.arange(100, 121)
-    order = BatchOrder(frames, 4, seed=3)
-    batches = [order[number] for number in range(12)]
-    epoch = np.concatenate(batches[:5])
-    assert len(set(epoch)) == 20
-    assert set(epoch) <= set(frames)
-    assert not np.array_equal(batches[0], batches[5])
-    np.testing.assert_array_equal(BatchOrder(frames, 4, seed=3)[11], batches[11])
-    with pytest.raises(ValueError, match="batch_size"):
-        BatchOrder(frames, 22, seed=0)
-
-
-def test_color_jitter_is_drawn_from_its_generator_and_stays_in_range():
-    pixels = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    first, again, other = (jitter_colors(pixels, 0.3, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert first.min() >= 0
-    assert first.max() <= 1
-    assert 0.01 < (first - pixels).abs().mean() < 0.3
-    assert torch.equal(jitter_colors(pixels, 0.0, torch.Generator()), pixels)
+def test_command_line_trains(demonstrations, tmp_path, monkeypatch):
+    arguments = f"--policy spatialvla --dataset {demonstrations} --output {tmp_path}/run --size tiny --steps 1"
+    options = "--batch-size 4 --threads 1 --seed 3 --no-ego3d --validation-episodes 0"
+    monkeypatch.setattr("sys.argv", ["train", *arguments.split(), *options.split()])
+    train.main()
+    saved = json.loads((tmp_path / "run/policy/train_config.json").read_text())
+    assert (saved["seed"], saved["ego3d"], saved["dataset"]) == (3, False, [str(demonstrations)])
