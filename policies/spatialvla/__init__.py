@@ -9,5 +9,6 @@ Begin with `policy.py` (the `Policy`), then follow the data:
 - `image_geometry.py`: crop and resize of colour, depth and intrinsics together.
 - `text_tokenizer.py`: instruction -> ids; `action_grid.py`, `action_tokenizer.py`, `normalizer.py`: action <-> ids.
 - `config.py`, `model.py`, `ego3d.py`, `state_encoder.py`, `decoder.py`: the network, from tiny to the released 4B.
-- `decoding.py`: slot-wise greedy decoding with a key-value cache; `checkpoint.py`: weights on disk.
+- `decoding.py`: slot-wise greedy decoding with a key-value cache, token by token through `token_steps.py`.
+- `checkpoint.py`, `processor_file.py`: weights and processor on disk.
 """

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from policies.spatialvla.decoder import MASKED, KeyValueCache, prefix_mask, run_decoder
 from policies.spatialvla.model import SpatialVLAModel, position_ids
+from policies.spatialvla.token_steps import token_steps
 
 
 @torch.inference_mode()
@@ -40,23 +41,19 @@ def decode_greedy(
     whole = bool(mask.all())
     bias = None if whole and prefix is not None else prefix_mask(mask, prefix, embeds.dtype)
     positions = position_ids(mask)
-    hidden = run_decoder(decoder, embeds, positions, bias, keep=1, cache=cache)
+    hidden = run_decoder(decoder, embeds, positions, bias, keep=1, cache=cache)[:, -1]
     # Generated tokens see every prompt token but padding, and one another causally, which the cache gives by itself.
     seen = None
     if not whole:
-        seen = torch.zeros(batch, 1, prompt + steps - 1, dtype=embeds.dtype, device=embeds.device)
-        seen[:, 0, :prompt].masked_fill_(~mask, MASKED)
-    position = positions[:, -1:]
+        seen = torch.zeros(batch, prompt + steps - 1, dtype=embeds.dtype, device=embeds.device)
+        seen[:, :prompt].masked_fill_(~mask, MASKED)
+    stepper = token_steps(model, cache)
     ids, log_probs = [], []
     for step in range(steps):
         if step:
-            position = position + 1
-            row = model.spatial_embed_tokens(ids[-1].unsqueeze(1) - model.config.action_token_begin_idx)
-            bias = None if seen is None else seen[:, :, : prompt + step]
-            hidden = run_decoder(decoder, row * model.embedding_scale, position, bias, cache=cache)
-        begin, end = slots[step % len(slots)]
-        scores = model.logits(hidden[:, -1], slice(begin, end)).float().log_softmax(-1)
-        best = scores.max(-1)
-        ids.append(best.indices + begin)
-        log_probs.append(best.values)
+            bias = None if seen is None else seen[:, : prompt + step]
+            hidden = stepper.advance(ids[-1], positions[:, -1] + step, bias)
+        token, log_prob = stepper.choose(hidden, *slots[step % len(slots)])
+        ids.append(token)
+        log_probs.append(log_prob)
     return torch.stack(ids, 1), torch.stack(log_probs, 1)

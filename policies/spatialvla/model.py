@@ -75,7 +75,7 @@ class SpatialVLAModel(nn.Module):
         if config.state_dim:
             self.state_encoder = StateEncoder(config.state_dim, text.hidden_size, config.n_freqs)
         self.embedding_scale = text.hidden_size**0.5
-        self._final_cap = text.final_logit_softcapping
+        self.final_cap = text.final_logit_softcapping
 
     @torch.compiler.disable  # filling holes depends on the data
     def image_points(self, depth: Tensor, intrinsics: Tensor, frame_from_camera: Tensor | None = None) -> Tensor:
@@ -148,7 +148,7 @@ class SpatialVLAModel(nn.Module):
         """Soft-capped logits (..., V) of hidden states, or only those of some rows of the vocabulary."""
         weight = self.language_model.lm_head.weight
         scores = nn.functional.linear(hidden, weight if rows is None else weight[rows])
-        return scores if self._final_cap is None else self._final_cap * (scores / self._final_cap).tanh()
+        return scores if self.final_cap is None else self.final_cap * (scores / self.final_cap).tanh()
 
     def forward(
         self,
