@@ -1,0 +1,32 @@
+import numpy as np
+
+from representation.data.lerobot_dataset import LeRobotDataset
+from sim.collect import CollectConfig, collect
+
+
+def test_a_collection_resumes_with_new_episodes_and_keeps_images_depth_and_calibration(tmp_path):
+    root = tmp_path / "demos"
+    settings = {"task": "reach", "output": root, "cameras": ("front",), "size": 64}
+    collect(CollectConfig(episodes=1, **settings))
+    collect(CollectConfig(episodes=2, **settings))
+    dataset = LeRobotDataset(root)
+    assert dataset.num_episodes == 2
+    first, second = dataset.episode(0), dataset.episode(1)
+    assert int(first["collection.index"].ravel()[0]) < int(second["collection.index"].ravel()[0])
+    assert first["observation.images.front"].shape[1:] == (64, 64, 3)
+    depth = first["observation.depth.front"]
+    assert 0.3 < np.nanmin(depth) < np.nanmax(depth) < 3.01
+    assert first["action"].shape[1] == 7
+    assert bool(first["next.success"].ravel()[-1])
+    assert not first["next.success"].ravel()[:-1].any()
+    focal = first["observation.camera.front.intrinsics"][0, 0]
+    assert np.isclose(focal, 32 / np.tan(np.deg2rad(35.0) / 2))
+
+
+def test_a_finished_collection_is_left_alone(tmp_path):
+    root = tmp_path / "demos"
+    settings = {"task": "reach", "output": root, "cameras": (), "size": 64, "episodes": 1}
+    collect(CollectConfig(**settings))
+    before = sorted((path, path.stat().st_size) for path in root.rglob("*.parquet"))
+    assert collect(CollectConfig(**settings)) == {"reach": 0}
+    assert sorted((path, path.stat().st_size) for path in root.rglob("*.parquet")) == before
