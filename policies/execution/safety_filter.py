@@ -172,18 +172,18 @@ class SafetyFilter:
         return ""
 
     def _fit(self, trajectory: JointTrajectory, start: JointState) -> SafetyVerdict:
-        first_reason = ""
-        for scale in self._scales:
-            scaled = self._ease_gripper(_slowed(trajectory, start.time, scale), start)
-            motion = Motion(scaled, start)
-            reason = self._too_fast(motion)
-            if not reason:
-                break
-            first_reason = first_reason or reason
-        else:
-            slowest = f"slowed {self.limits.max_time_scale:g} times"
-            return SafetyVerdict(None, f"{first_reason}; {slowest} still: {reason}")
-        reason = f"slowed {scale:.2f} times: {first_reason}" if first_reason else ""
+        scale, scaled, motion, too_fast = self._at_scale(trajectory, start, 1.0)
+        reason = ""
+        if too_fast:
+            for candidate in self._promising_scales(trajectory, start):
+                scale, scaled, motion, still = self._at_scale(trajectory, start, candidate)
+                if not still:
+                    break
+            else:
+                return SafetyVerdict(
+                    None, f"{too_fast}; slowing it up to {self.limits.max_time_scale:g} times does not help"
+                )
+            reason = f"slowed {scale:.2f} times: {too_fast}"
         exit_time, exits = self._exit(motion, motion.knots[0])
         if not exits:
             return SafetyVerdict(scaled, reason, float(scale))
@@ -191,6 +191,26 @@ class SafetyFilter:
         if shortened is None:
             return SafetyVerdict(None, exits)
         return SafetyVerdict(shortened, f"stopped early: {exits}", float(scale))
+
+    def _at_scale(
+        self, trajectory: JointTrajectory, start: JointState, scale: float
+    ) -> tuple[float, JointTrajectory, Motion, str]:
+        scaled = self._ease_gripper(_slowed(trajectory, start.time, scale), start)
+        motion = Motion(scaled, start)
+        return scale, scaled, motion, self._too_fast(motion)
+
+    def _promising_scales(self, trajectory: JointTrajectory, start: JointState) -> NDArray[np.float64]:
+        """Time scales at which the arm's accelerations at the knots are within the limits: all at once, so quickly."""
+        arm = slice(0, self.spec.arm_dof)
+        scales = self._scales[1:, None, None]
+        knots = np.append(start.time, trajectory.stamp + trajectory.times)
+        h = np.diff(knots)[:, None] * scales  # (S, T, 1)
+        slope = np.diff(np.vstack([start.positions, trajectory.positions]), axis=0)[:, arm] / h
+        v1 = trajectory.velocities[:, arm] / scales
+        v0 = np.concatenate([np.broadcast_to(start.velocities[arm], v1[:, :1].shape), v1[:, :-1]], axis=1)
+        at_begin, at_end = (6 * slope - 4 * v0 - 2 * v1) / h, (2 * v0 + 4 * v1 - 6 * slope) / h
+        worst = np.maximum(np.abs(at_begin), np.abs(at_end)).max(axis=1)  # (S, arm_dof)
+        return self._scales[1:][(worst <= self.max_acceleration[arm] * (1 + 1e-9)).all(axis=1)]
 
     def _ease_gripper(self, trajectory: JointTrajectory, start: JointState) -> JointTrajectory:
         """Stop a gripper that would overshoot its end stop, by one more knot that leaves the arm's curve as it is.
