@@ -38,13 +38,13 @@ def run_graph(graph: Graph, values: Mapping[str, str], output: TextIO = sys.stde
         for node in graph.nodes:
             supervisor.start(node.executable, node.command(values, graph.arguments))
         end = supervisor.wait()
-    if end is None:
-        print("[bringup] stopped on request", file=output, flush=True)
-        return 0
-    if end.name == graph.conductor:
-        return end.code if end.code >= 0 else 1
-    print(f"[bringup] {end} while the graph was running; all nodes were stopped", file=output, flush=True)
-    return 1
+        if end is None:
+            print("[bringup] stopping on request", file=output, flush=True)
+            return 0
+        if end.name == graph.conductor:
+            return end.code if end.code >= 0 else 1
+        print(f"[bringup] {end} while the graph was running; stopping all nodes", file=output, flush=True)
+        return 1
 
 
 @contextmanager

@@ -81,13 +81,13 @@ class GraphClient(Node):
         return response.message
 
     def set_parameters_of(self, node: str, values: Mapping[str, Any], limit_s: float) -> None:
-        """Set parameters of another node, all or none.
+        """Set parameters of another node, all or none; lists are lists of text.
 
         Raises:
             GraphError: the node refused them, or see `call`.
         """
         request = SetParametersAtomically.Request(
-            parameters=[Parameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+            parameters=[_parameter(name, value).to_parameter_msg() for name, value in values.items()]
         )
         result = self.call(SetParametersAtomically, f"{node}/set_parameters_atomically", request, limit_s).result
         if not result.successful:
@@ -114,3 +114,8 @@ class GraphClient(Node):
         """Destroy the node and its executor."""
         self._executor_of_waits.shutdown()
         self.destroy_node()
+
+
+def _parameter(name: str, value: Any) -> Parameter:
+    # rclpy takes an empty list without a type for a byte array.
+    return Parameter(name, Parameter.Type.STRING_ARRAY if isinstance(value, list) else None, value)
