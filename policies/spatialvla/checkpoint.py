@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -12,15 +13,27 @@ from torch import Tensor
 from policies.spatialvla.model import SpatialVLAModel
 
 WEIGHTS_FILE = "model.safetensors"
-# Our modules -> the released names: the library has dropped one level of SigLIP's module tree since.
-_RENAMED = (("vision_tower.", "vision_tower.vision_model."),)
+# Our modules -> the released names, as pattern and replacement: the library has renamed parts of SigLIP and BEiT since.
+_RENAMED = (
+    (r"^vision_tower\.", "vision_tower.vision_model."),
+    (r"^vision_zoe_model\.backbone\.beit\.embeddings\.", "vision_zoe_model.backbone.embeddings."),
+    (r"^vision_zoe_model\.backbone\.beit\.layers\.(\d+)\.", r"vision_zoe_model.backbone.encoder.layer.\1."),
+)
+_RENAMED_IN_BEIT = (
+    (r"\.attention\.([qkv])_proj\.", lambda match: f".attention.attention.{_PROJECTIONS[match[1]]}."),
+    (r"\.attention\.o_proj\.", ".attention.output.dense."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
+    (r"\.relative_position_bias\.relative", ".attention.attention.relative_position_bias.relative"),
+)
+_PROJECTIONS = {"q": "query", "k": "key", "v": "value"}
 
 
 def released_name(name: str) -> str:
     """Key on disk of a parameter of `SpatialVLAModel`."""
-    for ours, released in _RENAMED:
-        if name.startswith(ours):
-            return released + name[len(ours) :]
+    rules = _RENAMED + (_RENAMED_IN_BEIT if name.startswith("vision_zoe_model.backbone.beit.layers.") else ())
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
     return name
 
 

@@ -107,11 +107,6 @@ class SpatialVLAConfig:
         """Rows of the embedding and output tables."""
         return int(self.text_config["vocab_size"])
 
-    @property
-    def needs_geometry(self) -> bool:
-        """Whether a query must come with depth and intrinsics."""
-        return self.use_ego3d
-
     @classmethod
     def released(cls) -> SpatialVLAConfig:
         """Sizes of the released 4B checkpoints."""

@@ -17,6 +17,7 @@ from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.decoder import prefix_mask, run_decoder
 from policies.spatialvla.ego3d import Ego3DPositionEncoder, backproject_patches, transform_points
 from policies.spatialvla.state_encoder import StateEncoder
+from policies.spatialvla.zoe_depth import build_zoe, estimate_depth
 
 IGNORED_LABEL = -100
 
@@ -72,6 +73,8 @@ class SpatialVLAModel(nn.Module):
                 config.point_half_range,
                 config.ego3d_init_gain,
             )
+        if config.use_ego3d and config.use_vision_zoe:
+            self.vision_zoe_model = build_zoe(config.vision_zoe_config)
         if config.state_dim:
             self.state_encoder = StateEncoder(config.state_dim, text.hidden_size, config.n_freqs)
         self.embedding_scale = text.hidden_size**0.5
@@ -105,6 +108,8 @@ class SpatialVLAModel(nn.Module):
         dtype = self.vision_tower.embeddings.patch_embedding.weight.dtype
         tokens = self.vision_tower((pixel_values.to(dtype) - 0.5) / 0.5).last_hidden_state
         if self.config.use_ego3d:
+            if depth is None and self.config.use_vision_zoe:
+                depth = estimate_depth(self.vision_zoe_model, pixel_values)
             if depth is None or intrinsics is None:
                 raise ValueError("depth and intrinsics: expected both with use_ego3d, found none")
             points = self.image_points(depth, intrinsics, frame_from_camera)
@@ -144,6 +149,13 @@ class SpatialVLAModel(nn.Module):
             text = torch.where(is_state, self.state_encoder(state).to(text.dtype).unsqueeze(1), text)
         return torch.cat([image, text], dim=1)
 
+    def train(self, mode: bool = True) -> SpatialVLAModel:
+        """Set the mode of all but the depth network, which is never trained."""
+        super().train(mode)
+        if hasattr(self, "vision_zoe_model"):
+            self.vision_zoe_model.eval()
+        return self
+
     def logits(self, hidden: Tensor, rows: slice | None = None) -> Tensor:
         """Soft-capped logits (..., V) of hidden states, or only those of some rows of the vocabulary."""
         weight = self.language_model.lm_head.weight
@@ -169,7 +181,7 @@ class SpatialVLAModel(nn.Module):
             input_ids: (B, L) in the order of the module's docstring; padding may lie anywhere behind the image.
             pixel_values: (B, 3, S, S) in [0, 1].
             intrinsics: (3, 3) or (B, 3, 3) pixels of the S x S image; with `use_ego3d`.
-            depth: (B, S, S) metres, not finite or <= 0 where unknown; with `use_ego3d`.
+            depth: (B, S, S) metres, not finite or <= 0 where unknown; with `use_ego3d`, unless `use_vision_zoe`.
             labels: (B, K) ids at the last K positions, K <= L, -100 where there is none; the id at a position is
                 predicted from the position before.
             attention_mask: (B, L), 0 where padded; default: no padding.

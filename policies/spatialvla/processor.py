@@ -148,7 +148,8 @@ class SpatialVLAProcessor:
 
         Args:
             rgb: (B, H, W, 3) uint8.
-            depth: (B, H, W) metres, not finite or <= 0 where unknown; may be None for a model without Ego3D.
+            depth: (B, H, W) metres, not finite or <= 0 where unknown; may be None for a model without Ego3D, or for
+                one with a depth network, which then estimates it.
             intrinsics: (B, 3, 3) pixels.
             base_from_camera: (B, 4, 4) pose of the optical frame in the base frame.
             joint_positions: (B, n) in `RobotSpec.joint_names` order.
@@ -163,7 +164,7 @@ class SpatialVLAProcessor:
         inputs = self.text(instructions, None if actions is None else self._targets(actions, padding))
         if not self.config.use_ego3d:
             depth = None
-        elif depth is None:
+        elif depth is None and not self.config.use_vision_zoe:
             raise ValueError("depth: expected (B, H, W) for a model with use_ego3d, found none")
         pixels, depth, calibration = self.images(rgb, depth, intrinsics)
         inputs["pixel_values"] = pixels.permute(0, 3, 1, 2).float() / 255.0
@@ -172,7 +173,9 @@ class SpatialVLAProcessor:
             joints = np.asarray(joint_positions, dtype=np.float64)
             poses = self.tool_poses(joints) if base_from_tool is None else np.asarray(base_from_tool, dtype=np.float64)
         if depth is not None:
-            inputs["depth"], inputs["intrinsics"] = depth, calibration
+            inputs["depth"] = depth
+        if self.config.use_ego3d:
+            inputs["intrinsics"] = calibration
             if self.config.point_frame == "tool":
                 tool_from_camera = np.array(base_from_camera, dtype=np.float64)
                 tool_from_camera[:, :3, 3] -= poses[:, :3, 3]
@@ -190,6 +193,8 @@ class SpatialVLAProcessor:
         Raises:
             ValueError: an observation without the policy's camera, or with another number of joints.
         """
+        # A model with a depth network was trained on its estimates, not on a camera's depth.
+        use_depth = self.config.use_ego3d and not self.config.use_vision_zoe
         views = []
         for observation in observations:
             if self.settings.camera not in observation.cameras:
@@ -201,15 +206,13 @@ class SpatialVLAProcessor:
                 )
             views.append(observation.cameras[self.settings.camera])
         sized = [
-            self.images(
-                view.rgb[None], view.depth[None] if self.config.use_ego3d else None, np.asarray(view.intrinsics)[None]
-            )
+            self.images(view.rgb[None], view.depth[None] if use_depth else None, np.asarray(view.intrinsics)[None])
             for view in views
         ]
         rgb, depth, intrinsics = zip(*sized, strict=True)
         return self.collate(
             torch.cat(rgb),
-            torch.cat(depth) if self.config.use_ego3d else None,
+            torch.cat(depth) if use_depth else None,
             torch.cat(intrinsics),
             np.stack([view.base_from_camera for view in views]),
             np.stack([observation.joint_positions for observation in observations]),
