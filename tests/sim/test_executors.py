@@ -34,11 +34,11 @@ def test_a_policy_for_another_control_rate_is_refused() -> None:
 
 @pytest.fixture
 def two_node_cluster() -> Iterator[str]:
-    """Address of a Ray cluster of two nodes with one core each, on loopback."""
+    """Address of a Ray cluster of two nodes with one core each, both on this machine."""
     pytest.importorskip("ray", reason="ray is not installed (pip install 'polyarm[ray]')")
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "object_store_memory": 80_000_000, "node_ip_address": "127.0.0.1"}
+    node = {"num_cpus": 1, "object_store_memory": 80_000_000}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     try:
         cluster.add_node(**node)
@@ -48,7 +48,6 @@ def two_node_cluster() -> Iterator[str]:
 
 
 def test_a_ray_cluster_gives_the_same_results_to_the_bit(two_node_cluster: str) -> None:
-    assert two_node_cluster.startswith("127.0.0.1:")
     on_ray = outcomes(run_on_ray(CONFIG, JOBS, workers=2, address=two_node_cluster))
     assert on_ray == outcomes(run_in_processes(CONFIG, JOBS, workers=1))
     assert len(on_ray) == len(JOBS)
