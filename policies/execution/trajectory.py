@@ -17,7 +17,8 @@ class JointTrajectory:
 
     Attributes:
         stamp: start time in seconds; knot k is due at `stamp + times[k]`.
-        times: (T,) seconds, strictly increasing, > 0.
+        times: (T,) seconds, strictly increasing, > 0; kept as whole nanoseconds, as a message carries them, so that a
+            trajectory is the same to the last bit before and after a trip over ROS.
         positions: (T, n) rad (m), in `RobotSpec.joint_names` order.
         velocities: (T, n) rad/s (m/s); the last row is zero.
     """
@@ -40,6 +41,7 @@ class JointTrajectory:
                 f"trajectory: expected as many knots everywhere, found times {times.shape}, "
                 f"positions {positions.shape}, velocities {velocities.shape}"
             )
+        times = np.rint(times * 1e9) / 1e9
         # Written so that NaN is refused as well.
         if not (times[0] > 0 and (np.diff(times) > 0).all() and np.isfinite(times[-1])):
             raise ValueError(f"times: expected strictly increasing from above 0, found {times}")
