@@ -231,7 +231,8 @@ class Run:
                 bar.update()
                 if self.is_main and (is_last or (step + 1) % config.log_every == 0):
                     wall, window = time.perf_counter() - window, time.perf_counter()
-                    self._log(lr, float(np.mean(recent)), data_s / wall, len(recent) * config.batch_size / wall)
+                    frames = len(recent) * config.batch_size * self.accelerator.num_processes
+                    self._log(lr, float(np.mean(recent)), data_s / wall, frames / wall)
                     bar.set_postfix(loss=f"{np.mean(recent):.3f}")
                     recent, data_s = [], 0.0
                 if self.is_main and len(self.held_out) and (is_last or (step + 1) % config.validate_every == 0):
@@ -248,8 +249,10 @@ class Run:
         shutil.rmtree(part, ignore_errors=True)
         SpatialVLAPolicy(self.average, self.data.processor, str(self.accelerator.device)).save_pretrained(part)
         (part / CONFIG_FILE).write_text(json.dumps(asdict(self.config), indent=2, default=str) + "\n")
-        shutil.rmtree(directory, ignore_errors=True)
-        part.rename(directory)
+        directory.mkdir(exist_ok=True)
+        for file in part.iterdir():
+            file.replace(directory / file.name)
+        part.rmdir()
         save_state(self.output / STATE_FILE, self.bare_model, self.average, self.optimizer.optimizer, self.progress)
         self.log.draw()
 

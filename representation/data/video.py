@@ -147,15 +147,21 @@ class VideoReader:
     def __init__(self, path: Path, codec: VideoCodec, fps: float, height: int, width: int, name: str) -> None:
         self._codec, self._fps, self._size, self._name = codec, fps, (height, width), name
         try:
-            self._container = av.open(str(path), format=codec.container, options={"protocol_whitelist": "file"})
+            self._container = av.open(
+                str(path), format=codec.container, options={"protocol_whitelist": "file"}, metadata_errors="replace"
+            )
             self._stream = self._container.streams.video[0]
-            found = (self._stream.codec_context.height, self._stream.codec_context.width)
         except (av.FFmpegError, IndexError) as error:
             raise ValueError(f"{name}: expected a {codec.container} video, found: {error}") from error
+        context = self._stream.codec_context
+        if context is None:
+            self._container.close()
+            raise ValueError(f"{name}: expected a video that can be decoded, found an unknown codec")
+        found = (context.height, context.width)
         if found != (height, width):
             self._container.close()
             raise ValueError(f"{name}: expected frames of {height} x {width}, found {found[0]} x {found[1]}")
-        self._stream.codec_context.thread_count = 1
+        context.thread_count = 1
         self._reformatter = VideoReformatter()
         self._frames = self._container.decode(self._stream)
         self._next_index = 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -270,4 +271,18 @@ def test_playlists_posing_as_videos_open_nothing(root, tmp_path):
     (root / VIDEO).write_text(f"ffconcat version 1.0\nfile {tmp_path}/secret.mp4\n")
     write_plain_video(tmp_path / "secret.mp4", 15, 100)
     with pytest.raises(ValueError, match=r"file-000\.mp4: expected a mp4 video"):
+        read_all(root)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_damage_is_harmless_or_a_value_error(root, seed):
+    generator = np.random.default_rng(seed)
+    files = sorted(path for path in root.rglob("*") if path.is_file())
+    path = files[generator.integers(len(files))]
+    content = bytearray(path.read_bytes())
+    for position in generator.integers(len(content), size=8):
+        content[position] = generator.integers(256)
+    path.write_bytes(content)
+    # Any other kind of error fails the test.
+    with contextlib.suppress(ValueError):
         read_all(root)
