@@ -3,8 +3,9 @@
 Begin with `lerobot_dataset.py` (`LeRobotDataset`: read) and `lerobot_writer.py` (`LeRobotWriter`: record).
 
 - `lerobot_format.py`: what `meta/info.json` says: features, path templates, versions; checked.
-- `video.py`: colour videos (H.264); `depth.py`: lossless depth videos (FFV1, 0.1 mm).
+- `episode_index.py`: where each episode's rows and frames are; `episode_recorder.py`: one episode while it is recorded.
+- `parquet_columns.py`: rows of numbers; `video.py`: colour videos (H.264); `depth.py`: lossless depth (FFV1, 0.1 mm).
 - `statistics.py`: minimum, maximum, mean, deviation and quantiles per feature.
 - `checksums.py`: SHA-256 of every file, to tell a damaged copy.
-- `untrusted_files.py`: size caps and path checks under everything that is read.
+- `untrusted_files.py`: size caps and path checks under everything that is read; `atomic_files.py`: whole files or none.
 """
