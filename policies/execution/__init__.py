@@ -1,7 +1,8 @@
 """From an action chunk to a motion that an arm may make.
 
-In the order of the data: `kinematics.py` turns Cartesian chunks into joint chunks, `chunk_scheduler.py` splices chunks
-into one `JointTrajectory` (`trajectory.py`), `policy_runner.py` ties these to a policy, `safety_filter.py` checks every
-trajectory against the robot's limits, and `arm_gateway.py` holds the arm on any doubt. Everything takes time as an
-argument; the ROS nodes and the in-process evaluation run the same objects.
+In the order of the data: `observation_sync.py` joins inputs by stamp and `camera_pose.py` says where a camera is;
+`kinematics.py` turns Cartesian chunks into joint chunks, `chunk_scheduler.py` splices chunks into one `JointTrajectory`
+(`trajectory.py`), and `policy_runner.py` ties these to a policy. `safety_filter.py` checks every trajectory against the
+robot's limits, and `arm_gateway.py` holds the arm on any doubt. Everything takes time as an argument; the ROS nodes and
+the in-process evaluation run the same objects.
 """

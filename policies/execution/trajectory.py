@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 HOLD_DURATION = 0.1  # s; a knot in the past would be refused by a controller
-BRAKE_STEP = 0.01  # s; joints stop at multiples of it, so that knots never crowd
+BRAKE_STEP = 1e-5  # s; joints stop at multiples of it, so that no two knots fall together
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def brake(state: JointState, max_acceleration: ArrayLike, stamp: float | None = 
         stamp: stamp of the trajectory in seconds, not after `state.time`; that time if None.
     """
     stamp = state.time if stamp is None else stamp
-    steps = _brake_steps(state.velocities, max_acceleration)
+    steps = np.ceil(np.abs(state.velocities) / (np.asarray(max_acceleration) * BRAKE_STEP) - 1e-9)
     ends = np.unique(np.append(steps[steps > 0], max(steps.max(), round(HOLD_DURATION / BRAKE_STEP)))) * BRAKE_STEP
     moving = steps > 0
     full = np.where(moving, steps * BRAKE_STEP, 1.0)  # (n,)
@@ -152,15 +152,6 @@ def brake(state: JointState, max_acceleration: ArrayLike, stamp: float | None = 
     velocities = np.where(moving, state.velocities * (1 - elapsed / full), 0.0)
     positions = state.positions + np.where(moving, state.velocities * (elapsed - elapsed**2 / (2 * full)), 0.0)
     return JointTrajectory(stamp, state.time - stamp + ends, positions, velocities)
-
-
-def stopping_positions(positions: NDArray, velocities: NDArray, max_acceleration: ArrayLike) -> NDArray[np.float64]:
-    """Return where `brake` would bring the joints to rest: (..., n) from positions and velocities (..., n)."""
-    return positions + velocities * _brake_steps(velocities, max_acceleration) * BRAKE_STEP / 2
-
-
-def _brake_steps(velocities: NDArray, max_acceleration: ArrayLike) -> NDArray[np.float64]:
-    return np.ceil(np.abs(velocities) / (np.asarray(max_acceleration) * BRAKE_STEP) - 1e-9)
 
 
 def _cubics(positions: NDArray, velocities: NDArray, durations: NDArray) -> NDArray[np.float64]:

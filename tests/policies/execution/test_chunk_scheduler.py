@@ -131,6 +131,14 @@ def test_gripper_jump_is_spread_over_rows_and_continues_over_chunks():
     np.testing.assert_allclose(second.positions[:3, 7], [0.01, 0.0, 0.0], atol=1e-12)
 
 
+def test_gripper_slows_before_it_reaches_its_end():
+    half_open = HOME.copy()
+    half_open[7] = 0.025
+    trajectory = ChunkScheduler(SPEC).plan(chunk(0.0, [0.0] * 4, gripper=0.0), half_open, 0.0)
+    np.testing.assert_allclose(trajectory.positions[:4, 7], [0.015, 0.005, 0.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(trajectory.velocities[:4, 7], [-0.1, -0.05, 0.0, 0.0], atol=1e-9)
+
+
 def test_rows_that_are_not_finite_are_passed_on_and_not_remembered():
     scheduler = ChunkScheduler(SPEC, SchedulerConfig("temporal_ensembling"))
     assert np.isnan(scheduler.plan(chunk(0.0, [np.nan] * 4), HOME, 0.0).positions).any()

@@ -45,8 +45,8 @@ def assert_within_limits(motion, begin, end, start):
     """Check the curve at 1 kHz against the robot's limits; accelerations are differences of velocities."""
     times = np.arange(begin, end, 1e-3)
     positions, velocities = motion.sample_many(times)
-    assert (positions >= np.minimum(SPEC.lower, start.positions) - 1e-5).all()
-    assert (positions <= np.maximum(SPEC.upper, start.positions) + 1e-5).all()
+    assert (positions >= np.minimum(SPEC.lower, start.positions) - 2e-5).all()
+    assert (positions <= np.maximum(SPEC.upper, start.positions) + 2e-5).all()
     assert (np.abs(velocities) <= SPEC.max_velocity + 1e-9).all()
     accelerations = np.diff(velocities, axis=0) / 1e-3
     assert (np.abs(accelerations) <= SPEC.max_acceleration * (1 + 1e-6)).all()
@@ -143,6 +143,36 @@ def test_gripper_held_by_an_object_is_no_jump(safety):
     measured = HOME.copy()
     measured[7] = 0.0
     assert safety.apply(one_joint(0, [0.001]), measured, STILL, start=JointState(0.0, HOME, STILL)).trajectory
+
+
+@pytest.mark.parametrize(("limit", "side"), [(SPEC.upper, 1), (SPEC.lower, -1)])
+def test_overshoot_between_knots_is_a_position_out_of_limits(safety, limit, side):
+    start = HOME.copy()
+    start[3] = limit[3] - side * 0.03
+    positions = np.tile(start, (2, 1))
+    positions[:, 3] = limit[3] - side * 0.002
+    velocities = np.zeros((2, 8))
+    velocities[0, 3] = side * 0.5
+    # Passing the first knot at 0.5 rad/s and coming back in 0.1 s reaches 4 / 27 * 0.05 rad beyond it.
+    verdict = safety.apply(JointTrajectory(0.0, [0.1, 0.2], positions, velocities), start, STILL)
+    assert verdict.trajectory is None
+    beyond = f"{limit[3] + side * (0.05 * 4 / 27 - 0.002):.4g}"
+    assert f"position of joint4: expected within [-3.0718, -0.0698], found {beyond} in the segment" in verdict.reason
+
+
+def test_gripper_that_just_stops_at_its_end_passes_and_can_be_stopped(safety):
+    start = JointState(0.0, np.append(HOME[:7], 0.0163), STILL)
+    positions = np.tile(HOME, (2, 1))
+    positions[:, 7] = [0.0013, 0.0]
+    velocities = np.zeros((2, 8))
+    velocities[0, 7] = -0.15
+    trajectory = JointTrajectory(0.0, [0.2, 0.2 + 2 * 0.0013 / 0.15], positions, velocities)
+    verdict = safety.apply(trajectory, start.positions, STILL)
+    assert verdict.trajectory is trajectory
+    motion = Motion(trajectory, start)
+    for time in np.arange(0.0, motion.end, 1e-3):
+        state = motion.at(time)
+        assert brake(state, safety.max_acceleration).positions[-1, 7] > -1e-5
 
 
 def descent(kinematics, low):

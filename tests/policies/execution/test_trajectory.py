@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake, hold, stopping_positions
+from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake, hold
 
 
 def rest(time, *positions):
@@ -75,7 +75,6 @@ def test_brake_stops_each_joint_with_the_deceleration_allowed_to_it():
     np.testing.assert_allclose(np.diff(velocities[:99, 1]) / 1e-3, 10.0, atol=1e-6)
     np.testing.assert_allclose(velocities[101:, 1], 0.0, atol=1e-9)
     np.testing.assert_allclose(motion.sample(3.0)[0], [0.5, 0.95, 5.0])
-    np.testing.assert_allclose(stopping_positions(state.positions, state.velocities, limit), [0.5, 0.95, 5.0])
 
 
 def test_brake_at_rest_is_a_hold():
