@@ -12,9 +12,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rclpy
@@ -33,11 +34,25 @@ from ros_nodes.simulator_status import SimulatorStatus
 from ros_nodes.transport import use_shared_memory_profile
 from sim.episode import EpisodeResult
 from sim.episode_id import EpisodeId
+from sim.episode_worker import execution_settings
 from sim.evaluate import Arguments, describe_policy, format_table
 from sim.summary import RunDescription, write_results
 
 TIMING_LIMIT_S = 5.0
 """How long the timing of an answer may come after the end of the episode."""
+
+PROTOCOL_PARAMETERS = (
+    "query_steps",
+    "perturbation.blank_images",
+    "perturbation.shuffle_instructions",
+    "simulation.robot",
+    "simulation.robot_model",
+    "simulation.profile",
+    "simulation.width",
+    "simulation.height",
+    "simulation.control_hz",
+)
+"""Parameters of simulator_node that are fields of the protocol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +132,8 @@ class EpisodeRunnerNode(GraphClient):
         self._limits = declare(self, LimitParameters)
         self._arguments = self._evaluation.arguments()
         self._protocol = self._arguments.protocol()
+        self._rejected = 0
+        self._gateway_reports = 0
         self._status = SimulatorStatus()
         self._heard_at = time.monotonic()
         self._inference_s: dict[float, float] = {}
@@ -136,16 +153,19 @@ class EpisodeRunnerNode(GraphClient):
             StopRequestedError: the process is to end.
         """
         self._start_policy()
-        episodes = self._protocol.episode_ids()
-        results = []
+        transport = self._take_over_settings()
+        self._rejected = self._reset_gateway()
+        episodes, results, began = self._protocol.episode_ids(), [], time.monotonic()
         for number, episode in enumerate(episodes, 1):
             result = self._run_episode(episode, filmed=episode.index < self._evaluation.videos)
             results.append(result)
             outcome = "success" if result.success else f"progress {result.progress:.2f}"
-            self.get_logger().info(f"{number}/{len(episodes)} {episode}: {outcome} in {result.steps} steps")
-        run = RunDescription(
-            describe_policy(self._evaluation.policy), self._protocol, self._evaluation.command(), transport="ros"
-        )
+            left_s = (time.monotonic() - began) / number * (len(episodes) - number)
+            self.get_logger().info(
+                f"[{number}/{len(episodes)}, {left_s:.0f} s left] {episode}: {outcome} in {result.steps} steps"
+            )
+        policy = describe_policy(self._evaluation.policy)
+        run = RunDescription(policy, self._protocol, self._evaluation.command(), transport)
         summary = write_results(self._arguments.output, results, run, self._evaluation.joint_targets)
         self.get_logger().info("\n" + format_table(summary))
 
@@ -154,12 +174,51 @@ class EpisodeRunnerNode(GraphClient):
         self.change_state_of("policy_node", Transition.TRANSITION_CONFIGURE, "load its policy", limit)
         self.change_state_of("policy_node", Transition.TRANSITION_ACTIVATE, "become active", limit)
 
+    def _take_over_settings(self) -> str:
+        """Note in the protocol what the nodes really do; returns the name of the transport."""
+        limit = self._limits.service_limit_s
+        status = "simulator_node/status"
+        self.wait_until(lambda: self.count_publishers(status) > 0, limit, f"a publisher of {status}")
+        if self.count_publishers(status) > 1:
+            raise GraphError("expected one simulator_node in this ROS domain, found several; set ROS_DOMAIN_ID")
+        found = self.parameters_of("simulator_node", ["mode", *PROTOCOL_PARAMETERS], limit)
+        mode = found.pop("mode")
+        protocol = replace(self._protocol, **{name.split(".")[-1]: value for name, value in found.items()})
+        for name in ("query_steps", "blank_images", "shuffle_instructions"):
+            asked, real = getattr(self._evaluation, name), getattr(protocol, name)
+            if asked != real:
+                raise GraphError(f"{name}: the evaluation asks for {asked}, simulator_node has {real}")
+        settings = execution_settings()
+        execution = {
+            "scheduler": self._settings_of("policy_node", "execution.scheduler", settings["scheduler"]),
+            "safety": self._settings_of("arm_gateway_node", "gateway.limits", settings["safety"]),
+        }
+        self._protocol = replace(protocol, execution=execution)
+        return "ros" if mode == "lockstep" else "ros_realtime"
+
+    def _settings_of(self, node: str, prefix: str, like: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters of a node below a prefix, by the names in `like`."""
+        limit = self._limits.service_limit_s
+        found = self.parameters_of(node, [f"{prefix}.{name}" for name in like], limit)
+        return {name: found[f"{prefix}.{name}"] for name in like}
+
+    def _reset_gateway(self) -> int:
+        """Let the gateway forget the episode before; returns how many trajectories it has rejected so far."""
+        heard = self._gateway_reports
+        self.trigger("arm_gateway_node/reset", self._limits.service_limit_s)
+        concern = f"{self._node_name('arm_gateway_node')}: gateway"
+        self.wait_until(
+            lambda: self._gateway_reports > heard and self._diagnostics[concern]["state"] == "WAITING_FOR_STATE",
+            self._limits.service_limit_s,
+            f"the diagnostic '{concern}' after its reset",
+        )
+        return int(self._diagnostics[concern].get("trajectory_rejected", 0))
+
     def _run_episode(self, episode: EpisodeId, filmed: bool) -> EpisodeResult:
         began = time.monotonic()
         limit = self._limits.service_limit_s
         self._inference_s.clear()
         self.set_parameters_of("policy_node", {"episode.seed": episode.integer_seed("policy")}, limit)
-        self.trigger("arm_gateway_node/reset", limit)
         with tempfile.TemporaryDirectory() as folder:
             film = Path(folder) / "episode.mp4"
             chosen = asdict(episode) | {"cameras": self._policy_cameras(), "film": str(film) if filmed else ""}
@@ -168,6 +227,8 @@ class EpisodeRunnerNode(GraphClient):
             self._heard_at = time.monotonic()
             self.trigger("simulator_node/reset", limit)
             status = self._wait_for_end(episode)
+            wall_s = time.monotonic() - began
+            rejected_before, self._rejected = self._rejected, self._reset_gateway()
             video = film.read_bytes() if filmed else None
         return EpisodeResult(
             id=episode,
@@ -175,9 +236,10 @@ class EpisodeRunnerNode(GraphClient):
             progress=status.progress,
             steps=status.steps,
             instruction=status.instruction,
-            wall_s=time.monotonic() - began,
+            wall_s=wall_s,
             inference_s=np.array([self._inference_s[stamp] for stamp in sorted(self._inference_s)]),
             joint_targets=np.array(status.joint_targets),
+            rejected=self._rejected - rejected_before,
             video=video,
         )
 
@@ -228,6 +290,7 @@ class EpisodeRunnerNode(GraphClient):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             self._diagnostics[status.name] = {entry.key: entry.value for entry in status.values}
+            self._gateway_reports += status.name == f"{self._node_name('arm_gateway_node')}: gateway"
             if status.name == f"{self._node_name('policy_node')}: life cycle":
                 failed = status.level[0] == Level.ERROR
                 self._fault = f"policy_node: {status.message}" if failed else ""

@@ -17,7 +17,7 @@ from ros_nodes.bringup import run_graph
 from ros_nodes.domains import own_domain
 from ros_nodes.graphs import SIM_EVAL
 from sim.episode_worker import EXPERT
-from sim.evaluate import Arguments, describe_policy, format_table
+from sim.evaluate import Arguments, describe_policy
 from sim.executors import THREAD_LIMITS
 from sim.summary import read_run
 
@@ -64,9 +64,9 @@ def main(args: Sequence[str] | None = None) -> int:
     if code != 0 or not summary_path.is_file():
         print("error: the evaluation did not complete; the lines above say why", file=sys.stderr)
         return code or 1
-    summary = read_run(arguments.output).summary
-    print(json.dumps(summary, indent=2) if arguments.json else format_table(summary))
-    if not arguments.json:
+    if arguments.json:
+        print(json.dumps(read_run(arguments.output).summary, indent=2))
+    else:
         print(f"report: {arguments.output / 'report.html'}")
     return 0
 

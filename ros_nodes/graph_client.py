@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lifecycle_msgs.srv import ChangeState
-from rcl_interfaces.srv import SetParametersAtomically
+from rcl_interfaces.srv import GetParameters, SetParametersAtomically
 from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
+from rclpy.parameter import Parameter, parameter_value_to_python
 from std_srvs.srv import Trigger
 
 POLL_S = 0.05
@@ -92,6 +92,20 @@ class GraphClient(Node):
         result = self.call(SetParametersAtomically, f"{node}/set_parameters_atomically", request, limit_s).result
         if not result.successful:
             raise GraphError(f"{node} refused the parameters {dict(values)}: {result.reason}")
+
+    def parameters_of(self, node: str, names: Sequence[str], limit_s: float) -> dict[str, Any]:
+        """Values of parameters of another node, by name.
+
+        Raises:
+            GraphError: the node lacks one of them, or see `call`.
+        """
+        request = GetParameters.Request(names=list(names))
+        values = self.call(GetParameters, f"{node}/get_parameters", request, limit_s).values
+        found = {name: parameter_value_to_python(value) for name, value in zip(names, values, strict=False)}
+        missing = [name for name in names if found.get(name) is None]
+        if missing:
+            raise GraphError(f"{node} has no parameters {missing}")
+        return found
 
     def change_state_of(self, node: str, transition: int, label: str, limit_s: float) -> None:
         """Lead a lifecycle node through a transition.

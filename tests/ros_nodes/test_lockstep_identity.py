@@ -1,0 +1,53 @@
+"""In lockstep the graph sends the arm the same joint targets as the in-process evaluation, to the last bit."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from policies.loading import shipped_policies
+from sim.summary import FinishedRun, read_run
+
+LIMIT_S = 240.0
+TASKS = "reach,push"
+
+
+def run(module: str, policy: str, output: Path, *options: str) -> FinishedRun:
+    command = [sys.executable, "-m", module, "--policy", policy, "--joint-targets", "--output", str(output), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    assert done.returncode == 0, done.stderr
+    return read_run(output)
+
+
+def assert_same(first: FinishedRun, second: FinishedRun) -> None:
+    assert first.summary["protocol_sha256"] == second.summary["protocol_sha256"]
+    assert first.episodes.keys() == second.episodes.keys()
+    for episode, row in first.episodes.items():
+        other = second.episodes[episode]
+        for name in ("success", "progress", "steps", "instruction", "rejected_chunks"):
+            assert row[name] == other[name], f"{episode}: {name}"
+        np.testing.assert_allclose(row["joint_targets"], other["joint_targets"], rtol=0, atol=1e-6)
+        assert row["joint_targets_sha256"] == other["joint_targets_sha256"]
+
+
+def test_the_graph_gives_the_episodes_of_the_in_process_evaluation_every_time(tmp_path):
+    options = ("--task", TASKS, "--episodes", "1", "--query-steps", "2")
+    over_ros = run("ros_nodes.evaluate", "random", tmp_path / "ros", *options)
+    assert over_ros.summary["transport"] == "ros"
+    for name in ("summary.json", "episodes.parquet", "report.html"):
+        assert (tmp_path / "ros" / name).is_file()
+    assert len(list((tmp_path / "ros" / "videos").glob("*.mp4"))) == 2
+    assert_same(over_ros, run("sim.evaluate", "random", tmp_path / "in_process", *options))
+    assert_same(over_ros, run("ros_nodes.evaluate", "random", tmp_path / "again", *options, "--videos", "0"))
+
+
+@pytest.mark.skipif("spatialvla_small" not in shipped_policies(), reason="the trained checkpoint is not in this tree")
+@pytest.mark.parametrize("perturbation", [(), ("--shuffle-instructions",)], ids=["as it is", "wrong instructions"])
+def test_a_policy_that_looks_through_cameras_sees_the_same_over_the_graph(tmp_path, perturbation):
+    options = ("--task", "reach", "--episodes", "2", "--query-steps", "2", "--videos", "0", *perturbation)
+    over_ros = run("ros_nodes.evaluate", "spatialvla_small", tmp_path / "ros", *options)
+    assert_same(over_ros, run("sim.evaluate", "spatialvla_small", tmp_path / "in_process", *options))
