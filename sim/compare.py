@@ -84,17 +84,17 @@ def _paired(
     success = [np.array([run[episode]["success"] for episode in episodes]) for run in (first, second)]
     progress = [np.array([run[episode]["progress"] for episode in episodes]) for run in (first, second)]
     rng = np.random.default_rng(_BOOTSTRAP_SEED)
-    test = mcnemar(*success)
+    test = mcnemar(success[0], success[1])
     return {
         "episodes": len(episodes),
         "success_rates": [float(outcomes.mean()) for outcomes in success],
         "success_difference": float(success[1].mean() - success[0].mean()),
-        "success_difference_95": list(asdict(bootstrap_difference(*success, rng)).values()),
+        "success_difference_95": list(asdict(bootstrap_difference(success[0], success[1], rng)).values()),
         "only_first": test.only_first,
         "only_second": test.only_second,
         "mcnemar_p": test.p_value,
         "progress_difference": float(progress[1].mean() - progress[0].mean()),
-        "progress_difference_95": list(asdict(bootstrap_difference(*progress, rng)).values()),
+        "progress_difference_95": list(asdict(bootstrap_difference(progress[0], progress[1], rng)).values()),
     }
 
 

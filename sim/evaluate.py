@@ -43,7 +43,7 @@ class Arguments:
         executor: where they run: processes of this machine, or a Ray cluster.
         ray_address: host:port of the head of a running Ray cluster; without it Ray is started on this machine.
         query_steps: control steps between two queries of the policy.
-        blank_images: show the policy black images and unknown depth.
+        blank_images: show the policy black images and a flat depth.
         shuffle_instructions: give the policy the instruction of an episode with another target.
         device: torch device of the policy.
         videos: film the first so many episodes of each task, suite and severity.

@@ -11,6 +11,8 @@ from sim.episode_id import EpisodeId
 from sim.simulation import TabletopSimulation
 
 _TRIES = 100
+# Metres. Not NaN: a policy may well refuse an image without any depth, as a failed camera.
+_BLANK_DEPTH = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +20,7 @@ class Perturbation:
     """What is taken from a policy during an evaluation.
 
     Attributes:
-        blank_images: black colour images and unknown (NaN) depth; calibration and joints stay.
+        blank_images: black colour images and the depth of a flat wall; calibration and joints stay.
         shuffle_instructions: the instruction of another episode of the same task and suite that names another target.
     """
 
@@ -37,7 +39,7 @@ class Perturbation:
         if not self.blank_images:
             return observation
         cameras = {
-            name: replace(view, rgb=np.zeros_like(view.rgb), depth=np.full_like(view.depth, np.nan))
+            name: replace(view, rgb=np.zeros_like(view.rgb), depth=np.full_like(view.depth, _BLANK_DEPTH))
             for name, view in observation.cameras.items()
         }
         return replace(observation, cameras=cameras)

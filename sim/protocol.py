@@ -42,7 +42,7 @@ class EvaluationProtocol:
         profile: rendering profile of the policy's cameras.
         width: width of the policy's images, pixels.
         height: height of the policy's images, pixels.
-        blank_images: the policy sees black colour images and unknown depth.
+        blank_images: the policy sees black colour images and a flat depth.
         shuffle_instructions: the policy reads the instruction of an episode with another target.
         execution: settings of what stands between policy and arm (chunk scheduling, safety), by section.
     """
