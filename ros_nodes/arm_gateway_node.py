@@ -30,6 +30,7 @@ from ros_nodes.params import declare
 from ros_nodes.qos import COMMAND, LATCHED, Mode, joint_state_in
 
 LOG_PERIOD_S = 1.0
+MIN_STOP_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,12 @@ class ArmGatewayNode(Node):
     def _send(self, command: GatewayCommand | None) -> None:
         if command is None:
             return
-        self._out.publish(message_from_trajectory(command.trajectory, self._spec.joint_names))
-        if self._gateway.state is GatewayState.MOVING:
+        moving = self._gateway.state is GatewayState.MOVING
+        trajectory = command.trajectory
+        if not moving and not self._lockstep:
+            trajectory = on_arrival(trajectory, self._now())
+        self._out.publish(message_from_trajectory(trajectory, self._spec.joint_names))
+        if moving:
             self._violation = ""
         elif command.reason:
             self._violate(command.reason)
@@ -176,6 +181,15 @@ class ArmGatewayNode(Node):
 
     def _clock_health(self) -> Health:
         return Health(Level.OK, "lockstep: time may stand still") if self._lockstep else self._clock_watch.health()
+
+
+def on_arrival(stop: JointTrajectory, now: float) -> JointTrajectory:
+    """Make a stop begin when it arrives: a controller refuses what ended before, and a late stop must still stop."""
+    times = stop.times - max(0.0, now - stop.stamp)
+    keep = times > 0
+    keep[-1] = True
+    times[-1] = max(times[-1], MIN_STOP_S)
+    return JointTrajectory(0.0, times[keep], stop.positions[keep], stop.velocities[keep])
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -8,8 +8,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
+from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
@@ -40,9 +42,14 @@ SPEC = get_robot("panda")
 SIZE = (24, 32)
 INTRINSICS = np.array([[20.0, 0, 16], [0, 20, 12], [0, 0, 1]])
 MOUNT = CameraMount(SPEC.base_frame, np.array([1.2, 0.0, 0.5]), np.array([0.5, 0.5, -0.5, -0.5]))
-PATIENCE_S = 20.0
-JOINT_PERIOD_S = 0.01
-CAMERA_PERIOD_S = 1 / 30
+PATIENCE_S = 60.0
+REPLAY_PERIOD_S = 0.01
+JUMP_TOLERANCE = 0.01  # rad
+JOINT_PERIOD_S = 0.02
+CAMERA_PERIOD_S = 0.1
+COMMAND_TIMEOUT_S = 0.4
+AT_REST = 1e-3  # rad/s
+SPEED = 0.3  # rad/s, of `ramp`; also of the policies in `faulty_policies.py`
 
 
 @dataclass
@@ -53,7 +60,7 @@ class Faults:
         camera: whether images come.
         joints: whether joint states come.
         clock: whether /clock goes on.
-        time_offset: added to every stamp.
+        camera_offset: added to the stamps of images, seconds.
         encoding: of the colour images.
         joint_names: order of the joint states.
     """
@@ -61,18 +68,27 @@ class Faults:
     camera: bool = True
     joints: bool = True
     clock: bool = True
-    time_offset: float = 0.0
+    camera_offset: float = 0.0
     encoding: str = "rgb8"
     joint_names: tuple[str, ...] = SPEC.joint_names
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Desired joint positions and velocities, (n,) each, at `at` seconds on the monotonic clock."""
+    """Desired joint positions and velocities, (n,) each, at `at` seconds on the robot's clock."""
 
     at: float
     positions: np.ndarray
     velocities: np.ndarray
+
+
+@dataclass(frozen=True)
+class Command:
+    """A trajectory, when it was sent on the wall clock, and when that was on the robot's clock."""
+
+    sent: float
+    at: float
+    message: JointTrajectoryMessage
 
 
 class FakeRobot:
@@ -86,7 +102,7 @@ class FakeRobot:
     Attributes:
         faults: change them at any time.
         trace: every sample of the arm so far.
-        commands: every trajectory for the arm so far, with its arrival on the monotonic clock.
+        commands: every trajectory for the arm so far.
         planned: every trajectory of a policy so far.
         image_stamps: stamps of all pictures so far.
         diagnostics: newest (level, message, values) by status name.
@@ -97,16 +113,19 @@ class FakeRobot:
         self.namespace = namespace
         self.faults = Faults()
         self.trace: list[Sample] = []
-        self.commands: list[tuple[float, JointTrajectoryMessage]] = []
-        self.planned: list[tuple[float, JointTrajectoryMessage]] = []
+        self.commands: list[Command] = []
+        self.planned: list[Command] = []
         self.diagnostics: dict[str, tuple[int, str, dict[str, str]]] = {}
         self.refused: list[str] = []
         self.image_stamps: list[float] = []
         self._cameras = cameras
         self._arm = TrajectoryController(SPEC)
         self._tells_time = clock
+        self._time_lock = threading.Lock()
         self._frozen: float | None = None
-        self._arm.reset(SPEC.home, self.time())
+        self._lag = 0.0
+        self._began = self.time()
+        self._arm.reset(SPEC.home, self._began)
         self._closing = False
         self._context = Context()
         rclpy.init(context=self._context)
@@ -118,14 +137,15 @@ class FakeRobot:
         self._thread.start()
 
     def time(self) -> float:
-        """Seconds of the wall clock; stands still while the clock is broken."""
-        now = time.time()
-        self._frozen = None if self.faults.clock else (self._frozen or now)
-        return self._frozen or now
-
-    def reset_arm(self, positions: np.ndarray) -> None:
-        """Put the arm somewhere, at rest."""
-        self._arm.reset(positions, self.time())
+        """Seconds of the wall clock, less all pauses; stands still while the clock is broken."""
+        with self._time_lock:
+            now = time.time() - self._lag
+            if self._frozen is not None and self.faults.clock:
+                self._lag += now - self._frozen
+                now, self._frozen = self._frozen, None
+            elif not self.faults.clock:
+                self._frozen = self._frozen or now
+            return self._frozen or now
 
     def wait_for(self, condition: Callable[[], bool], what: str, limit_s: float = PATIENCE_S) -> None:
         """Wait until the condition holds; fails with what was expected, and the diagnostics, after the limit."""
@@ -148,6 +168,67 @@ class FakeRobot:
             return found is not None and found[0] == level and all(word in found[1] for word in words)
 
         self.wait_for(told, f"diagnostic '{concern}' of level {level} with {words}")
+
+    def replay(self) -> tuple[np.ndarray, np.ndarray]:
+        """What a controller makes of the commands that is never late: times (T,) and positions (T, n).
+
+        Under a heavy load the arm of this object hears commands late, and jumps as a real one does.
+        """
+        arm = TrajectoryController(SPEC)
+        arm.reset(SPEC.home, self._began)
+        waiting = deque(self.commands)
+        samples = []
+        times = np.arange(self._began, self.time(), REPLAY_PERIOD_S)
+        for now in times:
+            while waiting and waiting[0].at <= now:
+                command = waiting.popleft()
+                with suppress(ValueError):  # refused: what ran before goes on
+                    arm.accept(convert.trajectory_from_message(command.message, SPEC.joint_names), command.at)
+            samples.append(arm.sample(now)[0])
+        return times, np.array(samples)
+
+    def check_limits(self) -> None:
+        """Fail if the commands lead outside the limits, or faster than they allow."""
+        times, positions = self.replay()
+        # Between the gateway's look at its clock and the sending, a starved machine may take long.
+        starved_s = float(np.max(np.diff([sample.at for sample in self.trace]), initial=0.0))
+        jump = JUMP_TOLERANCE + SPEED * starved_s
+        steps = np.abs(np.diff(positions, axis=0)) - SPEC.max_velocity * REPLAY_PERIOD_S
+        for what, worst, limit in (
+            ("below the lower limit", SPEC.lower - positions, 1e-6),
+            ("above the upper limit", positions - SPEC.upper, 1e-6),
+            ("rad beyond what the velocity limit allows in a step", steps, jump),
+        ):
+            sample, joint = np.unravel_index(np.argmax(worst), worst.shape)
+            near = [round(command.at - times[sample], 3) for command in self.commands]
+            near = [at for at in near if abs(at) < 0.5]
+            assert worst[sample, joint] <= limit, (
+                f"{SPEC.joint_names[joint]}: {worst[sample, joint]:.4f} {what}, {limit:.4f} allowed; "
+                f"commands at {near} s about it"
+            )
+
+    def ramp(self) -> JointTrajectory:
+        """Turn the base joint towards its home or past it, in 8 knots of 0.1 s."""
+        start = self.trace[-1].positions
+        speed = -SPEED if start[0] > 0 else SPEED
+        times = 0.1 * np.arange(1, 9)
+        positions = np.tile(start, (len(times), 1))
+        positions[:, 0] += speed * times
+        velocities = np.zeros_like(positions)
+        velocities[:-1, 0] = speed
+        return JointTrajectory(self.time(), times, positions, velocities)
+
+    def wait_for_motion(self) -> None:
+        """Wait until the base joint moves."""
+        self.wait_for(lambda: abs(self.trace[-1].velocities[0]) > SPEED / 2, "motion")
+
+    def wait_for_rest(self) -> None:
+        """Wait until no joint moves."""
+        self.wait_for(self.rests, "rest")
+
+    def rests(self) -> bool:
+        """Whether no joint moves."""
+        return np.abs(self.trace[-1].velocities).max() < AT_REST
 
     def wait_for_answers(self, count: int = 1) -> None:
         """Wait for `count` more answers of the policy."""
@@ -181,6 +262,12 @@ class FakeRobot:
         """Call the gateway's reset."""
         return self.call(Trigger, "arm_gateway_node/reset")
 
+    def activate_policy(self) -> None:
+        """Configure and activate the policy, and give it an instruction."""
+        assert self.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
+        assert self.change_state("policy_node", Transition.TRANSITION_ACTIVATE)
+        self.instruct("turn to and fro")
+
     def change_state(self, node: str, transition: int) -> bool:
         """Lead a lifecycle node through a transition; returns whether it went."""
         request = ChangeState.Request()
@@ -202,7 +289,10 @@ class FakeRobot:
             "a gateway",
         )
 
-    def close(self) -> None:
+    def __enter__(self) -> FakeRobot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """End the thread, then node and context."""
         self._closing = True
         self._thread.join(PATIENCE_S)
@@ -234,7 +324,7 @@ class FakeRobot:
         node.create_subscription(
             JointTrajectoryMessage,
             "planned_trajectory",
-            lambda message: self.planned.append((time.monotonic(), message)),
+            lambda message, info: self.planned.append(self._received(message, info)),
             COMMAND,
         )
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATUS)
@@ -249,20 +339,19 @@ class FakeRobot:
     def _tick(self) -> None:
         now = self.time()
         positions, velocities = self._arm.sample(now)
-        self.trace.append(Sample(time.monotonic(), positions, velocities))
-        stamp = now + self.faults.time_offset
+        self.trace.append(Sample(now, positions, velocities))
         if self._tells_time:
-            self._clock.publish(ClockMessage(clock=convert.to_time(stamp)))
+            self._clock.publish(ClockMessage(clock=convert.to_time(now)))
         if self.faults.joints:
             order = [SPEC.joint_names.index(name) for name in self.faults.joint_names]
             self._joints.publish(
-                convert.joint_state_from_arrays(positions[order], velocities[order], self.faults.joint_names, stamp)
+                convert.joint_state_from_arrays(positions[order], velocities[order], self.faults.joint_names, now)
             )
 
     def _take_pictures(self) -> None:
         if not self.faults.camera:
             return
-        stamp = self.time() + self.faults.time_offset
+        stamp = self.time() + self.faults.camera_offset
         self.image_stamps.append(stamp)
         for camera, (color, depth, info) in self._images.items():
             frame = f"{camera}_optical_frame"
@@ -272,14 +361,18 @@ class FakeRobot:
             depth.publish(convert.image_from_depth(np.ones(SIZE, np.float32), stamp, frame))
             info.publish(convert.camera_info_from_intrinsics(INTRINSICS, SIZE, stamp, frame))
 
-    def _on_command(self, message: JointTrajectoryMessage) -> None:
-        self.commands.append((time.monotonic(), message))
+    def _on_command(self, message: JointTrajectoryMessage, info: Mapping[str, int]) -> None:
+        self.commands.append(self._received(message, info))
         now = self.time()
         try:
             trajectory = convert.trajectory_from_message(message, SPEC.joint_names) if message.points else None
             self._arm.accept(trajectory, now)
         except ValueError as error:
             self.refused.append(str(error))
+
+    def _received(self, message: JointTrajectoryMessage, info: Mapping[str, int]) -> Command:
+        sent = info["source_timestamp"] * 1e-9
+        return Command(sent, self._frozen or sent - self._lag, message)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -317,3 +410,17 @@ def node_process(node: str, namespace: str, *parameters: str) -> Iterator[subpro
                 process.wait()
             output.seek(0)
             print(output.read())  # pytest shows it where the test fails
+
+
+def gateway_process(robot: FakeRobot, *parameters: str) -> AbstractContextManager[subprocess.Popen]:
+    """Run an arm gateway for a robot."""
+    # Joint states come from this process, which a busy machine may starve for a while.
+    patient = ("gateway.state_timeout_s:=2.0", "gateway.state_max_age_s:=2.0")
+    limits = (f"gateway.command_timeout_s:={COMMAND_TIMEOUT_S}", *patient)
+    return node_process("arm_gateway_node", robot.namespace, *limits, *parameters)
+
+
+def policy_process(robot: FakeRobot, policy: str, *parameters: str) -> AbstractContextManager[subprocess.Popen]:
+    """Run a policy node for a robot with a policy of `faulty_policies.py`."""
+    script = str(Path(__file__).with_name("faulty_policies.py"))
+    return node_process(script, robot.namespace, f"policy.checkpoint:={policy}", "mode:=realtime", *parameters)

@@ -21,7 +21,7 @@ class Sweep:
     robot = "panda"
     cameras = ("front",)
     control_hz = 10.0
-    chunk_length = 8
+    chunk_length = 16
 
     def __init__(self) -> None:
         self._direction = 1.0

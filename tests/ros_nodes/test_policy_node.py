@@ -18,19 +18,20 @@ LIFE_CYCLE = "policy_node: life cycle"
 @pytest.fixture(scope="module")
 def robot() -> Iterator[FakeRobot]:
     """A robot with a policy that works, active."""
-    robot = FakeRobot("/policy_node_test", cameras=("front",))
-    with node_process(POLICIES, robot.namespace, "policy.checkpoint:=sweep", "mode:=realtime"):
+    with (
+        FakeRobot("/policy_node_test", cameras=("front",)) as robot,
+        node_process(POLICIES, robot.namespace, "policy.checkpoint:=sweep", "mode:=realtime"),
+    ):
         assert robot.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
         assert robot.change_state("policy_node", Transition.TRANSITION_ACTIVATE)
         robot.instruct("turn to and fro")
         robot.wait_for_answers()
         yield robot
-    robot.close()
 
 
 def test_answers_carry_the_stamps_of_images_and_end_at_rest(robot):
     robot.wait_for_answers(3)
-    messages = [message for _, message in robot.planned[-3:]]
+    messages = [command.message for command in robot.planned[-3:]]
     assert all(any(abs(seconds(m.header.stamp) - stamp) < 1e-6 for stamp in robot.image_stamps) for m in messages)
     assert all(earlier.header.stamp != later.header.stamp for earlier, later in pairwise(messages))
     assert all(set(message.points[-1].velocities) == {0.0} for message in messages)
@@ -79,23 +80,17 @@ def test_cleanup_and_configuration_can_be_repeated(robot):
     ],
 )
 def test_what_cannot_be_loaded_leaves_the_node_unconfigured_and_is_named(checkpoint, words):
-    robot = FakeRobot(f"/policy_{checkpoint}")
     limit = "policy.load_limit_s:=1.0" if checkpoint == "slow" else "policy.load_limit_s:=60.0"
-    try:
-        with node_process(POLICIES, robot.namespace, f"policy.checkpoint:={checkpoint}", limit) as process:
-            assert not robot.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
-            robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "unconfigured", *words)
-            assert robot.state_of("policy_node") == "unconfigured"
-            assert robot.planned == []
-        assert process.returncode == 0
-    finally:
-        robot.close()
+    parameters = (f"policy.checkpoint:={checkpoint}", limit)
+    with FakeRobot(f"/policy_{checkpoint}") as robot, node_process(POLICIES, robot.namespace, *parameters) as process:
+        assert not robot.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
+        robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "unconfigured", *words)
+        assert robot.state_of("policy_node") == "unconfigured"
+        assert robot.planned == []
+    assert process.returncode == 0
 
 
 def test_autostart_configures_and_activates():
-    robot = FakeRobot("/policy_autostart")
-    try:
-        with node_process("policy_node", robot.namespace, "policy.checkpoint:=noop", "autostart:=true"):
-            robot.wait_for_diagnostic(LIFE_CYCLE, OK, "active")
-    finally:
-        robot.close()
+    parameters = ("policy.checkpoint:=noop", "autostart:=true")
+    with FakeRobot("/autostart") as robot, node_process("policy_node", robot.namespace, *parameters):
+        robot.wait_for_diagnostic(LIFE_CYCLE, OK, "active")

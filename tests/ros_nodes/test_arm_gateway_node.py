@@ -1,0 +1,103 @@
+"""The gateway alone, as a process: what it refuses, what it says, how it ends."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from policies.execution.trajectory import JointTrajectory
+from ros_nodes.arm_gateway_node import on_arrival
+from ros_nodes.convert import message_from_trajectory
+from tests.ros_nodes.fake_robot import SPEC, FakeRobot, gateway_process
+
+OK, ERROR = 0, 2
+GATEWAY = "arm_gateway_node: gateway"
+
+
+@pytest.fixture(scope="module")
+def gateway() -> Iterator[FakeRobot]:
+    with FakeRobot("/targets") as robot:
+        with gateway_process(robot) as process:
+            robot.wait_until_heard()
+            robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
+            yield robot
+            robot.check_limits()
+        assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda p, v: p.__setitem__((3, 2), np.nan), ("joint3", "finite", "nan")),
+        (lambda p, v: v.__setitem__((3, 2), np.inf), ("joint3", "finite", "inf")),
+        (lambda p, v: p.__setitem__((3, 1), 1e6), ("joint2", "expected within", "1000000")),
+        (lambda p, v: p.__setitem__((slice(None), 3), p[:, 3] + 0.6), ("jump of joint4", "0.600 rad")),
+        (lambda p, v: v.__setitem__((-1, 0), 0.2), ("joint1", "expected 0 at the last knot")),
+    ],
+    ids=["nan", "infinite-velocity", "huge", "jump", "no-stop"],
+)
+def test_impossible_targets_are_rejected_and_named(gateway, spoil, words):
+    robot = gateway
+    robot.wait_for_rest()
+    before = robot.trace[-1].positions
+    trajectory = robot.ramp()
+    spoil(trajectory.positions, trajectory.velocities)
+    robot.plan(trajectory)
+    robot.wait_for_diagnostic(GATEWAY, ERROR, *words)
+    np.testing.assert_allclose(robot.trace[-1].positions, before, atol=1e-4)
+    robot.plan(robot.ramp())
+    robot.wait_for_diagnostic(GATEWAY, OK)
+    robot.wait_for_diagnostic(GATEWAY, ERROR)
+
+
+def test_a_permuted_plan_moves_the_right_joint(gateway):
+    robot = gateway
+    robot.wait_for_rest()
+    start = robot.trace[-1].positions
+    message = message_from_trajectory(robot.ramp(), SPEC.joint_names)
+    message.joint_names = list(reversed(message.joint_names))
+    for point in message.points:
+        point.positions, point.velocities = point.positions[::-1], point.velocities[::-1]
+    robot.plan(message)
+    robot.wait_for(lambda: abs(robot.trace[-1].positions[0] - start[0]) > 0.05, "motion of the base joint")
+    robot.wait_for_diagnostic(GATEWAY, ERROR)
+    np.testing.assert_allclose(robot.trace[-1].positions[1:], start[1:], atol=1e-4)
+
+
+def test_a_plan_with_an_unknown_joint_is_rejected_and_named(gateway):
+    message = message_from_trajectory(gateway.ramp(), SPEC.joint_names)
+    message.joint_names[3] = "elbow"
+    count = len(gateway.commands)
+    gateway.plan(message)
+    gateway.wait_for_diagnostic(GATEWAY, ERROR, "missing ['joint4']")
+    assert len(gateway.commands) == count
+    gateway.plan(gateway.ramp())
+    gateway.wait_for_diagnostic(GATEWAY, OK)
+    gateway.wait_for_diagnostic(GATEWAY, ERROR)
+
+
+def test_a_gateway_that_is_told_to_end_stops_the_arm():
+    with FakeRobot("/ending") as robot, gateway_process(robot) as process:
+        robot.wait_until_heard()
+        robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
+        robot.plan(robot.ramp())
+        robot.wait_for_motion()
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        robot.wait_for_rest()
+        assert process.wait(10) == 0
+        assert robot.commands[-1].message.header.stamp.sec == 0, "expected a stop, which begins on arrival"
+        robot.check_limits()
+
+
+def test_a_late_stop_still_stops():
+    stop = JointTrajectory(10.0, np.array([0.05, 0.1]), np.array([[1.0], [1.1]]), np.array([[0.5], [0.0]]))
+    assert on_arrival(stop, 10.0).times.tolist() == [0.05, 0.1]
+    late = on_arrival(stop, 10.08)
+    assert late.stamp == 0.0
+    np.testing.assert_allclose(late.times, [0.02])
+    np.testing.assert_array_equal(late.positions, [[1.1]])
+    assert on_arrival(stop, 12.0).times[-1] > 0
