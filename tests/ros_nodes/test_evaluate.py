@@ -13,7 +13,7 @@ import pytest
 from ros_nodes.evaluate import graph_values, main
 from sim.evaluate import Arguments
 
-PATIENCE_S = 90.0
+PATIENCE_S = 120.0
 
 
 def test_the_expert_is_refused_with_the_reason():

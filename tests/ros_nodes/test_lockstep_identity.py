@@ -12,8 +12,10 @@ import pytest
 from policies.loading import shipped_policies
 from sim.summary import FinishedRun, read_run
 
-LIMIT_S = 240.0
-TASKS = "reach,push"
+LIMIT_S = 600.0
+
+# Each test starts several graphs one after the other, and other tests may run beside it.
+pytestmark = pytest.mark.timeout(1800)
 
 
 def run(module: str, policy: str, output: Path, *options: str) -> FinishedRun:
@@ -35,13 +37,12 @@ def assert_same(first: FinishedRun, second: FinishedRun) -> None:
 
 
 def test_the_graph_gives_the_episodes_of_the_in_process_evaluation_every_time(tmp_path):
-    options = ("--task", TASKS, "--episodes", "1", "--query-steps", "2")
+    options = ("--task", "reach", "--episodes", "2", "--query-steps", "2")
     over_ros = run("ros_nodes.evaluate", "random", tmp_path / "ros", *options)
     assert over_ros.summary["transport"] == "ros"
-    for name in ("summary.json", "episodes.parquet", "report.html"):
+    for name in ("summary.json", "episodes.parquet", "report.html", "videos/reach-nominal-1-0000.mp4"):
         assert (tmp_path / "ros" / name).is_file()
-    assert len(list((tmp_path / "ros" / "videos").glob("*.mp4"))) == 2
-    assert_same(over_ros, run("sim.evaluate", "random", tmp_path / "in_process", *options))
+    assert_same(over_ros, run("sim.evaluate", "random", tmp_path / "in_process", *options, "--videos", "0"))
     assert_same(over_ros, run("ros_nodes.evaluate", "random", tmp_path / "again", *options, "--videos", "0"))
 
 
