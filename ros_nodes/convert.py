@@ -24,7 +24,7 @@ from policies.execution.trajectory import JointTrajectory
 
 NANOSECONDS = 1_000_000_000
 _COLOUR_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
-_DEPTH_TYPES = {"16UC1": np.dtype(np.uint16), "32FC1": np.dtype(np.float32)}
+_DEPTH_TYPES: dict[str, np.dtype] = {"16UC1": np.dtype(np.uint16), "32FC1": np.dtype(np.float32)}
 
 
 def seconds(stamp: Time | Duration) -> float:

@@ -99,7 +99,8 @@ class PolicyNode(LoadingLifecycleNode):
         self._sha256: str | None = None
         self._generation = 0
         self._runner_generation = 0
-        self._counts = {"answered": 0, "replaced": 0, "outdated": 0}
+        self._counts = {"answered": 0, "replaced": 0, "outdated": 0, "too_late": 0}
+        self._last_was_late = False
         self._inference, self._node_latency, self._stamp_latency = Latencies(), Latencies(), Latencies()
         self._timing = self.create_publisher(DiagnosticArray, "~/timing", STATUS)
         self._out = self.create_lifecycle_publisher(JointTrajectoryMessage, "planned_trajectory", COMMAND)
@@ -137,6 +138,7 @@ class PolicyNode(LoadingLifecycleNode):
     def activated(self) -> None:
         """Forget what came before."""
         self._topics.clear()
+        self._last_was_late = False
         self._restart("activated")
 
     def work_done(self, value: Answer) -> None:
@@ -145,6 +147,10 @@ class PolicyNode(LoadingLifecycleNode):
             self._counts["outdated"] += 1
             return
         trajectory = value.motion.trajectory
+        self._last_was_late = trajectory is None
+        if trajectory is None:
+            self._counts["too_late"] += 1
+            return
         self._out.publish(message_from_trajectory(trajectory, self._spec.joint_names))
         self._counts["answered"] += 1
         self._inference.add(value.motion.inference_s)
@@ -200,6 +206,8 @@ class PolicyNode(LoadingLifecycleNode):
             **self._node_latency.values("input_to_publish"),
             **self._stamp_latency.values("stamp_to_publish"),
         }
+        if self._last_was_late:
+            return Health(Level.ERROR, "answers come after all their rows are past: take a faster device", values)
         return Health(Level.OK, "loaded" if self._runner is not None else "not loaded", values)
 
     def _steady_s(self) -> float:

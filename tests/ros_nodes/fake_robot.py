@@ -249,6 +249,11 @@ class FakeRobot:
             trajectory = convert.message_from_trajectory(trajectory, SPEC.joint_names)
         self._plan.publish(trajectory)
 
+    def report_joints(self, stamp: float) -> None:
+        """Publish the joint state of home at rest, with a stamp of its own."""
+        message = convert.joint_state_from_arrays(SPEC.home, np.zeros_like(SPEC.home), SPEC.joint_names, stamp)
+        self._joints.publish(message)
+
     def call(self, kind: type, service: str, request: object = None) -> object:
         """Call a service and return its answer."""
         client = self.node.create_client(kind, service)

@@ -10,7 +10,7 @@ import pytest
 
 from policies.execution.trajectory import JointTrajectory
 from ros_nodes.arm_gateway_node import on_arrival
-from ros_nodes.convert import message_from_trajectory
+from ros_nodes.convert import message_from_trajectory, seconds
 from tests.ros_nodes.fake_robot import SPEC, FakeRobot, gateway_process
 
 OK, ERROR = 0, 2
@@ -91,6 +91,29 @@ def test_a_gateway_that_is_told_to_end_stops_the_arm():
         assert process.wait(10) == 0
         assert robot.commands[-1].message.header.stamp.sec == 0, "expected a stop, which begins on arrival"
         robot.check_limits()
+
+
+def test_in_lockstep_a_plan_waits_for_the_joint_state_of_its_stamp_and_a_pause_changes_nothing():
+    def plan(stamp: float) -> JointTrajectory:
+        rest = np.zeros((1, len(SPEC.home)))
+        return JointTrajectory(stamp, np.array([0.3]), SPEC.home + rest, rest)
+
+    with FakeRobot("/lockstep") as robot:
+        robot.faults.joints = False
+        with gateway_process(robot, "mode:=lockstep", "pairing_limit_s:=1.0"):
+            robot.wait_until_heard()
+            robot.plan(plan(0.1))
+            robot.report_joints(0.0)
+            robot.report_joints(0.1)
+            robot.wait_for(lambda: len(robot.commands) == 1, "the answer to the plan")
+            robot.wait_for(lambda: float(robot.health(GATEWAY)[2]["hold_s"]) == 0.0, "motion")
+            robot.plan(plan(0.2))
+            robot.wait_for_diagnostic(GATEWAY, ERROR, "no joint state with the trajectory's stamp 0.2", "within 1 s")
+            robot.report_joints(0.3)
+            robot.plan(plan(0.3))
+            robot.wait_for(lambda: len(robot.commands) == 2, "the answer to the last plan")
+        stamps = [seconds(command.message.header.stamp) for command in robot.commands]
+        assert stamps[:2] == [0.1, 0.3], "expected answers with the plans' stamps, and no stop between them"
 
 
 def test_a_late_stop_still_stops():

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import rclpy
+from rclpy.clock import Clock, ClockType
+from rclpy.context import Context
+
+from policies.execution.camera_pose import CameraMount, camera_pose
+from policies.execution.kinematics import Kinematics
+from policies.execution.observation_sync import SyncConfig
+from policies.robots import get_robot
+from ros_nodes import convert
+from ros_nodes.diagnostics import Level
+from ros_nodes.observation_topics import ObservationTopics
+
+SPEC = get_robot("panda")
+MOUNT = CameraMount("hand", np.array([0.05, 0.0, 0.03]), np.array([0.0, 0.0, 0.0, 1.0]))
+INFO = {"publication_sequence_number": 1}
+
+
+@pytest.fixture
+def topics() -> Iterator[ObservationTopics]:
+    context = Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("listener", context=context)
+    node.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+    topics = ObservationTopics(
+        node,
+        SPEC,
+        ("wrist",),
+        "lockstep",
+        SyncConfig(max_skew_s=0.0, max_age_s=60.0),
+        lambda: None,
+        lambda reason: None,
+    )
+    yield topics
+    topics.destroy()
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def feed(topics: ObservationTopics, stamp: float) -> None:
+    topics._on_instruction(SimpleNamespace(data="push"))
+    topics._on_joints(
+        convert.joint_state_from_arrays(SPEC.home, np.zeros(len(SPEC.home)), SPEC.joint_names, stamp), INFO
+    )
+    topics._on_color("wrist", convert.image_from_rgb(np.zeros((4, 6, 3), np.uint8), stamp, "f"), INFO)
+    topics._on_depth("wrist", convert.image_from_depth(np.ones((4, 6), np.float32), stamp, "f"), INFO)
+    intrinsics = np.array([[5.0, 0, 3], [0, 5, 2], [0, 0, 1]])
+    topics._on_info("wrist", convert.camera_info_from_intrinsics(intrinsics, (4, 6), stamp, "f"), INFO)
+
+
+def test_messages_become_an_observation_with_the_pose_of_a_camera_on_the_hand(topics):
+    topics._on_mount("wrist", convert.transform_from_mount(MOUNT, 0.0, "wrist_optical_frame"), INFO)
+    feed(topics, 1.5)
+    observation = topics.take()
+    assert (observation.stamp, observation.instruction) == (1.5, "push")
+    np.testing.assert_array_equal(observation.joint_positions, SPEC.home)
+    np.testing.assert_array_equal(
+        observation.cameras["wrist"].base_from_camera, camera_pose(Kinematics(SPEC), SPEC.home, MOUNT)
+    )
+    assert topics.health().level is Level.OK
+
+
+def test_without_a_mount_there_is_no_observation_and_the_lack_is_named(topics):
+    feed(topics, 1.5)
+    assert topics.take() is None
+    assert "wrist/extrinsics never came" in topics.health().message
+
+
+def test_a_mount_may_come_as_a_static_transform(topics):
+    transform = convert.transform_from_mount(MOUNT, 0.0, "wrist_optical_frame")
+    other = convert.transform_from_mount(MOUNT, 0.0, "elsewhere")
+    topics._on_static_transforms(SimpleNamespace(transforms=[other, transform]), INFO)
+    feed(topics, 1.5)
+    assert topics.take() is not None
+
+
+def test_a_mount_on_an_unknown_frame_is_refused_by_name(topics):
+    mount = CameraMount("tail", MOUNT.position, MOUNT.quaternion_xyzw)
+    with pytest.raises(ValueError, match="'tail'"):
+        topics._on_mount("wrist", convert.transform_from_mount(mount, 0.0, "f"), INFO)
+
+
+def test_images_of_different_sizes_are_named(topics):
+    topics._on_mount("wrist", convert.transform_from_mount(MOUNT, 0.0, "wrist_optical_frame"), INFO)
+    feed(topics, 1.5)
+    topics._on_depth("wrist", convert.image_from_depth(np.ones((2, 3), np.float32), 1.5, "f"), INFO)
+    assert topics.take() is None
+    health = topics.health()
+    assert health.level is Level.ERROR
+    assert "camera 'wrist'" in health.message
