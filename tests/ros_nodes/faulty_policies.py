@@ -54,13 +54,6 @@ class Raising(Sweep):
         return rows
 
 
-class Nan(Sweep):
-    """Works for a while, then answers NaN."""
-
-    def spoil(self, rows: np.ndarray) -> np.ndarray:
-        return rows * np.nan if self._count > 30 else rows
-
-
 class OtherRobot(Sweep):
     """Belongs to another robot."""
 
@@ -78,7 +71,7 @@ class Slow(Sweep):
 
 
 loading.BASELINES |= {
-    name.__name__.lower(): f"faulty_policies:{name.__name__}" for name in (Sweep, Raising, Nan, OtherRobot, Slow)
+    name.__name__.lower(): f"faulty_policies:{name.__name__}" for name in (Sweep, Raising, OtherRobot, Slow)
 }
 
 if __name__ == "__main__":
