@@ -1,0 +1,85 @@
+"""`python -m sim.bench [NAME]`: run benchmarks of the simulation, and write their pages when asked to."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from sim.benchmarks import simulation_speed
+from sim.benchmarks.simulation_speed import SpeedSettings
+
+RESULTS = Path("docs/benchmarks")
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """Run benchmarks of the simulation and print their tables.
+
+    Attributes:
+        name: which benchmark; all of them if left out.
+        write: also write NAME.json and NAME.md into docs/benchmarks.
+        json: print JSON instead of tables.
+        speed: how long simulation_speed measures.
+    """
+
+    name: Annotated[str, tyro.conf.Positional] = "all"
+    write: bool = False
+    json: bool = False
+    speed: Annotated[SpeedSettings, tyro.conf.arg(name="")] = field(default_factory=SpeedSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """How to run a benchmark, and how to show its result."""
+
+    run: Callable[[Arguments], dict[str, Any]]
+    format_text: Callable[[Mapping[str, Any]], str]
+    format_markdown: Callable[[Mapping[str, Any]], str]
+
+
+BENCHMARKS = {
+    "simulation_speed": Benchmark(
+        lambda arguments: simulation_speed.run(arguments.speed),
+        simulation_speed.format_text,
+        simulation_speed.format_markdown,
+    ),
+}
+
+
+def write(name: str, result: Mapping[str, Any], directory: Path) -> None:
+    """Write a result as `NAME.json` and `NAME.md` into a directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    (directory / f"{name}.md").write_text(BENCHMARKS[name].format_markdown(result))
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = tyro.cli(Arguments, args=args, prog="python -m sim.bench")
+    names = list(BENCHMARKS) if arguments.name == "all" else [arguments.name]
+    results = {}
+    try:
+        for name in names:
+            if name not in BENCHMARKS:
+                raise ValueError(f"benchmark: expected one of {', '.join(BENCHMARKS)} or all, found {name!r}")
+            results[name] = BENCHMARKS[name].run(arguments)
+            if arguments.write:
+                write(name, results[name], RESULTS)
+            if not arguments.json:
+                print(BENCHMARKS[name].format_text(results[name]))
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if arguments.json:
+        print(json.dumps(results, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
