@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -26,10 +26,10 @@ from trajectory_msgs.msg import JointTrajectory
 from ros_nodes.convert import seconds
 from ros_nodes.diagnostics import figures_by_name
 from ros_nodes.domains import own_domain
-from ros_nodes.graph_client import GraphClient, GraphError
+from ros_nodes.graph_client import GraphClient, GraphError, StopRequestedError
 from ros_nodes.graphs import SIM_EVAL
 from ros_nodes.qos import STATUS, sensor
-from ros_nodes.supervision import Supervisor
+from ros_nodes.supervision import Exit, Supervisor
 from ros_nodes.transport import PROFILE_VARIABLE, use_shared_memory_profile
 
 COMMAND_TOPIC = "arm_controller/joint_trajectory"
@@ -102,17 +102,16 @@ class Recording:
         commanded: when the command arrived.
     """
 
-    published: Mapping[float, float]
-    answered: Mapping[float, Mapping[str, float]]
-    commanded: Mapping[float, float]
+    published: dict[float, float]
+    answered: dict[float, dict[str, float]]
+    commanded: dict[float, float]
 
 
 class LatencyProbe(GraphClient):
     """Listens to stamps; images themselves it leaves to the policy."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
-        super().__init__("latency_check", lambda: False)
-        self._supervisor = supervisor
+    def __init__(self, stop_requested: Callable[[], bool]) -> None:
+        super().__init__("latency_check", stop_requested)
         self.recording = Recording({}, {}, {})
         self.diagnostics: dict[str, dict[str, str]] = {}
         self._subscriptions_kept = [
@@ -122,15 +121,9 @@ class LatencyProbe(GraphClient):
         ]
 
     def listen(self, duration_s: float) -> None:
-        """Handle messages for a while.
-
-        Raises:
-            GraphError: a node died, or the policy failed.
-        """
+        """Handle messages for a while."""
         limit = time.monotonic() + duration_s
-        self.wait_until(lambda: time.monotonic() >= limit or self._dead_node(), duration_s + SERVICE_LIMIT_S, "time")
-        if self._dead_node():
-            raise GraphError(f"{self._dead_node()} while the graph was measured")
+        self.wait_until(lambda: time.monotonic() >= limit, duration_s + SERVICE_LIMIT_S, "time to pass")
 
     def watch_camera(self, camera: str) -> None:
         """Listen for the publication of a camera's frames."""
@@ -146,10 +139,6 @@ class LatencyProbe(GraphClient):
             sum(int(values[f"{camera}/color {what}"]) for camera in cameras) for what in ("received", "lost")
         )
         return received, lost
-
-    def _dead_node(self) -> str:
-        end = self._supervisor.wait(0)
-        return "" if end is None else str(end)
 
     def _on_camera_info(self, message: CameraInfo, info: Mapping[str, int]) -> None:
         self.recording.published[seconds(message.header.stamp)] = info["source_timestamp"] / 1e9
@@ -214,10 +203,18 @@ def measure(options: LatencyOptions) -> LatencyReport:
                 words += [word for setting in extra for word in ("-p", setting)]
             supervisor.start(node.executable, words)
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        ends: list[Exit] = []
+
+        def node_ended() -> bool:
+            ends.extend(end for end in (supervisor.wait(0),) if end is not None)
+            return bool(ends)
+
         try:
-            probe = LatencyProbe(supervisor)
+            probe = LatencyProbe(node_ended)
             try:
                 return _conduct(probe, options)
+            except StopRequestedError:
+                raise GraphError(f"{ends[0]} while the graph was measured") from None
             finally:
                 probe.end()
         finally:
@@ -228,7 +225,7 @@ def _conduct(probe: LatencyProbe, options: LatencyOptions) -> LatencyReport:
     probe.change_state_of("policy_node", Transition.TRANSITION_CONFIGURE, "load its policy", START_LIMIT_S)
     probe.change_state_of("policy_node", Transition.TRANSITION_ACTIVATE, "become active", SERVICE_LIMIT_S)
     probe.wait_until(
-        lambda: probe.diagnostics.get("policy_node: policy", {}).get("cameras"),
+        lambda: bool(probe.diagnostics.get("policy_node: policy", {}).get("cameras")),
         SERVICE_LIMIT_S,
         f"cameras that policy {options.policy!r} looks through",
     )
