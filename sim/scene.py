@@ -238,7 +238,7 @@ def _compile(robot: RobotSpec, robot_model: str) -> mujoco.MjModel:
 def _add_room(world: mujoco.MjsBody) -> None:
     box, plane = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_PLANE
     world.add_geom(name="table", type=box, size=(0.55, 0.75, 0.02), pos=(0.40, 0, -0.02), friction=(0.8, 0.01, 0.001))
-    world.add_geom(name="floor", type=plane, size=(3, 3, 0.1), pos=(0, 0, -0.75), contype=0, conaffinity=0)
+    world.add_geom(name="floor", type=plane, size=(3, 3, 3), pos=(0, 0, -0.75), contype=0, conaffinity=0)
     world.add_geom(name="wall", type=box, size=(0.02, 3, 2), pos=(-1.2, 0, 0.5), contype=0, conaffinity=0)
 
 

@@ -140,6 +140,8 @@ class ArmGateway:
         self.reason = "no joint state yet"
         self.counters: Counter[str] = Counter()
         self._estop_pressed = False
+        self._measured: JointState | None = None
+        self._motion: Motion | None = None
         self._forget()
 
     def command(self, trajectory: JointTrajectory, observation: Observation) -> GatewayCommand:
@@ -235,9 +237,9 @@ class ArmGateway:
         return None
 
     def _forget(self) -> None:
-        self._measured: JointState | None = None
+        self._measured = None
         self._measured_at = 0.0
-        self._motion: Motion | None = None
+        self._motion = None
         self._last_stamp = -np.inf
         self._commanded_at = 0.0
 

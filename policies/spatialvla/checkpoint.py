@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,20 +14,21 @@ from torch import Tensor
 from policies.spatialvla.model import SpatialVLAModel
 
 WEIGHTS_FILE = "model.safetensors"
+Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 # Our modules -> the released names, as pattern and replacement: the library has renamed parts of SigLIP and BEiT since.
-_RENAMED = (
+_RENAMED: tuple[Rule, ...] = (
     (r"^vision_tower\.", "vision_tower.vision_model."),
     (r"^vision_zoe_model\.backbone\.beit\.embeddings\.", "vision_zoe_model.backbone.embeddings."),
     (r"^vision_zoe_model\.backbone\.beit\.layers\.(\d+)\.", r"vision_zoe_model.backbone.encoder.layer.\1."),
 )
-_RENAMED_IN_BEIT = (
+_PROJECTIONS = {"q": "query", "k": "key", "v": "value"}
+_RENAMED_IN_BEIT: tuple[Rule, ...] = (
     (r"\.attention\.([qkv])_proj\.", lambda match: f".attention.attention.{_PROJECTIONS[match[1]]}."),
     (r"\.attention\.o_proj\.", ".attention.output.dense."),
     (r"\.mlp\.fc1\.", ".intermediate.dense."),
     (r"\.mlp\.fc2\.", ".output.dense."),
     (r"\.relative_position_bias\.relative", ".attention.attention.relative_position_bias.relative"),
 )
-_PROJECTIONS = {"q": "query", "k": "key", "v": "value"}
 
 
 def released_name(name: str) -> str:

@@ -122,13 +122,13 @@ class SpatialVLAConfig:
 
     @classmethod
     def small(cls, **changes: Any) -> SpatialVLAConfig:
-        """Our from-scratch policy of about 1.3 M parameters: depth camera, points about the tool, state token.
+        """Our from-scratch policy of about 1 M parameters: depth camera, points about the tool, state token.
 
         Token ids are placeholders until `fit_processor` has built the tokenizer.
         """
         config = cls(
-            text_config=_gemma(64, 128, 384, 4, 4, 2, 32),
-            vision_config=_siglip(96, 8, 128, 384, 2, 4),
+            text_config=_gemma(64, 96, 256, 4, 4, 2, 24),
+            vision_config=_siglip(96, 8, 96, 256, 1, 4),
             image_token_index=5,
             action_token_begin_idx=6,
             spatial_token_num=0,

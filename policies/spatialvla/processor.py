@@ -73,6 +73,8 @@ class SpatialVLAProcessor:
         robot: joints of the robot; needed for the gripper opening.
         base_from_tool: forward kinematics, joint positions (n,) -> pose (4, 4) of the tool in the base frame.
         intrinsic_config: {dataset key: {"intrinsic", "height", "width"}}, a record of the training camera.
+        actions: actions <-> token ids, built from `grid`.
+        normalizer: built from the statistics of `settings.dataset_key`.
     """
 
     config: SpatialVLAConfig
@@ -83,6 +85,9 @@ class SpatialVLAProcessor:
     robot: RobotSpec
     base_from_tool: BaseFromTool
     intrinsic_config: dict[str, Any] = field(default_factory=dict)
+    actions: SpatialActionTokenizer = field(init=False, repr=False)
+    normalizer: ActionNormalizer = field(init=False, repr=False)
+    _encode_text: Callable[[str], tuple[int, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.settings.robot != self.robot.name:

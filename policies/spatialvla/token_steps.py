@@ -17,7 +17,7 @@ from torch import Tensor
 from policies.spatialvla.decoder import KeyValueCache, run_decoder
 from policies.spatialvla.model import SpatialVLAModel
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating]
 
 
 class TokenSteps(Protocol):

@@ -51,7 +51,8 @@ class Contestant:
     requirements: tuple[str, ...] = ()
 
 
-_ROBOSUITE = ("robosuite==1.5.2", "mujoco<4")
+# robosuite 1.5.2 compares joint types in a way that newer MuJoCo releases (3.17, for example) do not allow.
+_ROBOSUITE = ("robosuite==1.5.2", "mujoco==3.3.7")
 _GYM_ALOHA = ("gym-aloha==0.1.5",)
 OURS = "polyarm, fast"
 CONTESTANTS = (

@@ -19,7 +19,7 @@ _BIN_CLEARANCE = 0.15
 def in_bin(scene: Scene, slot: int) -> bool:
     """Whether an object's centre is between the bin's walls and below their top."""
     position = scene.object_position(slot)
-    inside = np.abs(position[:2] - scene.layout.bin_xy).max() < BIN_HALF_WIDTH
+    inside = np.abs(position[:2] - np.asarray(scene.layout.bin_xy)).max() < BIN_HALF_WIDTH
     return bool(inside and position[2] < BIN_WALL_HEIGHT + 0.01)
 
 
