@@ -128,7 +128,8 @@ class SpatialVLAConfig:
         """
         config = cls(
             text_config=_gemma(64, 96, 256, 4, 4, 2, 24),
-            vision_config=_siglip(96, 8, 96, 256, 1, 4),
+            vision_config=_siglip(96, 12, 96, 256, 1, 4),
+            ego3d_patch_reso=3,
             image_token_index=5,
             action_token_begin_idx=6,
             spatial_token_num=0,
@@ -148,6 +149,7 @@ class SpatialVLAConfig:
         sizes = {
             "text_config": _gemma(64, 32, 48, 3, 4, 2, 8),
             "vision_config": _siglip(16, 4, 24, 32, 2, 2),
+            "ego3d_patch_reso": 2,
         }
         return replace(small, **{**sizes, **changes})
 

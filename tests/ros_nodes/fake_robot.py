@@ -207,11 +207,11 @@ class FakeRobot:
                 f"commands at {near} s about it"
             )
 
-    def ramp(self) -> JointTrajectory:
-        """Turn the base joint towards its home or past it, in 8 knots of 0.1 s."""
+    def ramp(self, knots: int = 8) -> JointTrajectory:
+        """Turn the base joint towards its home or past it, in knots of 0.1 s."""
         start = self.trace[-1].positions
         speed = -SPEED if start[0] > 0 else SPEED
-        times = 0.1 * np.arange(1, 9)
+        times = 0.1 * np.arange(1, knots + 1)
         positions = np.tile(start, (len(times), 1))
         positions[:, 0] += speed * times
         velocities = np.zeros_like(positions)
@@ -229,6 +229,10 @@ class FakeRobot:
     def rests(self) -> bool:
         """Whether no joint moves."""
         return np.abs(self.trace[-1].velocities).max() < AT_REST
+
+    def wait_for_hold(self) -> None:
+        """Wait until the gateway holds the arm: commands are late (a fault), or the last motion has ended before that."""
+        self.wait_for(lambda: "HOLDING" in self.health("arm_gateway_node: gateway")[1], "a hold")
 
     def wait_for_answers(self, count: int = 1) -> None:
         """Wait for `count` more answers of the policy."""

@@ -80,10 +80,11 @@ def test_a_plan_with_an_unknown_joint_is_rejected_and_named(gateway):
 
 
 def test_a_gateway_that_is_told_to_end_stops_the_arm():
-    with FakeRobot("/ending") as robot, gateway_process(robot) as process:
+    # A long motion and a patient watchdog, so that the signals surely find the arm in motion.
+    with FakeRobot("/ending") as robot, gateway_process(robot, "gateway.command_timeout_s:=10.0") as process:
         robot.wait_until_heard()
         robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
-        robot.plan(robot.ramp())
+        robot.plan(robot.ramp(knots=60))
         robot.wait_for_motion()
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)

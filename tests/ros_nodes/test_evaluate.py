@@ -86,7 +86,8 @@ def evaluation(tmp_path):
         yield process, nodes
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stderr.close()
 
 
 def test_a_killed_node_ends_the_evaluation_with_its_name(evaluation):

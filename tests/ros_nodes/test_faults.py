@@ -44,7 +44,7 @@ def reset(robot: FakeRobot) -> None:
 def test_a_camera_that_stops_is_named_and_the_arm_held(moving):
     moving.faults.camera = False
     moving.wait_for_diagnostic(INPUTS, ERROR, "missing", "front/color last came")
-    moving.wait_for_diagnostic(GATEWAY, ERROR)
+    moving.wait_for_hold()
     moving.wait_for_rest()
     moving.faults.camera = True
     moving.wait_for_diagnostic(INPUTS, OK, "every input comes")
@@ -56,7 +56,7 @@ def test_camera_stamps_that_jump_back_are_named_and_counted(moving):
     moving.faults.camera_offset = -30.0
     moving.wait_for_diagnostic(INPUTS, ERROR, "of each other")
     assert int(moving.health(INPUTS)[2]["stamps_jumped_back"]) > before
-    moving.wait_for_diagnostic(GATEWAY, ERROR)
+    moving.wait_for_hold()
     moving.wait_for_rest()
     moving.faults.camera_offset = 0.0
     moving.wait_for_motion()
@@ -80,7 +80,7 @@ def test_a_missing_joint_is_named_and_the_arm_held(moving):
 def test_a_wrong_image_encoding_is_named_and_the_arm_held(moving):
     moving.faults.encoding = "yuv422"
     moving.wait_for_diagnostic(INPUTS, ERROR, "camera/front/color/image_raw", "'yuv422'", "rgb8")
-    moving.wait_for_diagnostic(GATEWAY, ERROR)
+    moving.wait_for_hold()
     moving.wait_for_rest()
 
 
