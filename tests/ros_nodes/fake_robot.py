@@ -231,7 +231,7 @@ class FakeRobot:
         return np.abs(self.trace[-1].velocities).max() < AT_REST
 
     def wait_for_hold(self) -> None:
-        """Wait until the gateway holds the arm: commands are late (a fault), or the last motion has ended before that."""
+        """Wait until the gateway holds the arm: commands are late (a fault), or the last motion ended before that."""
         self.wait_for(lambda: "HOLDING" in self.health("arm_gateway_node: gateway")[1], "a hold")
 
     def wait_for_answers(self, count: int = 1) -> None:
