@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from policies.execution.kinematics import Kinematics
 from policies.robots import get_robot
+from policies.spatialvla.checkpoint import load_weights
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.fitting import fit_processor
 from policies.spatialvla.model import SpatialVLAModel, build_model
@@ -59,6 +60,8 @@ class TrainConfig:
     Attributes:
         dataset: directories of LeRobot datasets; held-out errors are reported by directory and task.
         output: directory of the run.
+        initial: directory of a trained policy to start from. Its sizes, tokens and action bins stay, whatever `size`
+            says; `camera` and `ego3d` must be its own. None starts afresh.
         policy: what to train.
         size: size of the network.
         camera: view that the policy reads.
@@ -88,6 +91,7 @@ class TrainConfig:
 
     dataset: tuple[Path, ...]
     output: Path
+    initial: Path | None = None
     policy: Literal["spatialvla"] = "spatialvla"
     size: Literal["small", "tiny"] = "small"
     camera: str = "front"
@@ -130,9 +134,15 @@ def done_share(config: TrainConfig, progress: Progress) -> float:
 def prepare_processor(
     config: TrainConfig, columns: Columns, frames: np.ndarray, robot: str, fps: float
 ) -> SpatialVLAProcessor:
-    """Fit a processor to the training frames or, when resuming, load the run's."""
+    """Fit a processor to the training frames or, when resuming or starting from a policy, load its.
+
+    Raises:
+        ValueError: the policy to start from is of another kind than the arguments and the demonstrations say.
+    """
     if config.resume:
         return SpatialVLAPolicy.from_pretrained(config.output / POLICY_DIRECTORY).processor
+    if config.initial is not None:
+        return _processor_of(config, robot, fps)
     network = getattr(SpatialVLAConfig, config.size)(use_ego3d=config.ego3d)
     spec = get_robot(robot)
     return fit_processor(
@@ -143,6 +153,21 @@ def prepare_processor(
         spec,
         Kinematics(spec).forward,
     )
+
+
+def _processor_of(config: TrainConfig, robot: str, fps: float) -> SpatialVLAProcessor:
+    processor = SpatialVLAPolicy.from_pretrained(config.initial).processor
+    settings = processor.settings
+    wanted = {"robot": robot, "control_hz": fps, "camera": config.camera, "ego3d": config.ego3d}
+    found = {
+        "robot": settings.robot,
+        "control_hz": settings.control_hz,
+        "camera": settings.camera,
+        "ego3d": processor.config.use_ego3d,
+    }
+    if found != wanted:
+        raise ValueError(f"--initial {config.initial}: expected a policy with {wanted}, found {found}")
+    return processor
 
 
 def load_data(config: TrainConfig, progress_bar: bool) -> tuple[TrainingData, np.ndarray, np.ndarray]:
@@ -182,6 +207,8 @@ class Run:
         self.is_main = self.accelerator.is_main_process
         self.data, self.training, self.held_out = load_data(config, self.is_main)
         model = build_model(self.data.processor.config, config.seed)
+        if config.initial is not None:
+            load_weights(model, config.initial)
         self.average = copy.deepcopy(model).to(self.accelerator.device).eval()
         self.model, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, config))
         self.bare_model = self.accelerator.unwrap_model(self.model)

@@ -129,6 +129,23 @@ def test_training_without_ego3d_reads_no_depth(config, tmp_path):
     assert not load_policy(str(flat.output / "policy")).model.config.use_ego3d
 
 
+def test_training_goes_on_from_a_policy_with_its_weights_and_bins(finished, config, tmp_path):
+    policy = finished.output / "policy"
+    tuned = run(replace(config, output=tmp_path / "tuned", initial=policy, steps=1, lr=0.0, weight_decay=0.0))
+    assert tuned.data.processor.grid.edges.keys() == finished.data.processor.grid.edges.keys()
+    for axis, edges in finished.data.processor.grid.edges.items():
+        np.testing.assert_array_equal(tuned.data.processor.grid.edges[axis], edges)
+    expected = load_policy(str(policy)).model.state_dict()
+    for name, value in load_policy(str(tuned.output / "policy")).model.state_dict().items():
+        torch.testing.assert_close(value, expected[name], atol=1e-7, rtol=0, msg=name)
+
+
+def test_a_policy_of_another_kind_is_no_start(finished, config, tmp_path):
+    other = replace(config, output=tmp_path / "other", initial=finished.output / "policy", ego3d=False)
+    with pytest.raises(ValueError, match=r"'ego3d': False.*'ego3d': True"):
+        run(other)
+
+
 def test_accumulated_passes_equal_one_large_batch(config, tmp_path):
     large = run(replace(config, output=tmp_path / "large", steps=3, batch_size=8, jitter=0.0))
     small = run(replace(config, output=tmp_path / "small", steps=3, batch_size=4, accumulation=2, jitter=0.0))
