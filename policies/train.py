@@ -8,6 +8,10 @@ RUN then holds `policy/` (what `load_policy` loads: averaged weights, processor,
 On several GPUs the same command runs under accelerate; `--batch-size` counts per GPU and `--accumulation` multiplies:
 
     accelerate launch --multi_gpu --num_processes 4 -m policies.train --policy spatialvla --dataset DIR --output RUN
+
+A small network also trains faster in a process per core than in one process with as many threads:
+
+    ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m policies.train --threads 1 --mixed-precision bf16 ...
 """
 
 from __future__ import annotations
@@ -15,9 +19,12 @@ from __future__ import annotations
 import copy
 import json
 import math
+import platform
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -25,7 +32,7 @@ import numpy as np
 import torch
 import tyro
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import InitProcessGroupKwargs, broadcast_object_list
 from tqdm import tqdm
 
 from policies.execution.kinematics import Kinematics
@@ -39,18 +46,23 @@ from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
 from policies.training_data import (
     BatchOrder,
     Columns,
+    Images,
     TrainingData,
+    decode_images,
     jitter_colors,
     open_datasets,
+    open_images,
     read_columns,
-    read_images,
     split_frames,
 )
 from policies.training_report import MetricsLog, to_device, validate
 from policies.training_state import STATE_FILE, Progress, load_state, save_state, update_average
+from representation.data.lerobot_dataset import LeRobotDataset
 
 POLICY_DIRECTORY = "policy"
 CONFIG_FILE = "train_config.json"
+# How long the other processes wait for the one that decodes the videos.
+DECODING_LIMIT = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
@@ -170,8 +182,8 @@ def _processor_of(config: TrainConfig, robot: str, fps: float) -> SpatialVLAProc
     return processor
 
 
-def load_data(config: TrainConfig, progress_bar: bool) -> tuple[TrainingData, np.ndarray, np.ndarray]:
-    """Demonstrations in memory, and the numbers of their training and held-out frames."""
+def load_data(config: TrainConfig, accelerator: Accelerator) -> tuple[TrainingData, np.ndarray, np.ndarray]:
+    """Demonstrations at hand, and the numbers of their training and held-out frames."""
     datasets = open_datasets(config.dataset)
     robot, fps = datasets[0].info.robot_type, datasets[0].info.fps
     columns = read_columns(datasets, config.camera, Kinematics(get_robot(robot)).forward)
@@ -179,8 +191,27 @@ def load_data(config: TrainConfig, progress_bar: bool) -> tuple[TrainingData, np
     training, held_out = split_frames(columns, config.validation_episodes, generator)
     held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])
     processor = prepare_processor(config, columns, training, robot, fps)
-    images = read_images(datasets, columns, processor, config.camera, progress_bar)
+    images = load_images(config, accelerator, datasets, columns, processor)
     return TrainingData(columns, images, processor), training, held_out
+
+
+def load_images(
+    config: TrainConfig,
+    accelerator: Accelerator,
+    datasets: Sequence[LeRobotDataset],
+    columns: Columns,
+    processor: SpatialVLAProcessor,
+) -> Images:
+    """Decode the videos once per machine, into files that all its processes map and that go when these end."""
+    directory = config.output / f"frames.{platform.node()}"
+    if accelerator.is_local_main_process:
+        decode_images(datasets, columns, processor, config.camera, directory, accelerator.is_main_process)
+    accelerator.wait_for_everyone()
+    images = open_images(directory)
+    accelerator.wait_for_everyone()
+    if accelerator.is_local_main_process:
+        shutil.rmtree(directory)
+    return images
 
 
 def build_optimizer(model: SpatialVLAModel, config: TrainConfig) -> torch.optim.AdamW:
@@ -203,9 +234,13 @@ class Run:
         precision = config.mixed_precision
         if precision == "auto":
             precision = "bf16" if torch.cuda.is_available() else "no"
-        self.accelerator = Accelerator(mixed_precision=precision, gradient_accumulation_steps=config.accumulation)
+        self.accelerator = Accelerator(
+            mixed_precision=precision,
+            gradient_accumulation_steps=config.accumulation,
+            kwargs_handlers=[InitProcessGroupKwargs(timeout=DECODING_LIMIT)],
+        )
         self.is_main = self.accelerator.is_main_process
-        self.data, self.training, self.held_out = load_data(config, self.is_main)
+        self.data, self.training, self.held_out = load_data(config, self.accelerator)
         model = build_model(self.data.processor.config, config.seed)
         if config.initial is not None:
             load_weights(model, config.initial)

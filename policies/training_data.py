@@ -1,11 +1,13 @@
-"""Demonstrations in memory: what a training step needs, decoded once, so that a step only gathers and tokenizes.
+"""Demonstrations at hand: what a training step needs, decoded once, so that a step only gathers and tokenizes.
 
     datasets = open_datasets(paths)
     columns = read_columns(datasets, camera="front")                  # numbers and sentences: quick
-    images = read_images(datasets, columns, processor, camera="front")    # videos: minutes for 100,000 frames
+    decode_images(datasets, columns, processor, "front", directory)       # videos: minutes for 100,000 frames
+    images = open_images(directory)
     inputs = TrainingData(columns, images, processor).batch(frame_numbers)
 
-A frame takes 45 kB at 96 x 96 with depth (27 kB of colour, 18 kB of depth in 0.1 mm), so 150,000 frames take 7 GB.
+A frame takes 45 kB at 96 x 96 with depth (27 kB of colour, 18 kB of depth in 0.1 mm), so 150,000 frames take 7 GB of
+disk, and of memory as long as nobody else needs it: all processes of a machine map the same files.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Images:
-    """Frames at the model's size.
+    """Frames at the model's size, in files that are read as they are needed.
 
     Attributes:
         rgb: (N, S, S, 3) uint8.
@@ -74,6 +76,9 @@ class Images:
     rgb: NDArray[np.uint8]
     depth_codes: NDArray[np.uint16] | None
     intrinsics: NDArray[np.float32]
+
+
+_IMAGE_FILES = {name: f"{name}.npy" for name in ("rgb", "depth_codes", "intrinsics")}
 
 
 def open_datasets(paths: Sequence[Path]) -> list[LeRobotDataset]:
@@ -147,20 +152,22 @@ def read_columns(
     )
 
 
-def read_images(
+def decode_images(
     datasets: Sequence[LeRobotDataset],
     columns: Columns,
     processor: SpatialVLAProcessor,
     camera: str,
+    directory: Path,
     progress: bool = False,
-) -> Images:
-    """Decode the videos of every episode at the size of the model's image.
+) -> None:
+    """Decode the videos of every episode at the size of the model's image into files for `open_images`.
 
     Args:
         datasets: those of `columns`.
         columns: see `read_columns`.
         processor: knows the size, and whether the model uses depth.
         camera: name of the view.
+        directory: for the files; made if it is not there.
         progress: show a progress bar.
 
     Raises:
@@ -168,9 +175,16 @@ def read_images(
     """
     count, size = len(columns.instructions), processor.config.image_size
     uses_depth = processor.config.use_ego3d
-    rgb = np.empty((count, size, size, 3), np.uint8)
-    codes = np.empty((count, size, size), np.uint16) if uses_depth else None
-    intrinsics = np.empty((count, 3, 3), np.float32)
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in _IMAGE_FILES.values():
+        (directory / name).unlink(missing_ok=True)
+
+    def new_file(name: str, dtype: type, *shape: int) -> NDArray:
+        return np.lib.format.open_memmap(directory / _IMAGE_FILES[name], "w+", dtype, (count, *shape))
+
+    rgb = new_file("rgb", np.uint8, size, size, 3)
+    codes = new_file("depth_codes", np.uint16, size, size) if uses_depth else None
+    intrinsics = new_file("intrinsics", np.float32, 3, 3)
     color_key, depth_key = f"observation.images.{camera}", f"observation.depth.{camera}"
     bar = tqdm(total=count, desc="decoding videos", unit="frame", disable=not progress)
 
@@ -197,7 +211,13 @@ def read_images(
                     start += sum(dataset.entries[index].length for index in part)
         for job in jobs:
             job.result()
-    return Images(rgb, codes, intrinsics)
+
+
+def open_images(directory: Path) -> Images:
+    """Map the files of `decode_images`. They may be deleted then: the mapping keeps what they hold."""
+    paths = {name: directory / file for name, file in _IMAGE_FILES.items()}
+    mapped = {name: np.load(path, mmap_mode="r") if path.exists() else None for name, path in paths.items()}
+    return Images(**mapped)
 
 
 def split_frames(

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -151,6 +154,24 @@ def test_accumulated_passes_equal_one_large_batch(config, tmp_path):
     small = run(replace(config, output=tmp_path / "small", steps=3, batch_size=4, accumulation=2, jitter=0.0))
     for first, second in zip(large.average.parameters(), small.average.parameters(), strict=True):
         torch.testing.assert_close(first, second, atol=2e-4, rtol=1e-3)
+
+
+def test_processes_decode_once_and_train_together(demonstrations, tmp_path):
+    options = f"--dataset {demonstrations} --output {tmp_path}/run --size tiny --steps 3 --batch-size 4 --threads 1"
+    launcher = f"{sys.executable} -m torch.distributed.run --standalone --nproc_per_node 2"
+    done = subprocess.run(
+        [*launcher.split(), "-m", "policies.train", *options.split(), "--validation-episodes", "0", "--log-every", "1"],
+        env=os.environ | {"ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("decoding videos: 100%") == 1
+    assert [row["step"] for row in metrics(tmp_path / "run")] == [1, 2, 3]
+    assert load_policy(str(tmp_path / "run" / "policy")).chunk_length == 4
+    assert not list((tmp_path / "run").glob("frames.*"))
 
 
 def test_command_line_trains(demonstrations, tmp_path, monkeypatch):

@@ -11,10 +11,11 @@ from policies.spatialvla.processor import ProcessorSettings
 from policies.training_data import (
     BatchOrder,
     TrainingData,
+    decode_images,
     jitter_colors,
     open_datasets,
+    open_images,
     read_columns,
-    read_images,
     split_frames,
 )
 from representation.data.depth import decode_depth
@@ -33,16 +34,18 @@ def base_from_tool(_):
 
 
 @pytest.fixture(scope="module")
-def data(demonstrations):
+def data(demonstrations, tmp_path_factory):
     datasets = open_datasets((demonstrations,))
     columns = read_columns(datasets, "front", base_from_tool)
     settings, config = ProcessorSettings(), SpatialVLAConfig.tiny()
     spec = get_robot("panda")
     processor = fit_processor(columns.actions, columns.instructions, config, settings, spec, base_from_tool)
-    return TrainingData(columns, read_images(datasets, columns, processor, "front"), processor)
+    directory = tmp_path_factory.mktemp("frames")
+    decode_images(datasets, columns, processor, "front", directory)
+    return TrainingData(columns, open_images(directory), processor)
 
 
-def test_frames_in_memory_are_those_of_the_dataset(data, demonstrations):
+def test_decoded_frames_are_those_of_the_dataset(data, demonstrations):
     episodes = list(open_datasets((demonstrations,))[0])
     colors = np.concatenate([episode["observation.images.front"] for episode in episodes])
     depth = np.concatenate([episode["observation.depth.front"] for episode in episodes])
