@@ -233,8 +233,8 @@ def _gemma(vocab: int, hidden: int, mlp: int, layers: int, heads: int, kv_heads:
         "max_position_embeddings": 8192,
         "sliding_window": 4096,
         "hidden_activation": "gelu_pytorch_tanh",
-        # The library's default of 0.02 is this at the released width of 2304. A narrow decoder that starts at 0.02
-        # drowns its tokens in what the norms behind each layer amplify, and learns more slowly.
+        # The library's default of 0.02 is close to this at the released width of 2304; a narrow decoder that started
+        # at 0.02 learned more slowly.
         "initializer_range": hidden**-0.5,
         "tie_word_embeddings": False,
         "pad_token_id": 0,
