@@ -123,6 +123,11 @@ class ActionChunk:
             raise ValueError("rows: expected at least one row, found none")
         object.__setattr__(self, "rows", rows)
 
+    @property
+    def end(self) -> float:
+        """Time in seconds when the last row is due."""
+        return self.stamp + len(self.rows) * self.dt
+
 
 @runtime_checkable
 class Policy(Protocol):

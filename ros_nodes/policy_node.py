@@ -1,11 +1,13 @@
 """`policy_node`: answers observations of cameras and joints by joint trajectories on `planned_trajectory`.
 
-In lockstep every observation is answered, and time is its stamp; in realtime the newest one is. The node commands
+In lockstep every observation is answered, and time is its stamp; in realtime the newest one is, at the rate of the
+policy's rows: cameras are often faster, and answers to every picture would only load the machine. The node commands
 nothing itself: `arm_gateway_node` checks each trajectory, and holds the arm when none comes.
 """
 
 from __future__ import annotations
 
+import math
 import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +32,10 @@ from ros_nodes.params import declare
 from ros_nodes.qos import COMMAND, STATUS, Mode
 from ros_nodes.warm_up import warm_up
 
+# In realtime a picture this share of a control period after the last one that was answered is answered: pictures come
+# with some jitter.
+PERIOD_SHARE = 0.9
+
 
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
@@ -37,7 +43,8 @@ class NodeConfig:
 
     Attributes:
         robot: name of the robot whose policy this is.
-        mode: lockstep (every observation is answered; time is its stamp) or realtime (the newest one is).
+        mode: lockstep (every observation is answered; time is its stamp) or realtime (the newest one is, at the
+            policy's `control_hz`).
         autostart: configure and activate without being asked.
     """
 
@@ -101,6 +108,7 @@ class PolicyNode(LoadingLifecycleNode):
         self._runner_generation = 0
         self._counts = {"answered": 0, "replaced": 0, "outdated": 0, "too_late": 0}
         self._last_was_late = False
+        self._next_stamp = -math.inf
         self._inference, self._node_latency, self._stamp_latency = Latencies(), Latencies(), Latencies()
         self._timing = self.create_publisher(DiagnosticArray, "~/timing", STATUS)
         self._out = self.create_lifecycle_publisher(JointTrajectoryMessage, "planned_trajectory", COMMAND)
@@ -146,21 +154,19 @@ class PolicyNode(LoadingLifecycleNode):
         if not self.active or value.generation != self._generation:
             self._counts["outdated"] += 1
             return
-        trajectory = value.motion.trajectory
-        self._last_was_late = trajectory is None
-        if trajectory is None:
-            self._counts["too_late"] += 1
-            return
-        self._out.publish(message_from_trajectory(trajectory, self._spec.joint_names))
+        motion = value.motion
+        self._last_was_late = self._config.mode == "realtime" and motion.chunk.end <= self._ros_s()
+        self._counts["too_late"] += self._last_was_late
+        self._out.publish(message_from_trajectory(motion.trajectory, self._spec.joint_names))
         self._counts["answered"] += 1
-        self._inference.add(value.motion.inference_s)
+        self._inference.add(motion.inference_s)
         self._node_latency.add(self._steady_s() - value.received_at)
-        self._stamp_latency.add(self.get_clock().now().nanoseconds * 1e-9 - value.motion.chunk.stamp)
+        self._stamp_latency.add(self._ros_s() - motion.chunk.stamp)
         self._timing.publish(
             figures_message(
-                value.motion.chunk.stamp,
+                motion.chunk.stamp,
                 "policy_node: answer",
-                {"inference_s": value.motion.inference_s, "waiting_s": value.begun_at - value.received_at},
+                {"inference_s": motion.inference_s, "waiting_s": value.begun_at - value.received_at},
             )
         )
 
@@ -172,7 +178,9 @@ class PolicyNode(LoadingLifecycleNode):
         if not self.active:
             return
         observation = self._topics.take()
-        if observation is not None:
+        if observation is not None and (observation.stamp >= self._next_stamp or self.worker.has_waiting):
+            if self._config.mode == "realtime":
+                self._next_stamp = observation.stamp + PERIOD_SHARE / self._runner.policy.control_hz
             work = partial(self._answer, observation, self._generation, self._steady_s())
             self._counts["replaced"] += self.worker.submit(work)
 
@@ -182,11 +190,12 @@ class PolicyNode(LoadingLifecycleNode):
             self._runner.reset(self.get_parameter("episode.seed").value)
             self._runner_generation = generation
         begun_at = self._steady_s()
-        now = None if self._config.mode == "lockstep" else self.get_clock().now().nanoseconds * 1e-9
+        now = None if self._config.mode == "lockstep" else self._ros_s()
         return Answer(generation, self._runner.step(observation, now), received_at, begun_at)
 
     def _restart(self, reason: str) -> None:
         self._generation += 1
+        self._next_stamp = -math.inf
         self.get_logger().info(f"policy restarts: {reason}")
 
     def _inputs_health(self) -> Health:
@@ -209,6 +218,9 @@ class PolicyNode(LoadingLifecycleNode):
         if self._last_was_late:
             return Health(Level.ERROR, "answers come after all their rows are past: take a faster device", values)
         return Health(Level.OK, "loaded" if self._runner is not None else "not loaded", values)
+
+    def _ros_s(self) -> float:
+        return self.get_clock().now().nanoseconds * 1e-9
 
     def _steady_s(self) -> float:
         return self.steady_clock.now().nanoseconds * 1e-9

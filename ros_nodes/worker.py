@@ -44,6 +44,12 @@ class Worker:
             self._condition.notify_all()
         return replaced
 
+    @property
+    def has_waiting(self) -> bool:
+        """Whether a job waits for the thread."""
+        with self._condition:
+            return self._waiting is not None
+
     def collect(self) -> list[Outcome]:
         """Outcomes since the last call, oldest first."""
         with self._condition:

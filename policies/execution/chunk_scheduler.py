@@ -80,9 +80,11 @@ class ChunkScheduler:
     def plan(self, chunk: ActionChunk, joint_positions: ArrayLike, now: float) -> JointTrajectory:
         """Return the trajectory from `now` on, with the chunk's stamp.
 
-        Rows due at or before `now` are dropped (and counted in `dropped_rows`), unless that is all of them: then the
-        whole is passed on, for the arm gateway to reject by name. Knot velocities are Catmull-Rom's,
-        limited so that no knot interval overshoots; after the last row comes a stop, for the next chunk to overwrite.
+        Rows due sooner than one step after `now` are dropped (and counted in `dropped_rows`): the arm needs as long as
+        between two rows to come from the motion that it is in to another. The last row is kept as long as it is to
+        come. If all are past, the whole is passed on, for the arm gateway to reject by name. Knot velocities are
+        Catmull-Rom's, limited so that no knot interval overshoots; after the last row comes a stop, for the next chunk
+        to overwrite.
         A gripper target that jumps is approached at a rate that the gripper can follow, from where the plan before
         had it: an object between the fingers keeps the measured position from the commanded one.
 
@@ -108,9 +110,11 @@ class ChunkScheduler:
             self._chunks.append(chunk)
             self._limit_gripper_rate(rows, chunk, times, start)
         times, positions, velocities = self._knots(times, rows, start)
-        keep = chunk.stamp + times > now + SAME_INSTANT
+        lead = chunk.stamp + times - now
+        keep = lead > chunk.dt - SAME_INSTANT
+        keep[-2:] = lead[-2:] > SAME_INSTANT
         self.dropped_rows += int((~keep[:-1]).sum())
-        if not keep[:-1].any():
+        if not keep[-2]:
             keep[:] = True
         return JointTrajectory(chunk.stamp, times[keep], positions[keep], velocities[keep])
 

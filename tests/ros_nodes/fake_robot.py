@@ -98,6 +98,7 @@ class FakeRobot:
         namespace: of all its topics except /clock and /diagnostics, so that tests do not hear each other.
         cameras: names of its cameras.
         clock: whether it tells the time on /clock.
+        camera_period_s: time between two pictures of a camera.
 
     Attributes:
         faults: change them at any time.
@@ -109,7 +110,13 @@ class FakeRobot:
         refused: what the arm's controller would not follow.
     """
 
-    def __init__(self, namespace: str, cameras: Sequence[str] = (), clock: bool = False) -> None:
+    def __init__(
+        self,
+        namespace: str,
+        cameras: Sequence[str] = (),
+        clock: bool = False,
+        camera_period_s: float = CAMERA_PERIOD_S,
+    ) -> None:
         self.namespace = namespace
         self.faults = Faults()
         self.trace: list[Sample] = []
@@ -119,6 +126,7 @@ class FakeRobot:
         self.refused: list[str] = []
         self.image_stamps: list[float] = []
         self._cameras = cameras
+        self._camera_period_s = camera_period_s
         self._arm = TrajectoryController(SPEC)
         self._tells_time = clock
         self._time_lock = threading.Lock()
@@ -339,7 +347,7 @@ class FakeRobot:
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATUS)
         node.create_timer(JOINT_PERIOD_S, self._tick, clock=steady)
         if self._cameras:
-            node.create_timer(CAMERA_PERIOD_S, self._take_pictures, clock=steady)
+            node.create_timer(self._camera_period_s, self._take_pictures, clock=steady)
 
     def _spin(self) -> None:
         while not self._closing:

@@ -90,6 +90,19 @@ def test_what_cannot_be_loaded_leaves_the_node_unconfigured_and_is_named(checkpo
     assert process.returncode == 0
 
 
+def test_a_camera_faster_than_the_policy_gets_answers_at_the_rate_of_the_policy():
+    parameters = ("policy.checkpoint:=sweep", "mode:=realtime", "autostart:=true")
+    with (
+        FakeRobot("/fast_camera", cameras=("front",), camera_period_s=0.02) as robot,
+        node_process(POLICIES, robot.namespace, *parameters),
+    ):
+        robot.instruct("turn to and fro")
+        robot.wait_for_answers(10)
+        stamps = [seconds(command.message.header.stamp) for command in robot.planned]
+        assert min(later - earlier for earlier, later in pairwise(stamps)) >= 0.09 - 1e-6
+        assert len(robot.image_stamps) > 3 * len(stamps)
+
+
 def test_autostart_configures_and_activates():
     parameters = ("policy.checkpoint:=noop", "autostart:=true")
     with FakeRobot("/autostart") as robot, node_process("policy_node", robot.namespace, *parameters):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from policies.execution.arm_gateway import ArmGateway
 from policies.execution.chunk_scheduler import ChunkScheduler, SchedulerConfig
 from policies.execution.trajectory import JointState, Motion
 from policies.interface import ActionChunk
@@ -39,13 +40,29 @@ def test_last_row_is_passed_at_speed_and_the_stop_comes_after_it():
     np.testing.assert_allclose(offsets(trajectory)[-1], 0.1 + 0.5 * (0.5 / 3.75) / 2)
 
 
-def test_rows_already_past_are_dropped_and_counted():
+@pytest.mark.parametrize(("now", "dropped"), [(5.0, 0), (5.05, 1), (5.1, 1), (5.25, 3), (5.35, 3), (5.39, 3)])
+def test_rows_past_or_too_near_are_dropped_and_counted_and_the_last_row_stays(now, dropped):
     scheduler = ChunkScheduler(SPEC)
     whole = ChunkScheduler(SPEC).plan(chunk(5.0, [0.01, 0.02, 0.03, 0.04]), HOME, 5.0)
-    trajectory = scheduler.plan(chunk(5.0, [0.01, 0.02, 0.03, 0.04]), HOME, 5.25)
-    np.testing.assert_array_equal(trajectory.times, whole.times[2:])
-    np.testing.assert_array_equal(trajectory.velocities, whole.velocities[2:])
-    assert scheduler.dropped_rows == 2
+    trajectory = scheduler.plan(chunk(5.0, [0.01, 0.02, 0.03, 0.04]), HOME, now)
+    np.testing.assert_array_equal(trajectory.times, whole.times[dropped:])
+    np.testing.assert_array_equal(trajectory.velocities, whole.velocities[dropped:])
+    assert scheduler.dropped_rows == dropped
+
+
+def test_answers_that_come_late_at_any_moment_are_spliced_within_the_limits_of_the_arm():
+    """A measured arm lags behind its command: without a lead, catching up would ask for too much acceleration."""
+    rng = np.random.default_rng(0)
+    scheduler, gateway = ChunkScheduler(SPEC), ArmGateway(SPEC)
+    joint, lag, ahead = np.eye(8)[1], 0.03, 0.1 * np.arange(1, 5)
+    for stamp in np.arange(0.0, 6.0, 1 / 30):
+        measured = HOME + joint * 0.3 * np.sin(stamp - lag)
+        steps = 0.3 * (np.sin(stamp + ahead) - np.sin(stamp)) + rng.normal(0.0, 0.003)
+        answer = ActionChunk(stamp, 0.1, "joint", measured + np.outer(steps, joint))
+        now = stamp + rng.uniform(0.04, 0.11)
+        gateway.on_joint_state(now, measured, np.zeros(8), now)
+        command = gateway.on_trajectory(scheduler.plan(answer, measured, now), now)
+        assert not command.rejected, command.reason
 
 
 def test_chunk_that_is_wholly_past_is_passed_on_whole():

@@ -64,9 +64,9 @@ def test_lockstep_drops_nothing_however_long_the_inference_takes():
 
 def test_realtime_drops_rows_that_the_inference_has_overtaken():
     slow = runner(Descend(seconds=0.2))
-    motion = slow.step(observation(3.0), now=3.05)
-    np.testing.assert_allclose(motion.trajectory.times[0], 0.3)
-    assert slow.dropped_rows == 2
+    motion = slow.step(observation(3.0), now=3.05)  # ready at 3.25 s: the row due at 3.3 s is too near
+    np.testing.assert_allclose(motion.trajectory.times[0], 0.4)
+    assert slow.dropped_rows == 3
 
 
 def test_reset_reaches_the_policy_and_the_scheduler():
