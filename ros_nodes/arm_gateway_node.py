@@ -9,7 +9,7 @@ joint state, and a trajectory waits for the joint state of its own stamp.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rclpy.clock import Clock, ClockType
@@ -160,24 +160,25 @@ class ArmGatewayNode(Node):
         return self._steady.now().nanoseconds * 1e-9
 
     def _health(self) -> Health:
-        state, steady = self._gateway.state, self._steady_s()
+        state = self._gateway.state
         if state is GatewayState.MOVING:
-            self._held_since = steady
-        values = {
-            "state": state.name,
+            self._held_since = self._steady_s()
+        ready = state in (GatewayState.HOLDING, GatewayState.MOVING)
+        if ready and not self._violation:
+            return Health(Level.OK, state.name, self._values)
+        waiting = state is GatewayState.WAITING_FOR_STATE and not self._violation
+        level = Level.WARN if waiting else Level.ERROR
+        return Health(level, f"{state.name}: {self._violation or self._gateway.reason}", self._values)
+
+    def _values(self) -> Mapping[str, object]:
+        return {
+            "state": self._gateway.state.name,
             "reason": self._gateway.reason,
             "last_violation": self._last_violation,
-            "hold_s": f"{steady - self._held_since:.2f}",
+            "hold_s": f"{self._steady_s() - self._held_since:.2f}",
             "estop_publishers": self._subscriptions_made[0].get_publisher_count(),
             **self._gateway.counters,
         }
-        ready = state in (GatewayState.HOLDING, GatewayState.MOVING)
-        if ready and not self._violation:
-            return Health(Level.OK, state.name, values)
-        waiting = state is GatewayState.WAITING_FOR_STATE and not self._violation
-        return Health(
-            Level.WARN if waiting else Level.ERROR, f"{state.name}: {self._violation or self._gateway.reason}", values
-        )
 
     def _clock_health(self) -> Health:
         return Health(Level.OK, "lockstep: time may stand still") if self._lockstep else self._clock_watch.health()

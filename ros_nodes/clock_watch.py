@@ -25,5 +25,5 @@ class ClockWatch:
         """An error while the clock stands still for longer than `LIMIT_S`."""
         if self._still_s > LIMIT_S:
             where = "/clock never came" if self._now == 0 else f"/clock stands still at {self._now:.3f} s"
-            return Health(Level.ERROR, where, {"still_s": f"{self._still_s:.1f}"})
+            return Health(Level.ERROR, where, lambda: {"still_s": f"{self._still_s:.1f}"})
         return Health(Level.OK, "the clock goes on")

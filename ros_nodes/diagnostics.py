@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -34,12 +34,12 @@ class Health:
     Attributes:
         level: how bad it is.
         message: one sentence that a person can act on.
-        values: figures by name, with units in the name.
+        values: tells figures by name, with units in the name; asked for only when they are published.
     """
 
     level: Level
     message: str
-    values: Mapping[str, object] = field(default_factory=dict)
+    values: Callable[[], Mapping[str, object]] = dict
 
 
 class Diagnostics:
@@ -83,7 +83,7 @@ class Diagnostics:
             hardware_id=self._robot,
             level=bytes([health.level]),
             message=health.message,
-            values=[KeyValue(key=key, value=str(value)) for key, value in health.values.items()],
+            values=[KeyValue(key=key, value=str(value)) for key, value in health.values().items()],
         )
 
 

@@ -14,6 +14,7 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from ros_nodes.garbage import exempt_from_garbage_collection
 from ros_nodes.transport import use_shared_memory_profile
 
 POLL_S = 0.05
@@ -44,6 +45,7 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
         get_logger("polyarm").fatal(f"node not started: {error}")
         rclpy.try_shutdown()
         return 2
+    exempt_from_garbage_collection()
     node.get_logger().info(transport)
     return _spin(node, stop)
 

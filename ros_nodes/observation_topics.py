@@ -114,18 +114,20 @@ class ObservationTopics:
         refused = [text for at, text in self._refused.values() if now - at <= self._config.max_age_s]
         missing = [f"{camera}/extrinsics never came" for camera in self._cameras if camera not in self._mounts]
         missing += self._sync.missing(now)
-        values = self._values(now)
         if refused:
-            return Health(Level.ERROR, f"refused: {'; '.join(refused)}", values)
+            return Health(Level.ERROR, f"refused: {'; '.join(refused)}", self._values)
         if missing:
-            return Health(Level.ERROR, f"missing: {'; '.join(missing)}", values)
+            return Health(Level.ERROR, f"missing: {'; '.join(missing)}", self._values)
         if now - self._taken_at > self._config.max_age_s:
             return Health(
-                Level.ERROR, f"no inputs within {self._config.max_skew_s} s of each other: compare the stamps", values
+                Level.ERROR,
+                f"no inputs within {self._config.max_skew_s} s of each other: compare the stamps",
+                self._values,
             )
-        return Health(Level.OK, "every input comes", values)
+        return Health(Level.OK, "every input comes", self._values)
 
-    def _values(self, now: float) -> Mapping[str, object]:
+    def _values(self) -> Mapping[str, object]:
+        now = self._now()
         values: dict[str, object] = {"stamps_jumped_back": self._sync.rewinds}
         for name, status in self._sync.statuses().items():
             age = "never" if status.received_at is None else f"{now - status.received_at:.3f}"

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
@@ -60,11 +60,14 @@ class PolicyConfig:
     Attributes:
         checkpoint: directory, name of a shipped policy, or hub id.
         device: torch device, such as cpu or cuda.
+        threads: threads of torch on the CPU. More than one speeds up large models only, and while they wait for each
+            other they keep the processor from the other nodes.
         load_limit_s: longest time to load and warm up.
     """
 
     checkpoint: str = "spatialvla_small"
     device: str = "cpu"
+    threads: int = field(default=1, metadata={"range": (1, 256)})
     load_limit_s: float = field(default=300.0, metadata={"range": (1.0, 86400.0)})
 
 
@@ -117,6 +120,7 @@ class PolicyNode(LoadingLifecycleNode):
     def load(self) -> tuple[PolicyRunner, str | None]:
         """Load the policy, refuse another robot's, and warm it up."""
         name = self._policy_config.checkpoint
+        torch.set_num_threads(self._policy_config.threads)  # of this thread, the worker's
         policy = load_policy(name, self._policy_config.device)
         if policy.robot != self._spec.name:
             raise ValueError(f"policy '{name}': expected one for robot '{self._spec.name}', found '{policy.robot}'")
@@ -204,7 +208,13 @@ class PolicyNode(LoadingLifecycleNode):
         return self._topics.health()
 
     def _policy_health(self) -> Health:
-        values: dict[str, Any] = {
+        if self._last_was_late:
+            late = "answers come after all their rows are past: take a faster device"
+            return Health(Level.ERROR, late, self._policy_values)
+        return Health(Level.OK, "loaded" if self._runner is not None else "not loaded", self._policy_values)
+
+    def _policy_values(self) -> Mapping[str, object]:
+        return {
             "checkpoint": self._policy_config.checkpoint,
             "cameras": ",".join(self._runner.policy.cameras) if self._runner is not None else "",
             "checkpoint sha256": self._sha256 or "none",
@@ -215,9 +225,6 @@ class PolicyNode(LoadingLifecycleNode):
             **self._node_latency.values("input_to_publish"),
             **self._stamp_latency.values("stamp_to_publish"),
         }
-        if self._last_was_late:
-            return Health(Level.ERROR, "answers come after all their rows are past: take a faster device", values)
-        return Health(Level.OK, "loaded" if self._runner is not None else "not loaded", values)
 
     def _ros_s(self) -> float:
         return self.get_clock().now().nanoseconds * 1e-9

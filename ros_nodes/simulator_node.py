@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -197,18 +197,24 @@ class SimulatorNode(Node):
 
     def _simulation_health(self) -> Health:
         status = self._drive.status()
+        if status.error:
+            return Health(Level.ERROR, status.error, self._simulation_values)
+        return Health(Level.OK, "done" if status.done else "running", self._simulation_values)
+
+    def _simulation_values(self) -> Mapping[str, object]:
+        status = self._drive.status()
         values: dict[str, object] = {"episode": str(status.episode), "steps": status.steps}
         if isinstance(self._drive, RealtimeDrive):
             values |= self._drive.rates() | {"skipped_s": self._drive.skipped_s}
-        if status.error:
-            return Health(Level.ERROR, status.error, values)
-        return Health(Level.OK, "done" if status.done else "running", values)
+        return values
 
     def _arm_health(self) -> Health:
-        values = {"accepted": self._accepted, "refused": self._refused}
         if self._last_refusal:
-            return Health(Level.WARN, f"last trajectory not executed: {self._last_refusal}", values)
-        return Health(Level.OK, "ok", values)
+            return Health(Level.WARN, f"last trajectory not executed: {self._last_refusal}", self._arm_values)
+        return Health(Level.OK, "ok", self._arm_values)
+
+    def _arm_values(self) -> Mapping[str, object]:
+        return {"accepted": self._accepted, "refused": self._refused}
 
 
 def main(args: Sequence[str] | None = None) -> int:

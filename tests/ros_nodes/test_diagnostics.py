@@ -34,7 +34,7 @@ def published(monkeypatch) -> list[DiagnosticArray]:
 
 
 def test_a_status_has_name_level_message_and_values(node, published):
-    health = Health(Level.WARN, "a little pale", {"pulse_hz": 1.5})
+    health = Health(Level.WARN, "a little pale", lambda: {"pulse_hz": 1.5})
     Diagnostics(node, "panda", {"skin": lambda: health}).publish()
     status = published[0].status[0]
     assert (status.name, status.hardware_id, status.level) == ("ward/patient: skin", "panda", b"\x01")
@@ -43,10 +43,10 @@ def test_a_status_has_name_level_message_and_values(node, published):
 
 
 def test_changes_of_level_or_message_are_published_at_once_and_others_are_not(node, published):
-    healths = [Health(Level.OK, "well", {"n": 1})]
+    healths = [Health(Level.OK, "well", lambda: {"n": 1})]
     diagnostics = Diagnostics(node, "panda", {"skin": lambda: healths[-1]})
     diagnostics.publish_changes()
-    healths.append(Health(Level.OK, "well", {"n": 2}))
+    healths.append(Health(Level.OK, "well", lambda: {"n": 2}))
     diagnostics.publish_changes()
     assert len(published) == 1
     healths.append(Health(Level.OK, "very well"))
