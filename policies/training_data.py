@@ -174,7 +174,7 @@ def decode_images(
         ValueError: a dataset lacks a feature, or is damaged.
     """
     count, size = len(columns.instructions), processor.config.image_size
-    uses_depth = processor.config.use_ego3d
+    uses_depth = processor.uses_depth_camera
     directory.mkdir(parents=True, exist_ok=True)
     for name in _IMAGE_FILES.values():
         (directory / name).unlink(missing_ok=True)

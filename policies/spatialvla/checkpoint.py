@@ -1,19 +1,35 @@
-"""Weights on disk: safetensors under the key names of the released checkpoints."""
+"""Weights on disk: safetensors under the key names of the released checkpoints, in one file or in shards with an index.
+
+Loading touches one tensor at a time: a model that was built without memory (`empty_model`) never holds its weights
+twice.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Literal
 
 import torch
+from accelerate import init_empty_weights
+from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from policies.spatialvla.config import SpatialVLAConfig
+from policies.spatialvla.json_file import read_json
 from policies.spatialvla.model import SpatialVLAModel
 
 WEIGHTS_FILE = "model.safetensors"
+INDEX_FILE = "model.safetensors.index.json"
+MAX_SHARD_BYTES = 5 * 10**9
+DEPTH_NETWORK = "vision_zoe_model."
+Dtype = Literal["stored", "float32", "bfloat16", "float16"]
+"""Number format of loaded weights; `stored` leaves them as they are in the file."""
+
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 # Our modules -> the released names, as pattern and replacement: the library has renamed parts of SigLIP and BEiT since.
 _RENAMED: tuple[Rule, ...] = (
@@ -29,6 +45,7 @@ _RENAMED_IN_BEIT: tuple[Rule, ...] = (
     (r"\.mlp\.fc2\.", ".output.dense."),
     (r"\.relative_position_bias\.relative", ".attention.attention.relative_position_bias.relative"),
 )
+_SHARD_NAME = re.compile(r"[\w-][\w.-]*\.safetensors")
 
 
 def released_name(name: str) -> str:
@@ -39,41 +56,118 @@ def released_name(name: str) -> str:
     return name
 
 
-def save_weights(model: SpatialVLAModel, directory: Path) -> None:
-    """Write `model.safetensors`; the text table's action rows are brought in step with the spatial table first."""
+def empty_model(config: SpatialVLAConfig) -> SpatialVLAModel:
+    """Build a model whose parameters have shapes and no memory, for `load_weights` to give them theirs."""
+    with init_empty_weights(include_buffers=False):
+        return SpatialVLAModel(config)
+
+
+def save_weights(model: SpatialVLAModel, directory: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+    """Write `model.safetensors`, or shards of at most `max_shard_bytes` and their index.
+
+    The text table's action rows are brought in step with the spatial table first. The depth network, which runs in
+    float32, is stored in the number format of the language model.
+    """
     model.synchronize_action_embeddings()
-    tensors = {released_name(name): tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    save_file(tensors, directory / WEIGHTS_FILE, metadata={"format": "pt"})
+    stored = model.language_model.lm_head.weight.dtype
+    tensors = {}
+    for name, tensor in model.state_dict().items():
+        kept = tensor.to(stored) if name.startswith(DEPTH_NETWORK) else tensor
+        tensors[released_name(name)] = kept.detach().cpu().contiguous()
+    for old in (*directory.glob("model*.safetensors"), directory / INDEX_FILE):
+        old.unlink(missing_ok=True)
+    split = split_torch_state_dict_into_shards(tensors, max_shard_size=max_shard_bytes)
+    for file, names in split.filename_to_tensors.items():
+        save_file({name: tensors[name] for name in names}, directory / file, metadata={"format": "pt"})
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        (directory / INDEX_FILE).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def load_weights(model: SpatialVLAModel, directory: Path) -> None:
-    """Fill a model from `model.safetensors`.
+def load_weights(
+    model: SpatialVLAModel, directory: Path, dtype: Dtype = "stored", ignored: tuple[str, ...] = ()
+) -> None:
+    """Give every parameter of a model the values on disk, file by file and tensor by tensor.
+
+    Args:
+        model: its parameters are replaced, so build optimizers afterwards. May have been built by `empty_model`.
+        directory: holds `model.safetensors` or, if there is one, `model.safetensors.index.json` and its shards.
+        dtype: number format of the loaded weights; the depth network is always loaded as float32, because bfloat16
+            moves its points by centimetres.
+        ignored: prefixes of keys that the files may have beyond the model's.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: no weights, or a shard is missing.
         ValueError: unreadable file, missing or extra keys, other shapes, or values that are not finite; names the
             file and the key.
     """
-    path = directory / WEIGHTS_FILE
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected the policy's weights, found no such file")
-    expected = {released_name(name): tensor for name, tensor in model.state_dict().items()}
+    expected = {released_name(name): name for name, _ in model.named_parameters()}
+    places = _places(directory)
+    missing = sorted(set(expected) - set(places))
+    extra = sorted(key for key in set(places) - set(expected) if not key.startswith(ignored or ("\0",)))
+    if missing or extra:
+        where = directory / (INDEX_FILE if (directory / INDEX_FILE).is_file() else WEIGHTS_FILE)
+        raise ValueError(f"{where}: keys do not fit config.json: missing {missing[:5]}, extra {extra[:5]}")
+    for path in sorted(set(places.values())):
+        with _opened(path) as file:
+            for key in file.keys():  # noqa: SIM118, a safetensors file is no mapping
+                if key in expected:
+                    _replace_checked(model, expected[key], key, path, file.get_tensor(key), dtype)
+
+
+def _places(directory: Path) -> dict[str, Path]:
+    """File of every key; files and index must agree."""
+    index_path = directory / INDEX_FILE
+    if not index_path.is_file():
+        path = directory / WEIGHTS_FILE
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: expected the policy's weights (or {INDEX_FILE}), found no such file")
+        return dict.fromkeys(_keys(path), path)
+    weight_map = read_json(index_path).get("weight_map")
+    if not isinstance(weight_map, Mapping) or not weight_map:
+        raise ValueError(f"{index_path}: weight_map: expected an object of file names by key, found {weight_map!r}")
+    for key, file in weight_map.items():
+        if not isinstance(file, str) or not _SHARD_NAME.fullmatch(file):
+            raise ValueError(f"{index_path}: {key}: expected the name of a safetensors file beside it, found {file!r}")
+    places: dict[str, Path] = {}
+    for file in sorted(set(weight_map.values())):
+        path = directory / file
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: expected a shard of {index_path.name}, found no such file")
+        found, listed = _keys(path), {key for key, place in weight_map.items() if place == file}
+        if found != listed:
+            raise ValueError(
+                f"{path}: keys do not fit {index_path.name}: missing {sorted(listed - found)[:5]}, "
+                f"extra {sorted(found - listed)[:5]}"
+            )
+        places |= dict.fromkeys(found, path)
+    return places
+
+
+def _keys(path: Path) -> set[str]:
+    with _opened(path) as file:
+        return set(file.keys())
+
+
+def _opened(path: Path) -> safe_open:
     try:
-        with safe_open(path, framework="pt") as file:
-            found = set(file.keys())
-            missing, extra = sorted(set(expected) - found), sorted(found - set(expected))
-            if missing or extra:
-                raise ValueError(f"{path}: keys do not fit config.json: missing {missing[:5]}, extra {extra[:5]}")
-            for name, target in expected.items():
-                _copy_checked(path, name, file.get_tensor(name), target)
+        return safe_open(path, framework="pt")
     except SafetensorError as error:
         raise ValueError(f"{path}: not a readable safetensors file: {error}") from error
 
 
 @torch.no_grad()
-def _copy_checked(path: Path, name: str, value: Tensor, target: Tensor) -> None:
-    if value.shape != target.shape:
-        raise ValueError(f"{path}: {name}: expected shape {tuple(target.shape)}, found {tuple(value.shape)}")
+def _replace_checked(model: SpatialVLAModel, name: str, key: str, path: Path, value: Tensor, dtype: Dtype) -> None:
+    place, _, attribute = name.rpartition(".")
+    module = model.get_submodule(place)
+    old = module.get_parameter(attribute)
+    if value.shape != old.shape:
+        raise ValueError(f"{path}: {key}: expected shape {tuple(old.shape)}, found {tuple(value.shape)}")
     if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
-        raise ValueError(f"{path}: {name}: expected finite floating-point values, found {value.dtype} with others")
-    target.copy_(value)
+        raise ValueError(f"{path}: {key}: expected finite floating-point values, found {value.dtype} with others")
+    if name.startswith(DEPTH_NETWORK):
+        value = value.float()
+    elif dtype != "stored":
+        value = value.to(getattr(torch, dtype))
+    device = "cpu" if old.is_meta else old.device
+    setattr(module, attribute, nn.Parameter(value.to(device), requires_grad=old.requires_grad))

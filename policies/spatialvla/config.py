@@ -107,6 +107,12 @@ class SpatialVLAConfig:
         """Rows of the embedding and output tables."""
         return int(self.text_config["vocab_size"])
 
+    @property
+    def is_released_kind(self) -> bool:
+        """Whether the published code computes the same: all of our extensions are off."""
+        defaults = {field.name: field.default for field in fields(self)}
+        return self.use_vision_zoe and all(getattr(self, name) == defaults[name] for name in _OURS)
+
     @classmethod
     def released(cls) -> SpatialVLAConfig:
         """Sizes of the released 4B checkpoints."""
@@ -179,6 +185,11 @@ class SpatialVLAConfig:
             "projection_dim": self.text_config["hidden_size"],
             "num_hidden_layers": self.text_config["num_hidden_layers"],
         }
+        if self.is_released_kind:
+            released["auto_map"] = {
+                "AutoConfig": "configuration_spatialvla.SpatialVLAConfig",
+                "AutoModel": "modeling_spatialvla.SpatialVLAForConditionalGeneration",
+            }
         return {**released, **content, "polyarm": ours}
 
     @classmethod

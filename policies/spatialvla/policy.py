@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 
 from policies.execution.kinematics import Kinematics
 from policies.interface import ActionChunk, Observation
+from policies.loading import find_policy
 from policies.robots import get_robot
 from policies.spatialvla.action_tokenizer import TOKENS_PER_ACTION
-from policies.spatialvla.checkpoint import load_weights, save_weights
+from policies.spatialvla.checkpoint import (
+    DEPTH_NETWORK,
+    MAX_SHARD_BYTES,
+    Dtype,
+    empty_model,
+    load_weights,
+    save_weights,
+)
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.decoding import decode_greedy
+from policies.spatialvla.json_file import read_json, write_json
+from policies.spatialvla.library_files import save_library_files
 from policies.spatialvla.model import SpatialVLAModel
-from policies.spatialvla.processor import SpatialVLAProcessor
-from policies.spatialvla.processor_file import load_processor, read_json, read_settings, save_processor
+from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
+from policies.spatialvla.processor_file import load_processor, read_settings, save_processor
 
 CONFIG_FILE = "config.json"
+DepthSource = Literal["estimated", "sensor"]
+"""ZoeDepth's estimate from the image, as released, or a depth camera."""
 
 
 class SpatialVLAPolicy:
@@ -75,31 +88,60 @@ class SpatialVLAPolicy:
             for i, observation in enumerate(observations)
         ]
 
-    def save_pretrained(self, directory: str | Path) -> None:
-        """Write config.json, model.safetensors, processor_config.json and tokenizer.json."""
+    def save_pretrained(self, directory: str | Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+        """Write a directory in the released layout, with our additions in the groups `polyarm`.
+
+        Code that loads the released checkpoints by their `auto_map` needs their five Python files beside these.
+        """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        content = json.dumps(self.model.config.to_dict(), indent=2) + "\n"
-        (directory / CONFIG_FILE).write_text(content, encoding="utf-8")
-        save_weights(self.model, directory)
+        config = self.model.config.to_dict() | {"torch_dtype": str(self.dtype).removeprefix("torch.")}
+        write_json(directory / CONFIG_FILE, config)
+        save_weights(self.model, directory, max_shard_bytes)
         save_processor(self.processor, directory)
+        save_library_files(self.processor, directory)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of the language model."""
+        return self.model.language_model.lm_head.weight.dtype
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path, device: str = "cpu") -> SpatialVLAPolicy:
-        """Read what `save_pretrained` wrote.
+    def from_pretrained(
+        cls,
+        directory: str | Path,
+        device: str = "cpu",
+        dtype: Dtype = "stored",
+        settings: ProcessorSettings | None = None,
+        depth_source: DepthSource | None = None,
+    ) -> SpatialVLAPolicy:
+        """Read a directory in the released layout, or download it from the hub.
+
+        Args:
+            directory: a directory, the name of a shipped policy, or a hub id.
+            device: where the network runs.
+            dtype: number format of the weights.
+            settings: what a released checkpoint does not tell: robot, camera, rate, statistics. None: those in the
+                group `polyarm` of `processor_config.json`.
+            depth_source: "sensor" leaves a checkpoint's depth network out, "estimated" demands it; None: as it comes.
 
         Raises:
             FileNotFoundError: a file is missing.
             ValueError: a file is damaged or does not fit the others; names file and field or key.
         """
-        directory = Path(directory)
+        directory = find_policy(str(directory))
         content = read_json(directory / CONFIG_FILE)
         try:
             config = SpatialVLAConfig.from_dict(content)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{directory / CONFIG_FILE}: {error}") from error
-        robot = get_robot(read_settings(directory).robot)
-        processor = load_processor(directory, config, robot, Kinematics(robot).forward)
-        model = SpatialVLAModel(config)
-        load_weights(model, directory)
+        ignored: tuple[str, ...] = ()
+        if depth_source == "estimated" and not config.use_vision_zoe:
+            raise ValueError(f"{directory / CONFIG_FILE}: depth_source: expected a depth network, found none")
+        if depth_source == "sensor" and config.use_vision_zoe:
+            config, ignored = replace(config, use_vision_zoe=False, vision_zoe_config=None), (DEPTH_NETWORK,)
+        robot = get_robot((settings or read_settings(directory)).robot)
+        processor = load_processor(directory, config, robot, Kinematics(robot).forward, settings)
+        model = empty_model(config)
+        load_weights(model, directory, dtype, ignored)
         return cls(model, processor, device)

@@ -14,10 +14,11 @@ size pass through `collate` unchanged. `base_from_tool` may be computed once as 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from policies.spatialvla.image_geometry import ImageFit, fit_box, resize_depth, 
 from policies.spatialvla.normalizer import ActionNormalizer
 from policies.spatialvla.state_encoder import tool_state
 
+Calibration = Literal["true", "unified"]
 BaseFromTool = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
@@ -49,6 +51,9 @@ class ProcessorSettings:
         image_fit: "crop" the centre square, or "squash" the whole image into the square as the released model does.
         decode: "centroid" or "midpoint" (released) of the bins.
         dataset_key: name of the statistics in `processor_config.json` that un-normalise.
+        intrinsics: "true", those of the camera, or "unified": one calibration for every camera, that of
+            `intrinsic_config`, as the released weights were trained with.
+        depth_scale: factor on a depth camera's metres, see `align_depth`; 1 for a model trained with such a camera.
     """
 
     robot: str = "panda"
@@ -58,6 +63,14 @@ class ProcessorSettings:
     image_fit: ImageFit = "crop"
     decode: DecodeMode = "centroid"
     dataset_key: str = "default"
+    intrinsics: Calibration = "true"
+    depth_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.intrinsics not in ("true", "unified"):
+            raise ValueError(f"intrinsics: expected 'true' or 'unified', found {self.intrinsics!r}")
+        if not 0 < self.depth_scale < math.inf:
+            raise ValueError(f"depth_scale: expected a finite number > 0, found {self.depth_scale}")
 
 
 @dataclass(frozen=True)
@@ -72,7 +85,8 @@ class SpatialVLAProcessor:
         statistics: {dataset key: {"action": {...}}} as in `processor_config.json`.
         robot: joints of the robot; needed for the gripper opening.
         base_from_tool: forward kinematics, joint positions (n,) -> pose (4, 4) of the tool in the base frame.
-        intrinsic_config: {dataset key: {"intrinsic", "height", "width"}}, a record of the training camera.
+        intrinsic_config: {dataset key: {"intrinsic", "height", "width"}}, a record of the training cameras; that of
+            `settings.dataset_key`, or else of "default", is the unified calibration.
         actions: actions <-> token ids, built from `grid`.
         normalizer: built from the statistics of `settings.dataset_key`.
     """
@@ -96,6 +110,8 @@ class SpatialVLAProcessor:
             raise ValueError(
                 f"dataset_key: expected one of {list(self.statistics)}, found {self.settings.dataset_key!r}"
             )
+        if self.settings.intrinsics == "unified":
+            self._unified_intrinsics()
         actions = SpatialActionTokenizer(self.grid, self.config.action_token_begin_idx)
         if actions.vocabulary_size != self.config.spatial_token_num:
             raise ValueError(f"grid: expected {self.config.spatial_token_num} tokens, found {actions.vocabulary_size}")
@@ -107,6 +123,21 @@ class SpatialVLAProcessor:
     def _tokenize(self, instruction: str) -> tuple[int, ...]:
         text = self.tokenizer.encode(instruction.strip().lower() + "\n", add_special_tokens=False).ids
         return (self.config.bos_token_id, *text)
+
+    @property
+    def uses_depth_camera(self) -> bool:
+        """Whether the model takes a camera's depth: not without Ego3D, and not when it estimates its own."""
+        return self.config.use_ego3d and not self.config.use_vision_zoe
+
+    def _unified_intrinsics(self) -> Tensor:
+        """Calibration (3, 3) of the model image that stands for every camera."""
+        key = self.settings.dataset_key
+        record = self.intrinsic_config.get(key, self.intrinsic_config.get("default"))
+        if record is None:
+            raise ValueError(f"intrinsic_config: expected {key!r} or 'default', found {list(self.intrinsic_config)}")
+        box = (0, 0, int(record["height"]), int(record["width"]))
+        matrix = torch.as_tensor(record["intrinsic"], dtype=torch.float64)
+        return resize_intrinsics(matrix[None], box, self.config.image_size)[0]
 
     def images(
         self, rgb: ArrayLike | Tensor, depth: ArrayLike | Tensor | None, intrinsics: ArrayLike | Tensor
@@ -125,7 +156,10 @@ class SpatialVLAProcessor:
         if rgb.dtype != torch.uint8 or rgb.ndim != 4 or rgb.shape[-1] != 3:
             raise ValueError(f"rgb: expected uint8 of shape (B, H, W, 3), found {rgb.dtype} {tuple(rgb.shape)}")
         size, box = self.config.image_size, fit_box(rgb.shape[1], rgb.shape[2], self.settings.image_fit)
-        calibration = resize_intrinsics(torch.as_tensor(intrinsics, dtype=torch.float64), box, size).float()
+        if self.settings.intrinsics == "unified":
+            calibration = self._unified_intrinsics().float().expand(len(rgb), 3, 3)
+        else:
+            calibration = resize_intrinsics(torch.as_tensor(intrinsics, dtype=torch.float64), box, size).float()
         if depth is not None:
             depth = torch.as_tensor(depth)
             if depth.shape != rgb.shape[:3]:
@@ -153,8 +187,8 @@ class SpatialVLAProcessor:
 
         Args:
             rgb: (B, H, W, 3) uint8.
-            depth: (B, H, W) metres, not finite or <= 0 where unknown; may be None for a model without Ego3D, or for
-                one with a depth network, which then estimates it.
+            depth: (B, H, W) metres, not finite or <= 0 where unknown; unused by a model without Ego3D and by one with
+                a depth network, which was trained on its estimates.
             intrinsics: (B, 3, 3) pixels.
             base_from_camera: (B, 4, 4) pose of the optical frame in the base frame.
             joint_positions: (B, n) in `RobotSpec.joint_names` order.
@@ -167,9 +201,9 @@ class SpatialVLAProcessor:
             ValueError: an argument of the wrong shape, or without depth when the model needs it.
         """
         inputs = self.text(instructions, None if actions is None else self._targets(actions, padding))
-        if not self.config.use_ego3d:
+        if not self.uses_depth_camera:
             depth = None
-        elif depth is None and not self.config.use_vision_zoe:
+        elif depth is None:
             raise ValueError("depth: expected (B, H, W) for a model with use_ego3d, found none")
         pixels, depth, calibration = self.images(rgb, depth, intrinsics)
         inputs["pixel_values"] = pixels.permute(0, 3, 1, 2).float() / 255.0
@@ -178,7 +212,7 @@ class SpatialVLAProcessor:
             joints = np.asarray(joint_positions, dtype=np.float64)
             poses = self.tool_poses(joints) if base_from_tool is None else np.asarray(base_from_tool, dtype=np.float64)
         if depth is not None:
-            inputs["depth"] = depth
+            inputs["depth"] = depth * self.settings.depth_scale
         if self.config.use_ego3d:
             inputs["intrinsics"] = calibration
             if self.config.point_frame == "tool":
@@ -198,8 +232,7 @@ class SpatialVLAProcessor:
         Raises:
             ValueError: an observation without the policy's camera, or with another number of joints.
         """
-        # A model with a depth network was trained on its estimates, not on a camera's depth.
-        use_depth = self.config.use_ego3d and not self.config.use_vision_zoe
+        use_depth = self.uses_depth_camera
         views = []
         for observation in observations:
             if self.settings.camera not in observation.cameras:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -12,31 +11,11 @@ from tokenizers import Tokenizer
 from policies.robots.spec import RobotSpec
 from policies.spatialvla.action_grid import ROTATION_AXES, TRANSLATION_AXES, ActionGrid
 from policies.spatialvla.config import SpatialVLAConfig
+from policies.spatialvla.json_file import read_json, write_json
 from policies.spatialvla.processor import BaseFromTool, ProcessorSettings, SpatialVLAProcessor
 
 PROCESSOR_FILE = "processor_config.json"
 TOKENIZER_FILE = "tokenizer.json"
-_SIZE_LIMIT = 64 * 2**20
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: larger than 64 MiB, not JSON, or not an object.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a policy's {path.name}, found no such file")
-    if path.stat().st_size > _SIZE_LIMIT:
-        raise ValueError(f"{path}: expected at most {_SIZE_LIMIT} bytes, found {path.stat().st_size}")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a JSON object, found {type(content).__name__}")
-    return content
 
 
 def save_processor(processor: SpatialVLAProcessor, directory: Path) -> None:
@@ -60,7 +39,9 @@ def save_processor(processor: SpatialVLAProcessor, directory: Path) -> None:
         "obs_delta": 1,
         "polyarm": {**asdict(settings), "centroids": {a: c.tolist() for a, c in grid.centroids.items()}},
     }
-    (directory / PROCESSOR_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if processor.config.is_released_kind:
+        content["auto_map"] = {"AutoProcessor": "processing_spatialvla.SpatialVLAProcessor"}
+    write_json(directory / PROCESSOR_FILE, content)
     processor.tokenizer.save(str(directory / TOKENIZER_FILE))
 
 
@@ -68,15 +49,19 @@ def read_settings(directory: Path) -> ProcessorSettings:
     """Read the settings alone, for example to learn a checkpoint's robot.
 
     Raises:
-        ValueError: an unknown field; names file and field.
+        ValueError: no group `polyarm`, or an unknown or wrong field in it; names file and field.
     """
     return _settings(read_json(directory / PROCESSOR_FILE), directory / PROCESSOR_FILE)
 
 
 def load_processor(
-    directory: Path, config: SpatialVLAConfig, robot: RobotSpec, base_from_tool: BaseFromTool
+    directory: Path,
+    config: SpatialVLAConfig,
+    robot: RobotSpec,
+    base_from_tool: BaseFromTool,
+    settings: ProcessorSettings | None = None,
 ) -> SpatialVLAProcessor:
-    """Read a processor.
+    """Read a processor; `settings` take the place of those in the file.
 
     Raises:
         FileNotFoundError: a file is missing.
@@ -84,7 +69,7 @@ def load_processor(
     """
     path = directory / PROCESSOR_FILE
     content = read_json(path)
-    settings = _settings(content, path)
+    settings = settings or _settings(content, path)
     for name in ("bin_policy", "statistics", "action_config"):
         if not isinstance(content.get(name), dict):
             raise ValueError(f"{path}: {name}: expected an object, found {type(content.get(name)).__name__}")
@@ -126,10 +111,18 @@ _GROUPS = (("translation", TRANSLATION_AXES), ("rotation", ROTATION_AXES))
 
 
 def _settings(content: dict[str, Any], path: Path) -> ProcessorSettings:
-    ours = {name: value for name, value in content.get("polyarm", {}).items() if name != "centroids"}
+    if not isinstance(content.get("polyarm"), dict):
+        raise ValueError(
+            f"{path}: group polyarm: expected robot, camera and rate of the policy, found none; write them with "
+            "python -m policies.spatialvla.adopt"
+        )
+    ours = {name: value for name, value in content["polyarm"].items() if name != "centroids"}
     known = {field.name for field in fields(ProcessorSettings)}
     if set(ours) - known:
         raise ValueError(
             f"{path}: group polyarm: expected fields of {sorted(known)}, found {sorted(set(ours) - known)}"
         )
-    return ProcessorSettings(**{"chunk": int(content.get("action_chunk_size", 4)), **ours})
+    try:
+        return ProcessorSettings(**{"chunk": int(content.get("action_chunk_size", 4)), **ours})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: group polyarm: {error}") from error

@@ -43,3 +43,19 @@ def _estimate_one(zoe: ZoeDepthForDepthEstimation, image: Tensor) -> Tensor:
     whole = side + 2 * pad
     restored = nn.functional.interpolate(depth[:, None], (whole, whole), mode="bicubic", align_corners=True)
     return restored[:, 0, pad:-pad, pad:-pad]
+
+
+def depth_scale(estimated: Tensor, measured: Tensor) -> float:
+    """Factor that brings measured depth to the scale of estimated depth: the median ratio of their valid pixels.
+
+    Args:
+        estimated: (B, S, S) metres, from `estimate_depth`.
+        measured: (B, S, S) metres of a depth camera, not finite or <= 0 where unknown.
+
+    Raises:
+        ValueError: no valid pixel.
+    """
+    valid = torch.isfinite(measured) & (measured > 0) & (estimated > 0)
+    if not bool(valid.any()):
+        raise ValueError("depth: expected at least one valid pixel to align with, found none")
+    return float((estimated[valid] / measured[valid]).median())

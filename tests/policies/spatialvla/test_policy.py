@@ -65,7 +65,7 @@ def test_save_load_save_is_bit_equal_and_answers_alike(policy, saved, tmp_path_f
     again = tmp_path_factory.mktemp("again")
     loaded.save_pretrained(again)
     names = sorted(path.name for path in saved.iterdir())
-    assert names == ["config.json", "model.safetensors", "processor_config.json", "tokenizer.json"]
+    assert {"config.json", "model.safetensors", "processor_config.json", "tokenizer.json"} < set(names)
     for name in names:
         assert (saved / name).read_bytes() == (again / name).read_bytes(), name
     observations = make_observations(np.random.default_rng(0), 2)
