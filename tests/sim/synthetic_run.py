@@ -19,7 +19,7 @@ def describe(protocol: EvaluationProtocol = PROTOCOL, policy: str = "made_up") -
         protocol=protocol,
         command=f"python -m sim.evaluate --policy {policy}",
         versions={"python": "3"},
-        machine={"cpu": "abacus", "cores": 2},
+        machine={"cpu": "abacus", "cores": 2, "accelerator": None},
     )
 
 
