@@ -16,7 +16,7 @@ READY := $(VENV)/.ready
 COLCON := colcon-bash colcon-core colcon-library-path colcon-package-selection colcon-python-setup-py colcon-recursive-crawl colcon-ros
 EXTRAS := ros,sim,train,ray,menagerie,dev
 
-.PHONY: setup eval test bench lint format clean
+.PHONY: setup eval test bench bench-policies lint format clean
 
 setup: $(READY)
 
@@ -45,6 +45,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench-policies: setup
+	$(BIN)/python -m policies.bench
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -41,6 +41,7 @@ EXTRAS = {
         "ros-std-msgs>=5.3,<5.4",
         "ros-std-srvs>=5.3,<5.4",
         "ros-trajectory-msgs>=5.3,<5.4",
+        "ros-visualization-msgs>=5.3,<5.4",
     ],
     "sim": [
         "av>=12",

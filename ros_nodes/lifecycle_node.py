@@ -22,6 +22,7 @@ from ros_nodes.worker import Outcome, Worker
 
 WATCHDOG_PERIOD_S = 0.05
 STOP_LIMIT_S = 5.0
+AUTOSTART_PERIOD_S = 0.5
 
 
 class LoadingLifecycleNode(LifecycleNode):
@@ -51,6 +52,10 @@ class LoadingLifecycleNode(LifecycleNode):
     def unloaded(self) -> None:
         """Destroy what `loaded` made."""
 
+    def refusal(self) -> str:
+        """Why the node must not be activated now, in words; empty if it may. May take a few seconds."""
+        return ""
+
     @abstractmethod
     def activated(self) -> None:
         """Begin with fresh data only."""
@@ -64,12 +69,12 @@ class LoadingLifecycleNode(LifecycleNode):
         """What the diagnostics tell beside the life cycle."""
 
     def start(self, robot: str, load_limit_s: float, autostart: bool) -> None:
-        """Start diagnostics and watchdog; with `autostart` also configure and activate."""
+        """Start diagnostics and watchdog; with `autostart` also configure, and activate as soon as nothing refuses."""
         self._load_limit_s = load_limit_s
         self.diagnostics = Diagnostics(self, robot, {"life cycle": self.life_cycle, **self.concerns()})
         self._watchdog = self.create_timer(WATCHDOG_PERIOD_S, self.diagnostics.publish_changes, clock=self.steady_clock)
         if autostart:
-            self._starter = self.create_timer(0.0, self._autostart, clock=self.steady_clock)
+            self._starter = self.create_timer(AUTOSTART_PERIOD_S, self._autostart, clock=self.steady_clock)
 
     @property
     def state(self) -> str:
@@ -122,8 +127,12 @@ class LoadingLifecycleNode(LifecycleNode):
         return TransitionCallbackReturn.FAILURE
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Let fresh data cause motion."""
+        """Let fresh data cause motion, unless something does not fit."""
         self.fault = ""
+        reason = self.refusal()
+        if reason:
+            self.fail(f"not activated: {reason}")
+            return TransitionCallbackReturn.FAILURE
         self.activated()
         return super().on_activate(state)
 
@@ -165,9 +174,10 @@ class LoadingLifecycleNode(LifecycleNode):
             self.worker = None
 
     def _autostart(self) -> None:
-        self.destroy_timer(self._starter)
-        if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
-            self.trigger_activate()
+        loaded = self.state != "unconfigured" or self.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        # What cannot be loaded stays so; what refuses to be activated may do so only for now.
+        if not loaded or self.trigger_activate() == TransitionCallbackReturn.SUCCESS:
+            self.destroy_timer(self._starter)
 
     def _on_work_done(self) -> None:
         for outcome in self.worker.collect() if self.worker is not None else ():

@@ -10,6 +10,8 @@ import numpy as np
 from geometry_msgs.msg import TransformStamped
 from numpy.typing import NDArray
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
@@ -75,14 +77,15 @@ class ObservationTopics:
             self._subscribe(TransformStamped, f"camera/{camera}/extrinsics", partial(self._on_mount, camera), LATCHED)
         if optional.TFMessage is not None:
             self._subscribe(optional.TFMessage, "/tf_static", self._on_static_transforms, STATIC_TRANSFORMS)
-        self._subscribe(JointState, "joint_states", self._on_joints, joint_state_in(mode))
+        self._needed = [self._subscribe(JointState, "joint_states", self._on_joints, joint_state_in(mode))]
         for camera in cameras:
             for topic, kind, handle in (
                 ("color/camera_info", CameraInfo, self._on_info),
                 ("color/image_raw", Image, self._on_color),
                 ("aligned_depth_to_color/image_raw", Image, self._on_depth),
             ):
-                self._subscribe(kind, f"camera/{camera}/{topic}", partial(handle, camera), sensor(mode))
+                name = f"camera/{camera}/{topic}"
+                self._needed.append(self._subscribe(kind, name, partial(handle, camera), sensor(mode)))
 
     def take(self) -> Observation | None:
         """The newest complete observation that was not handed out yet, or None."""
@@ -96,6 +99,10 @@ class ObservationTopics:
         if observation is not None:
             self._taken_at = self._now()
         return observation
+
+    def without_publisher(self) -> list[str]:
+        """Topics of joints and cameras that nobody publishes, as they are named after remapping."""
+        return [needed.topic_name for needed in self._needed if needed.get_publisher_count() == 0]
 
     def clear(self) -> None:
         """Forget every message that came so far, except instruction and mounts."""
@@ -138,14 +145,16 @@ class ObservationTopics:
             values[f"{name} unused"] = status.dropped
         return values
 
-    def _subscribe(self, kind: type, topic: str, handle: Callable, qos: object) -> None:
+    def _subscribe(self, kind: type, topic: str, handle: Callable, qos: QoSProfile) -> Subscription:
         def receive(message: object, info: Mapping[str, int]) -> None:
             try:
                 handle(message, info)
             except ValueError as error:
                 self._refuse(topic, error)
 
-        self._subscriptions_made.append(self._node.create_subscription(kind, topic, receive, qos))
+        subscription = self._node.create_subscription(kind, topic, receive, qos)
+        self._subscriptions_made.append(subscription)
+        return subscription
 
     def _refuse(self, topic: str, error: ValueError) -> None:
         self._refused[topic] = (self._now(), f"{topic}: {error}")

@@ -10,31 +10,39 @@ from __future__ import annotations
 import math
 import resource
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
+from visualization_msgs.msg import MarkerArray
 
+from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import SyncConfig
+from policies.execution.plausibility import depth_mismatch, joints_mismatch, policy_mismatch
 from policies.execution.policy_runner import PlannedMotion, PolicyRunner, RunnerConfig
 from policies.interface import Observation, load_policy
 from policies.loading import policy_sha256
 from policies.robots import get_robot
+from policies.robots.spec import RobotSpec
 from ros_nodes.convert import message_from_trajectory
 from ros_nodes.diagnostics import Health, Latencies, Level, figures_message
 from ros_nodes.lifecycle_node import LoadingLifecycleNode
 from ros_nodes.node_process import run_node
 from ros_nodes.observation_topics import ObservationTopics
 from ros_nodes.params import declare
+from ros_nodes.path_markers import path_markers
 from ros_nodes.qos import COMMAND, STATUS, Mode
 from ros_nodes.warm_up import warm_up
 
 # In realtime a picture this share of a control period after the last one that was answered is answered: pictures come
 # with some jitter.
 PERIOD_SHARE = 0.9
+DISCOVERY_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +54,13 @@ class NodeConfig:
         mode: lockstep (every observation is answered; time is its stamp) or realtime (the newest one is, at the
             policy's `control_hz`).
         autostart: configure and activate without being asked.
+        discovery_limit_s: how long to wait, when activated, for publishers of joints and cameras.
     """
 
     robot: str = "panda"
     mode: Mode = "lockstep"
     autostart: bool = False
+    discovery_limit_s: float = field(default=10.0, metadata={"range": (0.0, 600.0)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +122,22 @@ class PolicyNode(LoadingLifecycleNode):
         self._counts = {"answered": 0, "replaced": 0, "outdated": 0, "too_late": 0}
         self._last_was_late = False
         self._next_stamp = -math.inf
+        self._units_checked = False
+        self._kinematics = Kinematics(self._spec)
         self._inference, self._node_latency, self._stamp_latency = Latencies(), Latencies(), Latencies()
         self._timing = self.create_publisher(DiagnosticArray, "~/timing", STATUS)
         self._out = self.create_lifecycle_publisher(JointTrajectoryMessage, "planned_trajectory", COMMAND)
+        self._markers = self.create_publisher(MarkerArray, "~/predicted_path", STATUS)
         self.start(self._config.robot, self._policy_config.load_limit_s, self._config.autostart)
 
     def load(self) -> tuple[PolicyRunner, str | None]:
-        """Load the policy, refuse another robot's, and warm it up."""
+        """Load the policy, refuse one that does not fit the robot, and warm it up."""
         name = self._policy_config.checkpoint
         torch.set_num_threads(self._policy_config.threads)  # of this thread, the worker's
         policy = load_policy(name, self._policy_config.device)
-        if policy.robot != self._spec.name:
-            raise ValueError(f"policy '{name}': expected one for robot '{self._spec.name}', found '{policy.robot}'")
+        mismatch = policy_mismatch(policy, name, self._spec)
+        if mismatch:
+            raise ValueError(mismatch)
         runner = PolicyRunner(policy, self._spec, self._runner_config)
         warm_up(runner, policy.cameras, self._spec)
         return runner, policy_sha256(name)
@@ -147,9 +161,19 @@ class PolicyNode(LoadingLifecycleNode):
             self._topics.destroy()
         self._topics = self._runner = None
 
+    def refusal(self) -> str:
+        """Name the topics that the policy needs and nobody publishes."""
+        limit = self._steady_s() + self._config.discovery_limit_s
+        while missing := self._topics.without_publisher():
+            if self._steady_s() > limit:
+                return f"expected publishers within {self._config.discovery_limit_s:g} s, found none of {missing}"
+            time.sleep(DISCOVERY_POLL_S)
+        return ""
+
     def activated(self) -> None:
         """Forget what came before."""
         self._topics.clear()
+        self._units_checked = False
         self._last_was_late = False
         self._restart("activated")
 
@@ -163,6 +187,8 @@ class PolicyNode(LoadingLifecycleNode):
         self._counts["too_late"] += self._last_was_late
         self._out.publish(message_from_trajectory(motion.trajectory, self._spec.joint_names))
         self._counts["answered"] += 1
+        if self._markers.get_subscription_count():
+            self._markers.publish(self._path(motion))
         self._inference.add(motion.inference_s)
         self._node_latency.add(self._steady_s() - value.received_at)
         self._stamp_latency.add(self._ros_s() - motion.chunk.stamp)
@@ -174,6 +200,13 @@ class PolicyNode(LoadingLifecycleNode):
             )
         )
 
+    def _path(self, motion: PlannedMotion) -> MarkerArray:
+        rows = motion.joint_chunk.rows
+        finite = np.isfinite(rows).all(axis=1)
+        points = np.array([self._kinematics.forward(row)[:3, 3] for row in rows[finite]]).reshape(-1, 3)
+        confidence = None if motion.chunk.confidence is None else motion.chunk.confidence[finite]
+        return path_markers(points, confidence, self._spec.base_frame, motion.chunk.stamp)
+
     def concerns(self) -> Mapping[str, Callable[[], Health]]:
         """Inputs and policy."""
         return {"inputs": self._inputs_health, "policy": self._policy_health}
@@ -183,6 +216,12 @@ class PolicyNode(LoadingLifecycleNode):
             return
         observation = self._topics.take()
         if observation is not None and (observation.stamp >= self._next_stamp or self.worker.has_waiting):
+            if not self._units_checked:
+                mismatch = _units_mismatch(observation, self._spec)
+                if mismatch:
+                    self.fail(mismatch)
+                    return
+                self._units_checked = True
             if self._config.mode == "realtime":
                 self._next_stamp = observation.stamp + PERIOD_SHARE / self._runner.policy.control_hz
             work = partial(self._answer, observation, self._generation, self._steady_s())
@@ -231,6 +270,12 @@ class PolicyNode(LoadingLifecycleNode):
 
     def _steady_s(self) -> float:
         return self.steady_clock.now().nanoseconds * 1e-9
+
+
+def _units_mismatch(observation: Observation, spec: RobotSpec) -> str:
+    views = observation.cameras.items()
+    found = [joints_mismatch(observation.joint_positions, spec), *(depth_mismatch(name, v.depth) for name, v in views)]
+    return "; ".join(filter(None, found))
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from policies.machine import describe_machine, library_versions
 from sim.episode import EpisodeResult
 from sim.episode_id import EpisodeId
-from sim.machine import describe_machine, library_versions
 from sim.protocol import EvaluationProtocol
 from sim.report import write_report
 from sim.statistics import percentiles, wilson_interval

@@ -35,11 +35,13 @@ class PlannedMotion:
     Attributes:
         trajectory: what the arm is asked to do; its stamp is the observation's.
         chunk: the policy's own answer.
+        joint_chunk: the same as joint targets, before it is blended and planned.
         inference_s: seconds that the policy took.
     """
 
     trajectory: JointTrajectory
     chunk: ActionChunk
+    joint_chunk: ActionChunk
     inference_s: float
 
 
@@ -96,4 +98,4 @@ class PolicyRunner:
         joint_chunk = self._kinematics.to_joint_chunk(chunk, observation.joint_positions)
         ready = observation.stamp if now is None else now + self._timer() - begin
         trajectory = self._scheduler.plan(joint_chunk, observation.joint_positions, ready)
-        return PlannedMotion(trajectory, chunk, inference_s)
+        return PlannedMotion(trajectory, chunk, joint_chunk, inference_s)

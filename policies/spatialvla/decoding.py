@@ -32,7 +32,14 @@ def decode_greedy(
     """
     inputs = dict(inputs)
     mask = inputs.pop("attention_mask").bool()
-    embeds = model.embed(**inputs)
+    return decode_prompt(model, model.embed(**inputs), mask, slots, actions)
+
+
+@torch.inference_mode()
+def decode_prompt(
+    model: SpatialVLAModel, embeds: Tensor, mask: Tensor, slots: Sequence[tuple[int, int]], actions: int
+) -> tuple[Tensor, Tensor]:
+    """Decode from prompt embeddings (B, P, D) and their mask (B, P) bool; the rest is as in `decode_greedy`."""
     batch, prompt = mask.shape
     steps = actions * len(slots)
     decoder = model.language_model.model

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from policies.execution.kinematics import Kinematics
 from policies.interface import ActionChunk, Observation
@@ -62,6 +63,12 @@ class SpatialVLAPolicy:
         self.processor = processor
         self.model = model.to(device).eval()
         self.device = torch.device(device)
+
+    @property
+    def max_step(self) -> NDArray[np.float64]:
+        """Largest translations (m) and rotations (rad), (6,), of a row that the statistics allow."""
+        normalizer = self.processor.normalizer
+        return np.maximum(np.abs(normalizer.q01), np.abs(normalizer.q99))[:6]
 
     def reset(self, seed: int | None = None) -> None:
         """Do nothing: an answer depends on its observation alone."""

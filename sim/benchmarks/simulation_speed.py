@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from policies.machine import describe_machine, library_versions
 from policies.robots import get_robot
 from sim.benchmarks.environments import environment_python
-from sim.machine import describe_machine, library_versions
 from sim.rendering import PROFILES, OffscreenRenderer, choose_gl_backend
 from sim.scene import Scene
 

@@ -63,6 +63,8 @@ class Faults:
         camera_offset: added to the stamps of images, seconds.
         encoding: of the colour images.
         joint_names: order of the joint states.
+        depth_scale: factor on the metres of the depth images.
+        joint_scale: factor on the joint positions.
     """
 
     camera: bool = True
@@ -71,6 +73,8 @@ class Faults:
     camera_offset: float = 0.0
     encoding: str = "rgb8"
     joint_names: tuple[str, ...] = SPEC.joint_names
+    depth_scale: float = 1.0
+    joint_scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -362,7 +366,9 @@ class FakeRobot:
         if self.faults.joints:
             order = [SPEC.joint_names.index(name) for name in self.faults.joint_names]
             self._joints.publish(
-                convert.joint_state_from_arrays(positions[order], velocities[order], self.faults.joint_names, now)
+                convert.joint_state_from_arrays(
+                    self.faults.joint_scale * positions[order], velocities[order], self.faults.joint_names, now
+                )
             )
 
     def _take_pictures(self) -> None:
@@ -375,7 +381,8 @@ class FakeRobot:
             image = convert.image_from_rgb(np.zeros((*SIZE, 3), np.uint8), stamp, frame)
             image.encoding = self.faults.encoding
             color.publish(image)
-            depth.publish(convert.image_from_depth(np.ones(SIZE, np.float32), stamp, frame))
+            metres = np.full(SIZE, self.faults.depth_scale, np.float32)
+            depth.publish(convert.image_from_depth(metres, stamp, frame))
             info.publish(convert.camera_info_from_intrinsics(INTRINSICS, SIZE, stamp, frame))
 
     def _on_command(self, message: JointTrajectoryMessage, info: Mapping[str, int]) -> None:

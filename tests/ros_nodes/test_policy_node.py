@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from lifecycle_msgs.msg import Transition
+from visualization_msgs.msg import Marker, MarkerArray
 
+from policies.execution.kinematics import Kinematics
 from ros_nodes.convert import seconds
-from tests.ros_nodes.fake_robot import FakeRobot, node_process
+from tests.ros_nodes.fake_robot import SPEC, FakeRobot, Faults, node_process
 
 POLICIES = str(Path(__file__).with_name("faulty_policies.py"))
 OK, WARN, ERROR = 0, 1, 2
@@ -88,6 +91,51 @@ def test_what_cannot_be_loaded_leaves_the_node_unconfigured_and_is_named(checkpo
         assert robot.state_of("policy_node") == "unconfigured"
         assert robot.planned == []
     assert process.returncode == 0
+
+
+def test_a_policy_whose_camera_nobody_publishes_is_not_activated(robot):
+    parameters = ("policy.checkpoint:=sweep", "discovery_limit_s:=1.0")
+    with FakeRobot("/blind") as blind, node_process(POLICIES, blind.namespace, *parameters):
+        assert blind.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
+        assert not blind.change_state("policy_node", Transition.TRANSITION_ACTIVATE)
+        blind.wait_for_diagnostic(LIFE_CYCLE, ERROR, "not activated", "/blind/camera/front/color/image_raw")
+        assert blind.state_of("policy_node") == "inactive"
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ({"depth_scale": 1000.0}, ("camera 'front': depth", "found 1000", "16UC1")),
+        ({"joint_scale": 180 / np.pi}, ("joint_states: joint2", "check the units")),
+    ],
+)
+def test_wrong_units_end_the_activation_before_anything_is_planned(fault, words):
+    parameters = ("policy.checkpoint:=sweep", "mode:=realtime")
+    namespace = f"/units_{next(iter(fault))}"
+    with (
+        FakeRobot(namespace, cameras=("front",)) as robot,
+        node_process(POLICIES, robot.namespace, *parameters),
+    ):
+        robot.faults = Faults(**fault)
+        assert robot.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
+        assert robot.change_state("policy_node", Transition.TRANSITION_ACTIVATE)
+        robot.instruct("turn to and fro")
+        robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "inactive", *words)
+        assert robot.planned == []
+
+
+def test_the_predicted_path_is_published_for_those_who_look(robot):
+    heard = []
+    robot.node.create_subscription(MarkerArray, "policy_node/predicted_path", heard.append, 1)
+    robot.wait_for(lambda: heard, "a predicted path")
+    line, dots = heard[0].markers
+    assert (line.type, dots.type) == (Marker.LINE_STRIP, Marker.SPHERE_LIST)
+    assert line.header.frame_id == "link0"
+    assert len(line.points) == len(line.colors) == 16
+    start = Kinematics(SPEC).forward(SPEC.home)[:3, 3]
+    radius = np.hypot(*start[:2])
+    for point in line.points:
+        assert np.hypot(point.x, point.y) == pytest.approx(radius, abs=0.02), "turning the base keeps the radius"
 
 
 def test_a_camera_faster_than_the_policy_gets_answers_at_the_rate_of_the_policy():

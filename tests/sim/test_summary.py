@@ -80,7 +80,7 @@ def test_another_schema_version_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_machine_is_described_without_its_name(tmp_path: Path) -> None:
-    from sim.machine import describe_machine, library_versions
+    from policies.machine import describe_machine, library_versions
 
     run = replace(describe(), machine=describe_machine(), versions=library_versions())
     write_results(tmp_path, results(), run)

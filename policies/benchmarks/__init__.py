@@ -1,0 +1,1 @@
+"""Benchmarks of the policies, run by `python -m policies.bench`."""

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ros_nodes.path_markers import UNKNOWN_CONFIDENCE, confidence_color, path_markers
+
+POINTS = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
+
+
+def test_a_path_has_a_line_and_dots_in_the_given_frame():
+    markers = path_markers(POINTS, [0.0, 1.0], "base", 1.5).markers
+    assert [marker.id for marker in markers] == [0, 1]
+    for marker in markers:
+        stamp = marker.header.stamp
+        assert (marker.header.frame_id, stamp.sec, stamp.nanosec) == (
+            "base",
+            1,
+            500_000_000,
+        )
+        assert [(p.x, p.y, p.z) for p in marker.points] == [tuple(p) for p in POINTS]
+        assert [(c.r, c.g) for c in marker.colors] == [(1.0, 0.0), (0.0, 1.0)]
+        assert marker.lifetime.sec == 1
+
+
+def test_unknown_confidence_is_grey():
+    assert path_markers(POINTS, None, "base", 0.0).markers[0].colors == [UNKNOWN_CONFIDENCE] * 2
+
+
+@pytest.mark.parametrize("confidence", [-1.0, 2.0])
+def test_confidence_outside_its_range_is_clipped(confidence):
+    color = confidence_color(confidence)
+    assert 0 <= color.r <= 1
+    assert 0 <= color.g <= 1
