@@ -54,7 +54,14 @@ EXTRAS = {
         "pyarrow>=16",
     ],
     "menagerie": ["mujoco-menagerie>=2026.1"],
-    "train": ["accelerate>=1.0", "matplotlib>=3.8", "pyarrow>=16", "tokenizers>=0.21", "transformers>=4.50"],
+    "train": [
+        "accelerate>=1.0",
+        "matplotlib>=3.8",
+        "peft>=0.15",
+        "pyarrow>=16",
+        "tokenizers>=0.21",
+        "transformers>=4.50",
+    ],
     "ray": ["ray>=2.40"],
     "dev": [
         "hypothesis>=6.100",

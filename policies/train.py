@@ -23,7 +23,7 @@ import platform
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -40,6 +40,7 @@ from policies.robots import get_robot
 from policies.spatialvla.checkpoint import load_weights
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.fitting import fit_processor
+from policies.spatialvla.lora import LoraSettings, add_adapters, merged, save_adapters
 from policies.spatialvla.model import SpatialVLAModel, build_model
 from policies.spatialvla.policy import SpatialVLAPolicy
 from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
@@ -60,6 +61,7 @@ from policies.training_state import STATE_FILE, Progress, load_state, save_state
 from representation.data.lerobot_dataset import LeRobotDataset
 
 POLICY_DIRECTORY = "policy"
+ADAPTERS_DIRECTORY = "adapters"
 CONFIG_FILE = "train_config.json"
 # How long the other processes wait for the one that decodes the videos.
 DECODING_LIMIT = timedelta(hours=6)
@@ -99,6 +101,8 @@ class TrainConfig:
         seed: of weights, order of the data, augmentation and choice of held-out episodes.
         mixed_precision: "auto" is bf16 on a GPU and none on a CPU.
         resume: continue the run in `output`.
+        lora: fine-tune `initial` by adapters; the saved policy has them merged into its weights, and `adapters/`
+            holds them alone.
     """
 
     dataset: tuple[Path, ...]
@@ -127,6 +131,7 @@ class TrainConfig:
     save_minutes: float = 10.0
     threads: int = 2
     seed: int = 0
+    lora: LoraSettings = field(default_factory=LoraSettings)
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     resume: bool = False
 
@@ -215,9 +220,10 @@ def load_images(
 
 
 def build_optimizer(model: SpatialVLAModel, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only."""
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    others = [parameter for parameter in model.parameters() if parameter.ndim < 2]
+    """AdamW over what is trained, with weight decay on matrices only."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in trained if parameter.ndim >= 2]
+    others = [parameter for parameter in trained if parameter.ndim < 2]
     groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95))
 
@@ -244,6 +250,8 @@ class Run:
         model = build_model(self.data.processor.config, config.seed)
         if config.initial is not None:
             load_weights(model, config.initial)
+        if config.lora.rank:
+            add_adapters(model, config.lora)
         self.average = copy.deepcopy(model).to(self.accelerator.device).eval()
         self.model, self.optimizer = self.accelerator.prepare(model, build_optimizer(model, config))
         self.bare_model = self.accelerator.unwrap_model(self.model)
@@ -309,7 +317,10 @@ class Run:
         directory = self.output / POLICY_DIRECTORY
         part = directory.with_name(directory.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
-        SpatialVLAPolicy(self.average, self.data.processor, str(self.accelerator.device)).save_pretrained(part)
+        policy = SpatialVLAPolicy(merged(self.average), self.data.processor, str(self.accelerator.device))
+        policy.save_pretrained(part)
+        if self.config.lora.rank:
+            save_adapters(self.average, self.config.lora, str(self.config.initial), self.output / ADAPTERS_DIRECTORY)
         (part / CONFIG_FILE).write_text(json.dumps(asdict(self.config), indent=2, default=str) + "\n")
         directory.mkdir(exist_ok=True)
         for file in part.iterdir():
@@ -323,7 +334,7 @@ class Run:
         self.log.write(row | {"data_share": round(data_share, 4), "frames_per_s": round(frames_per_s, 1)})
 
     def _validate(self) -> None:
-        metrics = validate(self.average, self.data, self.held_out, self.config.batch_size)
+        metrics = validate(merged(self.average), self.data, self.held_out, self.config.batch_size)
         self.log.write({"step": self.progress.step} | {f"validation/{name}": v for name, v in metrics.items()})
 
     def _shared(self, value: float) -> float:
@@ -339,8 +350,11 @@ def check_output(config: TrainConfig) -> None:
     """Refuse to mix two runs.
 
     Raises:
-        ValueError: `output` holds a run although `resume` is not set, or none although it is.
+        ValueError: `output` holds a run although `resume` is not set, or none although it is; or adapters have no
+            policy to adapt.
     """
+    if config.lora.rank and config.initial is None:
+        raise ValueError("--lora.rank: expected --initial, the policy to adapt, found none")
     state = config.output / STATE_FILE
     if config.resume and not state.exists():
         raise ValueError(f"--resume: expected a saved run in {config.output}, found no {STATE_FILE}")

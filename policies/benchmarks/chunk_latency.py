@@ -116,7 +116,7 @@ def run(settings: LatencySettings) -> dict[str, Any]:
             }
         )
     config, _ = network(settings.size)
-    result = {
+    result: dict[str, Any] = {
         "benchmark": "chunk_latency",
         "size": settings.size,
         "device": settings.device,

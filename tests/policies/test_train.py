@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 from policies import train, training_state
 from policies.interface import load_policy
+from policies.spatialvla.lora import LoraSettings
 from policies.train import Run, TrainConfig, check_output
 from tests.policies.demonstrations import write_demonstrations
 
@@ -181,3 +182,21 @@ def test_command_line_trains(demonstrations, tmp_path, monkeypatch):
     train.main()
     saved = json.loads((tmp_path / "run/policy/train_config.json").read_text())
     assert (saved["seed"], saved["ego3d"], saved["dataset"]) == (3, False, [str(demonstrations)])
+
+
+def test_fine_tuning_by_adapters_saves_an_ordinary_policy_and_the_adapters(finished, config, tmp_path):
+    policy = finished.output / "policy"
+    settings = LoraSettings(rank=4)
+    tuned = run(replace(config, output=tmp_path / "lora", initial=policy, steps=6, lora=settings))
+    before, after = load_policy(str(policy)).model, load_policy(str(tuned.output / "policy")).model
+    changed = {name for name, value in after.state_dict().items() if not torch.equal(value, before.state_dict()[name])}
+    assert "multi_modal_projector.linear.weight" in changed
+    assert not any("norm" in name or "embed_tokens" in name or "lm_head" in name for name in changed)
+    assert (tuned.output / "adapters" / "adapter_model.safetensors").is_file()
+    resumed = run(replace(tuned.config, steps=8, resume=True))
+    assert resumed.progress.step == 8
+
+
+def test_adapters_without_a_policy_to_adapt_are_refused(config, tmp_path):
+    with pytest.raises(ValueError, match=r"--lora\.rank: expected --initial"):
+        check_output(replace(config, output=tmp_path, lora=LoraSettings(rank=4)))
