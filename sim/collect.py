@@ -18,6 +18,7 @@ from representation.data.lerobot_dataset import LeRobotDataset
 from representation.data.lerobot_writer import LeRobotWriter
 from sim.demonstrations import NO_NOISE, NoiseConfig, demonstrate
 from sim.episode_id import EpisodeId
+from sim.expert import MAX_STEP
 from sim.simulation import SimulationConfig, TabletopSimulation
 from sim.tasks import TASKS, get_task
 
@@ -39,6 +40,7 @@ class CollectConfig:
         severity: its severity.
         noisy: disturb the expert, so that recoveries are recorded too.
         noise: how.
+        step_m: the expert's longest step of the tool, metres.
         cameras: cameras to record.
         size: width and height of the images, pixels.
         workers: processes that simulate.
@@ -52,6 +54,7 @@ class CollectConfig:
     severity: int = 1
     noisy: bool = True
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    step_m: float = MAX_STEP
     cameras: tuple[str, ...] = ("front", "wrist")
     size: int = 224
     workers: int = 1
@@ -180,7 +183,7 @@ def _demonstrate(config: CollectConfig, simulation_config: SimulationConfig, tas
         _simulations[simulation_config] = TabletopSimulation(simulation_config)
     simulation = _simulations[simulation_config]
     episode = EpisodeId(task, config.suite, config.severity, index, config.seed)
-    frames = demonstrate(simulation, episode, config.noise if config.noisy else NO_NOISE)
+    frames = demonstrate(simulation, episode, config.noise if config.noisy else NO_NOISE, config.step_m)
     return index, simulation.instruction, frames
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from policies.execution.chunk_scheduler import ChunkScheduler
 from policies.interface import ActionChunk, Observation
 from sim.episode_id import EpisodeId
-from sim.expert import Expert
+from sim.expert import MAX_STEP, Expert
 from sim.simulation import TabletopSimulation
 
 
@@ -85,20 +85,23 @@ class Disturbance:
         return executed
 
 
-def demonstrate(simulation: TabletopSimulation, episode: EpisodeId, noise: NoiseConfig) -> list[dict[str, Any]] | None:
+def demonstrate(
+    simulation: TabletopSimulation, episode: EpisodeId, noise: NoiseConfig, max_step: float = MAX_STEP
+) -> list[dict[str, Any]] | None:
     """Record one episode.
 
     Args:
         simulation: its cameras are recorded.
         episode: which one; the noise is drawn from it as well.
         noise: how it is disturbed.
+        max_step: the expert's longest step of the tool, metres.
 
     Returns:
         One dictionary a control step, keys as `sim.collect.features`; None when the expert did not succeed.
     """
     rng = np.random.default_rng(episode.seed_sequence("noise"))
     simulation.reset(episode, _start(simulation, noise, rng))
-    expert = Expert(simulation)
+    expert = Expert(simulation, max_step)
     disturbance = Disturbance(noise, rng)
     scheduler = ChunkScheduler(simulation.robot)
     frames = []
@@ -108,8 +111,7 @@ def demonstrate(simulation: TabletopSimulation, episode: EpisodeId, noise: Noise
         executed = replace(label, rows=_above_table(simulation, disturbance.disturb(label.rows[0]))[None])
         joint_chunk = simulation.kinematics.to_joint_chunk(executed, observation.joint_positions)
         trajectory = scheduler.plan(joint_chunk, observation.joint_positions, simulation.time)
-        if trajectory is not None:
-            simulation.accept(trajectory)
+        simulation.accept(trajectory)
         status = simulation.advance(1)
         frames.append(_frame(observation, label, executed, status.success))
     return frames if status.success else None

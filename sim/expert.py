@@ -29,19 +29,25 @@ Vector = NDArray[np.float64]
 
 
 class Expert:
-    """The expert of the simulation's current task."""
+    """The expert of the simulation's current task.
 
-    def __init__(self, simulation: TabletopSimulation) -> None:
+    Args:
+        simulation: whose episodes it solves.
+        max_step: longest step of the tool, metres.
+    """
+
+    def __init__(self, simulation: TabletopSimulation, max_step: float = MAX_STEP) -> None:
         self._simulation = simulation
+        self._max_step = max_step
         self._upright = simulation.kinematics.forward(simulation.robot.home)[:3, :3]
 
     def act(self) -> ActionChunk:
-        """One row: the tool's next step (at most 3 cm and 0.1 rad), and the gripper."""
+        """One row: the tool's next step (at most `max_step` and 0.1 rad), and the gripper."""
         simulation = self._simulation
         scene = simulation.scene
         move, gripper = _EXPERTS[simulation.task_name](scene)
         length = float(np.linalg.norm(move))
-        move = move * min(1.0, MAX_STEP / max(length, 1e-9))
+        move = move * min(1.0, self._max_step / max(length, 1e-9))
         row = np.concatenate([move, self._turn(scene), [gripper]])
         return ActionChunk(simulation.time, simulation.control_period, "cartesian_delta", row[None])
 

@@ -30,3 +30,14 @@ def test_a_finished_collection_is_left_alone(tmp_path):
     before = sorted((path, path.stat().st_size) for path in root.rglob("*.parquet"))
     assert collect(CollectConfig(**settings)) == {"reach": 0}
     assert sorted((path, path.stat().st_size) for path in root.rglob("*.parquet")) == before
+
+
+def test_the_expert_takes_no_longer_steps_than_asked_for(tmp_path):
+    settings = {"task": "reach", "cameras": (), "size": 64, "episodes": 1}
+    longest = {}
+    for step_m in (0.03, 0.01):
+        root = tmp_path / str(step_m)
+        collect(CollectConfig(output=root, step_m=step_m, **settings))
+        actions = LeRobotDataset(root).episode(0, ["action"])["action"]
+        longest[step_m] = np.linalg.norm(actions[:, :3], axis=1).max()
+    np.testing.assert_allclose(list(longest.values()), list(longest), rtol=1e-5)
