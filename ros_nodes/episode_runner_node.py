@@ -234,6 +234,7 @@ class EpisodeRunnerNode(GraphClient):
             id=episode,
             success=status.success,
             progress=status.progress,
+            jerk=status.jerk,
             steps=status.steps,
             instruction=status.instruction,
             wall_s=wall_s,

@@ -146,6 +146,7 @@ class LockstepDrive:
             steps=task.steps,
             success=task.success,
             progress=task.progress,
+            jerk=task.jerk,
             done=task.done,
             error=self._error,
             answer_s=tuple(self._answer_s) if task.done else (),

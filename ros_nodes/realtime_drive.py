@@ -171,6 +171,7 @@ class RealtimeDrive:
             steps=task.steps,
             success=task.success,
             progress=task.progress,
+            jerk=task.jerk,
             done=task.done,
             joint_targets=tuple(self._targets) if task.done else (),
         )

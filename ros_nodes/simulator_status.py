@@ -22,6 +22,7 @@ class SimulatorStatus:
         error: why the episode cannot go on; empty while it can.
         answer_s: wall-clock seconds from each observation's publication to the trajectory that answered it.
         joint_targets: positions of all knots of all trajectories taken, in order; given when the episode is over.
+        jerk: of the commanded arm joints so far, rad/s^3, see `sim.simulation.TaskStatus`.
     """
 
     episode: EpisodeId | None = None
@@ -33,6 +34,7 @@ class SimulatorStatus:
     error: str = ""
     answer_s: tuple[float, ...] = ()
     joint_targets: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
+    jerk: float = 0.0
 
     @property
     def over(self) -> bool:

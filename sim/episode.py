@@ -34,6 +34,7 @@ class EpisodeResult:
         inference_s: (Q,) seconds that the policy took for each of its Q queries.
         joint_targets: (M, n) positions of all knots of all trajectories that were sent to the controller, in order,
             rad (m for the gripper joint).
+        jerk: of the commanded arm joints, rad/s^3, see `sim.simulation.TaskStatus`.
         rejected: number of queries whose trajectory the safety filter refused (the arm held instead).
         video: an encoded MP4 of the episode, or None.
     """
@@ -46,6 +47,7 @@ class EpisodeResult:
     wall_s: float
     inference_s: NDArray[np.float64]
     joint_targets: NDArray[np.float64]
+    jerk: float = 0.0
     rejected: int = 0
     video: bytes | None = field(default=None, repr=False)
 
@@ -115,6 +117,7 @@ def run_episode(
         wall_s=time.perf_counter() - began,
         inference_s=np.array(inference_s),
         joint_targets=np.concatenate(targets),
+        jerk=status.jerk,
         rejected=rejected,
         video=film.encode() if film is not None else None,
     )

@@ -99,12 +99,13 @@ def format_page(title: str, runs: Mapping[str, FinishedRun]) -> str:
 
 
 def _inference(runs: Mapping[str, FinishedRun]) -> Iterator[str]:
-    yield "| inference, ms | p50 | p95 | p99 | refused chunks |"
-    yield "|---|---|---|---|---|"
+    yield "| inference, ms | p50 | p95 | p99 | refused chunks | jerk, rad/s^3 |"
+    yield "|---|---|---|---|---|---|"
     for label, run in runs.items():
         overall = run.summary["overall"]
         times = " | ".join(f"{overall['latency_ms'][name]:.1f}" for name in ("p50", "p95", "p99"))
-        yield f"| {label} | {times} | {overall['rejected_chunks']} |"
+        jerk = f"{overall['mean_jerk']:.0f}" if "mean_jerk" in overall else ""
+        yield f"| {label} | {times} | {overall['rejected_chunks']} | {jerk} |"
 
 
 def _commands(runs: Mapping[str, FinishedRun]) -> Iterator[str]:

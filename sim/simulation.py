@@ -6,6 +6,7 @@ It stands for the real hardware: it takes a `JointTrajectory` as a joint traject
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mujoco
@@ -62,12 +63,15 @@ class TaskStatus:
         progress: from 0 to 1, the most that was reached.
         steps: control steps so far.
         done: success, or out of steps.
+        jerk: root mean square of the third differences of the commanded arm joints at the control steps, over arm
+            joints and steps, rad/s^3; 0 before the fourth position.
     """
 
     success: bool
     progress: float
     steps: int
     done: bool
+    jerk: float = 0.0
 
 
 class TabletopSimulation:
@@ -92,6 +96,7 @@ class TabletopSimulation:
         self.instruction = ""
         self._ticks = self._steps = self._held = 0
         self._progress = 0.0
+        self._path: list[NDArray[np.float64]] = []
 
     def reset(self, episode: EpisodeId, joint_positions: NDArray[np.float64] | None = None) -> None:
         """Begin the episode that `episode` names; everything random in it comes from there.
@@ -115,6 +120,7 @@ class TabletopSimulation:
         self._controller.reset(self.scene.joint_positions, now=self.time)
         self._task = task(self.scene)
         self._progress = 0.0
+        self._path = [self._commanded_arm()]
 
     @property
     def _current(self) -> Task:
@@ -208,13 +214,18 @@ class TabletopSimulation:
         self._steps += 1
         self._held = self._held + 1 if self._current.achieved() else 0
         self._progress = max(self._progress, self._current.progress())
+        self._path.append(self._commanded_arm())
         return self.status()
+
+    def _commanded_arm(self) -> NDArray[np.float64]:
+        return self._controller.sample(self.time)[0][: self.robot.arm_dof]
 
     def status(self) -> TaskStatus:
         """How the episode stands after the last control step."""
         success = self._held >= self._current.hold_steps
         progress = 1.0 if success else self._progress
-        return TaskStatus(success, progress, self._steps, success or self._steps >= self._current.max_steps)
+        done = success or self._steps >= self._current.max_steps
+        return TaskStatus(success, progress, self._steps, done, rms_jerk(self._path, self.control_period))
 
     def close(self) -> None:
         """Free the rendering context."""
@@ -251,3 +262,10 @@ def _draw_layout(task: type[Task], rng: np.random.Generator, variation: Variatio
         except NoRoomError:
             continue
     raise NoRoomError(f"task {task.name!r}: no layout found in {_LAYOUT_TRIES} draws")
+
+
+def rms_jerk(path: Sequence[NDArray[np.float64]], period: float) -> float:
+    """Root mean square of the third differences of positions (T, n), `period` seconds apart; 0 for fewer than four."""
+    if len(path) < 4:
+        return 0.0
+    return float(np.sqrt(np.mean(np.diff(np.array(path), 3, axis=0) ** 2)) / period**3)

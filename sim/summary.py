@@ -168,6 +168,7 @@ def episode_statistics(results: Sequence[EpisodeResult]) -> dict[str, Any]:
         "mean_progress": float(np.mean([result.progress for result in results])),
         "mean_steps": float(np.mean([result.steps for result in results])),
         "mean_steps_of_successes": float(np.mean([r.steps for r in successes])) if successes else None,
+        "mean_jerk": float(np.mean([result.jerk for result in results])),
         "rejected_chunks": sum(result.rejected for result in results),
         "latency_ms": percentiles(np.concatenate([result.inference_s for result in results]) * 1e3),
     }
@@ -202,6 +203,7 @@ def _row(result: EpisodeResult) -> dict[str, Any]:
         "progress": result.progress,
         "steps": result.steps,
         "instruction": result.instruction,
+        "jerk": result.jerk,
         "rejected_chunks": result.rejected,
         "wall_s": result.wall_s,
         **{f"inference_{name}_ms": value for name, value in latency.items()},
@@ -218,6 +220,7 @@ def _table(rows: list[dict[str, Any]], with_targets: Sequence[EpisodeResult] | N
         ("progress", pa.float64()),
         ("steps", pa.int64()),
         ("instruction", pa.string()),
+        ("jerk", pa.float64()),
         ("rejected_chunks", pa.int64()),
         *((name, pa.float64()) for name in ("wall_s", "inference_p50_ms", "inference_p95_ms", "inference_p99_ms")),
         ("joint_targets_sha256", pa.string()),

@@ -30,7 +30,7 @@ def assert_same(first: FinishedRun, second: FinishedRun) -> None:
     assert first.episodes.keys() == second.episodes.keys()
     for episode, row in first.episodes.items():
         other = second.episodes[episode]
-        for name in ("success", "progress", "steps", "instruction", "rejected_chunks"):
+        for name in ("success", "progress", "steps", "instruction", "jerk", "rejected_chunks"):
             assert row[name] == other[name], f"{episode}: {name}"
         np.testing.assert_allclose(row["joint_targets"], other["joint_targets"], rtol=0, atol=1e-6)
         assert row["joint_targets_sha256"] == other["joint_targets_sha256"]

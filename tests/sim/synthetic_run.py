@@ -34,6 +34,7 @@ def result(episode: EpisodeId, success: bool, video: bytes | None = None, instru
         wall_s=1.5,
         inference_s=rng.uniform(0.01, 0.03, 5),
         joint_targets=rng.normal(size=(5, 8)),
+        jerk=4.0 if success else 8.0,
         video=video,
     )
 
