@@ -4,43 +4,72 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from policies.benchmarks import chunk_latency
+from policies.benchmarks import chunk_latency, sphere_depth
 from policies.benchmarks.chunk_latency import LatencySettings
+from policies.benchmarks.sphere_depth import SphereSettings
 
 RESULTS = Path("docs/benchmarks")
 
 
 @dataclass(frozen=True, slots=True)
 class Arguments:
-    """Measure how long a policy takes for a chunk.
+    """Run a benchmark of the policies and print its table.
 
     Attributes:
-        write: also write chunk_latency.json and chunk_latency.md into docs/benchmarks.
+        name: chunk_latency (time for a chunk beside plain decoding) or sphere_depth (what Ego3D is good for).
+        write: also write NAME.json and NAME.md into docs/benchmarks.
         json: print JSON instead of a table.
-        latency: what is measured.
+        latency: what chunk_latency measures.
+        sphere: how much sphere_depth trains.
     """
 
+    name: Annotated[str, tyro.conf.Positional] = "chunk_latency"
     write: bool = False
     json: bool = False
-    latency: Annotated[LatencySettings, tyro.conf.arg(name="")] = field(default_factory=LatencySettings)
+    latency: LatencySettings = field(default_factory=LatencySettings)
+    sphere: SphereSettings = field(default_factory=SphereSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """How to run a benchmark, and how to show its result."""
+
+    run: Callable[[Arguments], dict[str, Any]]
+    format_text: Callable[[Mapping[str, Any]], str]
+    format_markdown: Callable[[Mapping[str, Any]], str]
+
+
+BENCHMARKS = {
+    "chunk_latency": Benchmark(
+        lambda arguments: chunk_latency.run(arguments.latency), chunk_latency.format_text, chunk_latency.format_markdown
+    ),
+    "sphere_depth": Benchmark(
+        lambda arguments: sphere_depth.run(arguments.sphere), sphere_depth.format_text, sphere_depth.format_markdown
+    ),
+}
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = tyro.cli(Arguments, args=args, prog="python -m policies.bench")
-    result = chunk_latency.run(arguments.latency)
+    benchmark = BENCHMARKS.get(arguments.name)
+    if benchmark is None:
+        print(f"error: expected one of {', '.join(BENCHMARKS)}, found {arguments.name!r}", file=sys.stderr)
+        return 1
+    result = benchmark.run(arguments)
     if arguments.write:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        (RESULTS / "chunk_latency.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        (RESULTS / "chunk_latency.md").write_text(chunk_latency.format_markdown(result), encoding="utf-8")
-    print(json.dumps(result, indent=2) if arguments.json else chunk_latency.format_text(result))
+        text = json.dumps(result, indent=2) + "\n"
+        (RESULTS / f"{arguments.name}.json").write_text(text, encoding="utf-8")
+        (RESULTS / f"{arguments.name}.md").write_text(benchmark.format_markdown(result), encoding="utf-8")
+    print(json.dumps(result, indent=2) if arguments.json else benchmark.format_text(result))
     return 0
 
 

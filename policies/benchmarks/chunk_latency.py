@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -219,7 +219,7 @@ def decode_by_encoding_again(model: SpatialVLAModel, embeds: Tensor) -> Tensor:
     return torch.stack(ids, 1)
 
 
-def format_text(result: dict[str, Any]) -> str:
+def format_text(result: Mapping[str, Any]) -> str:
     """Lay a result out for people."""
     lines = [
         f"chunk of {ACTIONS} actions, {result['size']} network, {result['dtype']} on {result['device']}, "
@@ -244,7 +244,7 @@ def format_text(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def format_markdown(result: dict[str, Any]) -> str:
+def format_markdown(result: Mapping[str, Any]) -> str:
     """Lay a result out as a page."""
     return (
         "# Latency of a chunk\n\nSame weights, same process, in turns; the image features are given.\n\n"

@@ -18,8 +18,8 @@ from policies.spatialvla.model import build_model
 
 
 def test_every_method_is_measured_on_the_same_weights(capsys):
-    words = ["--size", "tiny", "--repetitions", "1", "--seeds", "2", "--threads", "1", "--json"]
-    assert main([*words, "--bandwidth-gb-s", "10"]) == 0
+    tiny = ["--latency.size", "tiny", "--latency.repetitions", "1", "--latency.seeds", "2", "--latency.threads", "1"]
+    assert main(["chunk_latency", *tiny, "--latency.bandwidth-gb-s", "10", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert [method["name"] for method in result["methods"]] == ["ours", "library, cached", "re-encoded"]
     assert result["methods"][0]["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
