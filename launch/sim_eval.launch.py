@@ -62,6 +62,12 @@ def generate_launch_description() -> LaunchDescription:
                 "query_steps", default_value="1", description="control steps between two queries of the policy"
             ),
             DeclareLaunchArgument(
+                "scheduler",
+                default_value="receding_horizon",
+                description="how overlapping chunks become one motion",
+                choices=["receding_horizon", "temporal_ensembling", "adaptive_ensembling"],
+            ),
+            DeclareLaunchArgument(
                 "blank_images",
                 default_value="false",
                 description="show the policy black images",
@@ -134,6 +140,7 @@ def generate_launch_description() -> LaunchDescription:
                     "robot": value("robot", str),
                     "policy.checkpoint": value("policy", str),
                     "policy.device": value("device", str),
+                    "execution.scheduler.mode": value("scheduler", str),
                 },
             ),
             graph_node(

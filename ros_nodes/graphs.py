@@ -10,7 +10,9 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import get_args
 
+from policies.execution.chunk_scheduler import SchedulerMode
 from ros_nodes.resources import config_file
 
 BOOLEAN = ("true", "false")
@@ -120,6 +122,7 @@ SIM_EVAL = Graph(
                 "robot": "robot",
                 "policy.checkpoint": "policy",
                 "policy.device": "device",
+                "execution.scheduler.mode": "scheduler",
             },
         ),
         GraphNode(
@@ -150,6 +153,9 @@ SIM_EVAL = Graph(
         "episodes": GraphArgument("5", "episodes per task, suite and severity", kind=int),
         "seed": GraphArgument("0", "seed of the run", kind=int),
         "query_steps": GraphArgument("1", "control steps between two queries of the policy", kind=int),
+        "scheduler": GraphArgument(
+            "receding_horizon", "how overlapping chunks become one motion", get_args(SchedulerMode)
+        ),
         "blank_images": GraphArgument("false", "show the policy black images", BOOLEAN, bool),
         "shuffle_instructions": GraphArgument("false", "give the policy wrong instructions", BOOLEAN, bool),
         "videos": GraphArgument("1", "film so many episodes of each task, suite and severity", kind=int),

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from policies.execution.arm_gateway import ArmGateway, GatewayConfig
+from policies.execution.chunk_scheduler import SchedulerConfig, SchedulerMode
 from policies.execution.policy_runner import PolicyRunner, RunnerConfig
 from policies.interface import Policy, load_policy
 from sim.episode import EpisodeResult, run_episode
@@ -61,7 +62,11 @@ class EpisodeWorker:
             )
         )
         robot = self._simulation.robot
-        self._runner = PolicyRunner(policy or ExpertPolicy(self._simulation), robot, RunnerConfig())
+        self._runner = PolicyRunner(
+            policy or ExpertPolicy(self._simulation),
+            robot,
+            RunnerConfig(SchedulerConfig(**protocol.execution.get("scheduler", {}))),
+        )
         self._gateway = ArmGateway(robot, GatewayConfig())
         self._perturbation = Perturbation(protocol.blank_images, protocol.shuffle_instructions)
         self._film: Film | None = None
@@ -81,9 +86,9 @@ class EpisodeWorker:
         )
 
 
-def execution_settings() -> dict[str, Any]:
+def execution_settings(scheduler: SchedulerMode = "receding_horizon") -> dict[str, Any]:
     """Settings of scheduling and safety as every worker uses them, for `EvaluationProtocol.execution`."""
-    return {"scheduler": asdict(RunnerConfig().scheduler), "safety": asdict(GatewayConfig().limits)}
+    return {"scheduler": asdict(SchedulerConfig(scheduler)), "safety": asdict(GatewayConfig().limits)}
 
 
 def _load(config: WorkerConfig) -> Policy:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import tyro
 from tqdm import tqdm
 
+from policies.execution.chunk_scheduler import SchedulerMode
 from policies.loading import policy_sha256
 from sim.episode import EpisodeResult
 from sim.episode_worker import EXPERT, WorkerConfig, execution_settings
@@ -45,6 +46,7 @@ class Arguments:
         query_steps: control steps between two queries of the policy.
         blank_images: show the policy black images and a flat depth.
         shuffle_instructions: give the policy the instruction of an episode with another target.
+        scheduler: how overlapping chunks of the policy become one motion.
         device: torch device of the policy.
         videos: film the first so many episodes of each task, suite and severity.
         joint_targets: store all joint targets in episodes.parquet, not only their hashes.
@@ -64,6 +66,7 @@ class Arguments:
     query_steps: int = 1
     blank_images: bool = False
     shuffle_instructions: bool = False
+    scheduler: SchedulerMode = "receding_horizon"
     device: str = "cpu"
     videos: int = 1
     joint_targets: bool = False
@@ -84,7 +87,7 @@ class Arguments:
             query_steps=self.query_steps,
             blank_images=self.blank_images,
             shuffle_instructions=self.shuffle_instructions,
-            execution=execution_settings(),
+            execution=execution_settings(self.scheduler),
         )
         for task in protocol.tasks:
             get_task(task)
