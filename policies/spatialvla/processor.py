@@ -53,7 +53,9 @@ class ProcessorSettings:
         dataset_key: name of the statistics in `processor_config.json` that un-normalise.
         intrinsics: "true", those of the camera, or "unified": one calibration for every camera, that of
             `intrinsic_config`, as the released weights were trained with.
-        depth_scale: factor on a depth camera's metres, see `align_depth`; 1 for a model trained with such a camera.
+        depth_scale: factor on a depth camera's metres, see `adopt`; 1 for a model trained with such a camera.
+        dead_band_m: shorter decoded translations become none: no bin holds still exactly. 0 leaves them.
+        dead_band_rad: the same for rotations, by the largest of the three angles.
     """
 
     robot: str = "panda"
@@ -65,12 +67,17 @@ class ProcessorSettings:
     dataset_key: str = "default"
     intrinsics: Calibration = "true"
     depth_scale: float = 1.0
+    dead_band_m: float = 0.0
+    dead_band_rad: float = 0.0
 
     def __post_init__(self) -> None:
         if self.intrinsics not in ("true", "unified"):
             raise ValueError(f"intrinsics: expected 'true' or 'unified', found {self.intrinsics!r}")
         if not 0 < self.depth_scale < math.inf:
             raise ValueError(f"depth_scale: expected a finite number > 0, found {self.depth_scale}")
+        for name in ("dead_band_m", "dead_band_rad"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name}: expected a finite number >= 0, found {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -291,7 +298,10 @@ class SpatialVLAProcessor:
     def decode(self, ids: ArrayLike) -> NDArray[np.float64]:
         """Physical actions (B, T, 7) of token ids (B, T * 3)."""
         ids = np.asarray(ids).reshape(len(ids), -1, TOKENS_PER_ACTION)
-        return self.normalizer.unnormalize(self.actions.decode(ids, self.settings.decode))
+        rows = self.normalizer.unnormalize(self.actions.decode(ids, self.settings.decode))
+        rows[..., :3][np.linalg.norm(rows[..., :3], axis=-1) < self.settings.dead_band_m] = 0.0
+        rows[..., 3:6][np.abs(rows[..., 3:6]).max(axis=-1) < self.settings.dead_band_rad] = 0.0
+        return rows
 
 
 def hold_after_end(actions: NDArray[np.float64], padding: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from policies.spatialvla.processor import hold_after_end
+from policies.spatialvla.processor import ProcessorSettings, hold_after_end
 from tests.policies.spatialvla.conftest import (
     INSTRUCTIONS,
     demonstration_actions,
@@ -108,3 +108,20 @@ def test_joints_of_another_robot_are_refused(processor):
     other = replace(observation, joint_positions=np.zeros(6), joint_velocities=np.zeros(6))
     with pytest.raises(ValueError, match="expected 8 of panda, found 6"):
         processor.observe([other])
+
+
+def test_a_dead_band_holds_still_where_the_bins_cannot(processor):
+    still = np.zeros((1, 4, 7))
+    ids = processor.actions.encode(processor.normalizer.normalize(still)).reshape(1, -1)
+    drift = processor.decode(ids)
+    assert np.linalg.norm(drift[..., :3], axis=-1).max() > 0
+    banded = replace(processor, settings=replace(processor.settings, dead_band_m=0.02, dead_band_rad=0.02))
+    np.testing.assert_array_equal(banded.decode(ids)[..., :6], 0.0)
+    far = processor.actions.encode(processor.normalizer.normalize(still + 0.03)).reshape(1, -1)
+    np.testing.assert_array_equal(banded.decode(far), processor.decode(far))
+
+
+@pytest.mark.parametrize("wrong", [{"dead_band_m": -1.0}, {"depth_scale": 0.0}, {"intrinsics": "guessed"}])
+def test_settings_out_of_range_are_named(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        ProcessorSettings(**wrong)
