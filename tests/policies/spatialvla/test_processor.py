@@ -114,11 +114,13 @@ def test_a_dead_band_holds_still_where_the_bins_cannot(processor):
     still = np.zeros((1, 4, 7))
     ids = processor.actions.encode(processor.normalizer.normalize(still)).reshape(1, -1)
     drift = processor.decode(ids)
-    assert np.linalg.norm(drift[..., :3], axis=-1).max() > 0
-    banded = replace(processor, settings=replace(processor.settings, dead_band_m=0.02, dead_band_rad=0.02))
-    np.testing.assert_array_equal(banded.decode(ids)[..., :6], 0.0)
-    far = processor.actions.encode(processor.normalizer.normalize(still + 0.03)).reshape(1, -1)
-    np.testing.assert_array_equal(banded.decode(far), processor.decode(far))
+    length = np.linalg.norm(drift[..., :3], axis=-1).max()
+    assert length > 0
+    for band, moves in ((0.99 * length, True), (1.01 * length, False)):
+        banded = replace(processor, settings=replace(processor.settings, dead_band_m=band, dead_band_rad=1.0))
+        assert banded.decode(ids)[..., :3].any() == moves
+        assert not banded.decode(ids)[..., 3:6].any()
+        np.testing.assert_array_equal(banded.decode(ids)[..., 6], drift[..., 6])
 
 
 @pytest.mark.parametrize("wrong", [{"dead_band_m": -1.0}, {"depth_scale": 0.0}, {"intrinsics": "guessed"}])
