@@ -78,7 +78,7 @@ def test_cleanup_and_configuration_can_be_repeated(robot):
     ("checkpoint", "words"),
     [
         ("no_such_policy", ("FileNotFoundError", "'no_such_policy'", "shipped", "noop")),
-        ("otherrobot", ("expected one for robot 'panda'", "found 'ur5'")),
+        ("otherrobot", ("expected one for robot 'panda'", "found one for 'ur5'")),
         ("slow", ("longer than 1.0 s",)),
     ],
 )
