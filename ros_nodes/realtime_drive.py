@@ -94,7 +94,8 @@ class RealtimeDrive:
             if start < 0:
                 return f"its stamp {trajectory.stamp:.3f} lies before the start of the episode, {self._origin:.3f}"
             self._simulation.accept(replace(trajectory, stamp=start))
-            self._targets += [tuple(row) for row in trajectory.positions.tolist()]
+            if not self._status.done:
+                self._targets += [tuple(row) for row in trajectory.positions.tolist()]
         return ""
 
     def cancel(self) -> None:

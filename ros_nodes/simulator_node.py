@@ -27,6 +27,7 @@ from ros_nodes.params import declare
 from ros_nodes.qos import COMMAND, LATCHED, Mode
 from ros_nodes.realtime_drive import RealtimeDrive
 from ros_nodes.sensor_topics import SensorTopics
+from ros_nodes.simulator_status import SimulatorStatus
 from sim.episode_id import EpisodeId
 from sim.perturbation import Perturbation
 from sim.simulation import SimulationConfig, TabletopSimulation
@@ -93,6 +94,7 @@ class SimulatorNode(Node):
         topics = SensorTopics(self, names, self._simulation.config.cameras, config.mode)
         self._status = self.create_publisher(String, "~/status", LATCHED)
         self._drive = self._make_drive(config, topics)
+        self._told: SimulatorStatus | None = None
         self._film: Film | None = None
         self._film_path: Path | None = None
         self._accepted, self._refused, self._last_refusal = 0, 0, ""
@@ -141,6 +143,7 @@ class SimulatorNode(Node):
             response.success, response.message = False, str(error)
             return response
         status = self._drive.status()
+        self._told = None
         self._publish_status()
         self.get_logger().info(f"episode {status.episode}: {status.instruction!r}")
         response.success, response.message = True, status.to_json()
@@ -187,6 +190,10 @@ class SimulatorNode(Node):
 
     def _publish_status(self) -> None:
         status = self._drive.status()
+        # What is over is told once: with all its joint targets it takes long to write.
+        if status == self._told:
+            return
+        self._told = status
         if status.done and self._film is not None and self._film_path is not None:
             # Before the status tells that the episode is over: who hears that may read the film.
             self._film_path.write_bytes(self._film.encode())

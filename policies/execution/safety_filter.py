@@ -194,8 +194,7 @@ class SafetyFilter:
     def _at_scale(
         self, trajectory: JointTrajectory, start: JointState, scale: float
     ) -> tuple[float, JointTrajectory, Motion, str]:
-        scaled = self._ease_gripper(_slowed(trajectory, start.time, scale), start)
-        motion = Motion(scaled, start)
+        scaled, motion = self._ease_gripper(_slowed(trajectory, start.time, scale), start)
         return scale, scaled, motion, self._too_fast(motion)
 
     def _promising_scales(self, trajectory: JointTrajectory, start: JointState) -> NDArray[np.float64]:
@@ -211,7 +210,7 @@ class SafetyFilter:
         worst = np.maximum(np.abs(at_begin), np.abs(at_end)).max(axis=1)  # (S, arm_dof)
         return self._scales[1:][(worst <= self.max_acceleration[arm] * (1 + 1e-9)).all(axis=1)]
 
-    def _ease_gripper(self, trajectory: JointTrajectory, start: JointState) -> JointTrajectory:
+    def _ease_gripper(self, trajectory: JointTrajectory, start: JointState) -> tuple[JointTrajectory, Motion]:
         """Stop a gripper that would overshoot its end stop, by one more knot that leaves the arm's curve as it is.
 
         The gripper lives at the ends of its range, and a trajectory that is slowed leaves it more time than its speed
@@ -224,23 +223,24 @@ class SafetyFilter:
         low, high = self.spec.lower[joint] - POSITION_TOLERANCE, self.spec.upper[joint] + POSITION_TOLERANCE
         inside = low <= start.positions[joint] <= high
         if not inside or (low <= curve.min() and curve.max() <= high):
-            return trajectory
+            return trajectory, motion
         stop = brake(start, self.max_acceleration, trajectory.stamp)
         at = int(np.argmax(stop.velocities[:, joint] == 0.0))
         if stop.times[at] >= trajectory.times[0]:
-            return trajectory
+            return trajectory, motion
         positions, velocities = motion.sample(trajectory.stamp + stop.times[at])
         positions[joint], velocities[joint] = stop.positions[at, joint], 0.0
         following = trajectory.velocities.copy()
         way = (trajectory.positions[0, joint] - positions[joint]) / (trajectory.times[0] - stop.times[at])
         speed = following[0, joint]
         following[0, joint] = np.sign(way) * min(abs(speed), abs(way)) if speed * way > 0 else 0.0
-        return JointTrajectory(
+        eased = JointTrajectory(
             trajectory.stamp,
             np.append(stop.times[at], trajectory.times),
             np.vstack([positions, trajectory.positions]),
             np.vstack([velocities, following]),
         )
+        return eased, Motion(eased, start)
 
     def _too_fast(self, motion: Motion) -> str:
         """Name what exceeds its limit first in the order position, velocity, acceleration, jerk; '' if nothing."""
