@@ -17,7 +17,7 @@ from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from ros_nodes.diagnostics import Diagnostics, Health, Level
-from ros_nodes.garbage import exempt_from_garbage_collection
+from ros_nodes.memory import exempt_from_garbage_collection
 from ros_nodes.worker import Outcome, Worker
 
 WATCHDOG_PERIOD_S = 0.05

@@ -14,7 +14,7 @@ from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
-from ros_nodes.garbage import exempt_from_garbage_collection
+from ros_nodes.memory import exempt_from_garbage_collection, keep_large_buffers
 from ros_nodes.transport import use_shared_memory_profile
 
 POLL_S = 0.05
@@ -33,6 +33,7 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
         Exit code: 0 after a signal, 1 after an exception in a callback, 2 when the node could not be made.
     """
     sys.setswitchinterval(THREAD_SWITCH_S)
+    keep_large_buffers()
     transport = use_shared_memory_profile()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
