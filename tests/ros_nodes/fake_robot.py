@@ -244,7 +244,8 @@ class FakeRobot:
 
     def wait_for_hold(self) -> None:
         """Wait until the gateway holds the arm: commands are late (a fault), or the last motion ended before that."""
-        self.wait_for(lambda: "HOLDING" in self.health("arm_gateway_node: gateway")[1], "a hold")
+        gateway = "arm_gateway_node: gateway"
+        self.wait_for(lambda: self.health(gateway) is not None and "HOLDING" in self.health(gateway)[1], "a hold")
 
     def wait_for_answers(self, count: int = 1) -> None:
         """Wait for `count` more answers of the policy."""

@@ -107,7 +107,7 @@ def test_in_lockstep_a_plan_waits_for_the_joint_state_of_its_stamp_and_a_pause_c
             robot.report_joints(0.0)
             robot.report_joints(0.1)
             robot.wait_for(lambda: len(robot.commands) == 1, "the answer to the plan")
-            robot.wait_for(lambda: float(robot.health(GATEWAY)[2]["hold_s"]) == 0.0, "motion")
+            robot.wait_for_diagnostic(GATEWAY, OK, "MOVING")
             robot.plan(plan(0.2))
             robot.wait_for_diagnostic(GATEWAY, ERROR, "no joint state with the trajectory's stamp 0.2", "within 1 s")
             robot.report_joints(0.3)

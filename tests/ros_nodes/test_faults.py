@@ -52,6 +52,7 @@ def test_a_camera_that_stops_is_named_and_the_arm_held(moving):
 
 
 def test_camera_stamps_that_jump_back_are_named_and_counted(moving):
+    moving.wait_for_diagnostic(INPUTS, OK)
     before = int(moving.health(INPUTS)[2]["stamps_jumped_back"])
     moving.faults.camera_offset = -30.0
     moving.wait_for_diagnostic(INPUTS, ERROR, "of each other")
