@@ -370,7 +370,11 @@ def main() -> None:
     check_output(config)
     config.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
-    Run(config).train()
+    run = Run(config)
+    run.train()
+    # A process that ends while another still saves would tear down the group under it.
+    run.accelerator.wait_for_everyone()
+    run.accelerator.end_training()
 
 
 if __name__ == "__main__":
