@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import tyro
 
 from policies.benchmarks import chunk_latency, sphere_depth
+from policies.benchmarks.benchmark import Benchmark
 from policies.benchmarks.chunk_latency import LatencySettings
 from policies.benchmarks.sphere_depth import SphereSettings
 
@@ -35,15 +36,6 @@ class Arguments:
     json: bool = False
     latency: LatencySettings = field(default_factory=LatencySettings)
     sphere: SphereSettings = field(default_factory=SphereSettings)
-
-
-@dataclass(frozen=True, slots=True)
-class Benchmark:
-    """How to run a benchmark, and how to show its result."""
-
-    run: Callable[[Arguments], dict[str, Any]]
-    format_text: Callable[[Mapping[str, Any]], str]
-    format_markdown: Callable[[Mapping[str, Any]], str]
 
 
 BENCHMARKS = {

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
+from policies.benchmarks.benchmark import Benchmark
 from sim.benchmarks import simulation_speed
 from sim.benchmarks.simulation_speed import SpeedSettings
 
@@ -32,15 +33,6 @@ class Arguments:
     write: bool = False
     json: bool = False
     speed: Annotated[SpeedSettings, tyro.conf.arg(name="")] = field(default_factory=SpeedSettings)
-
-
-@dataclass(frozen=True, slots=True)
-class Benchmark:
-    """How to run a benchmark, and how to show its result."""
-
-    run: Callable[[Arguments], dict[str, Any]]
-    format_text: Callable[[Mapping[str, Any]], str]
-    format_markdown: Callable[[Mapping[str, Any]], str]
 
 
 BENCHMARKS = {

@@ -76,7 +76,7 @@ class PolicyRunner:
 
     @property
     def dropped_rows(self) -> int:
-        """Rows so far that were already past when their chunk was planned."""
+        """Rows so far that were past, or too near to reach, when their chunk was planned."""
         return self._scheduler.dropped_rows
 
     def reset(self, seed: int | None = None) -> None:
@@ -89,8 +89,9 @@ class PolicyRunner:
 
         Args:
             observation: what the policy sees.
-            now: time at the call, in seconds on the clock of the stamps; rows that are past when the answer is ready
-                are dropped. None in lockstep, where time stands still until the answer is there.
+            now: time at the call, in seconds on the clock of the stamps; rows that are past, or less than one step
+                ahead, when the answer is ready are dropped. None in lockstep, where time stands still until the answer
+                is there.
         """
         begin = self._timer()
         chunk = self.policy.act(observation)
