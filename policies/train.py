@@ -249,7 +249,7 @@ class Run:
         self.data, self.training, self.held_out = load_data(config, self.accelerator)
         model = build_model(self.data.processor.config, config.seed)
         if config.initial is not None:
-            load_weights(model, config.initial)
+            load_weights(model, config.initial, "float32")  # an optimizer's small steps vanish in half precision
         if config.lora.rank:
             add_adapters(model, config.lora)
         self.average = copy.deepcopy(model).to(self.accelerator.device).eval()
