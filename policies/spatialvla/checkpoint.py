@@ -19,8 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from policies.json_file import read_json
 from policies.spatialvla.config import SpatialVLAConfig
-from policies.spatialvla.json_file import read_json
 from policies.spatialvla.model import SpatialVLAModel
 
 WEIGHTS_FILE = "model.safetensors"

@@ -19,6 +19,7 @@ import tyro
 from numpy.typing import NDArray
 
 from policies.execution.kinematics import Kinematics
+from policies.json_file import write_json
 from policies.robots import get_robot
 from policies.spatialvla.action_grid import (
     AXIS_RANGES,
@@ -31,7 +32,6 @@ from policies.spatialvla.action_grid import (
 from policies.spatialvla.compatibility import compare_statistics, format_compatibility
 from policies.spatialvla.fitting import MIN_SIGMA
 from policies.spatialvla.grid_adaptation import AdaptationMode, adapt_grid
-from policies.spatialvla.json_file import write_json
 from policies.spatialvla.normalizer import ActionNormalizer, action_statistics
 from policies.spatialvla.policy import SpatialVLAPolicy
 from representation.data.lerobot_dataset import LeRobotDataset

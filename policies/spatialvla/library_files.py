@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from policies.spatialvla.json_file import write_json
+from policies.json_file import write_json
 from policies.spatialvla.processor import SpatialVLAProcessor
 
 

@@ -16,7 +16,7 @@ from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
 
-from policies.spatialvla.json_file import write_json
+from policies.json_file import write_json
 from policies.spatialvla.model import SpatialVLAModel
 
 ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from policies.execution.kinematics import Kinematics
 from policies.interface import ActionChunk, Observation
+from policies.json_file import read_json, write_json
 from policies.loading import find_policy
 from policies.robots import get_robot
 from policies.spatialvla.action_tokenizer import TOKENS_PER_ACTION
@@ -26,7 +27,6 @@ from policies.spatialvla.checkpoint import (
 )
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.decoding import decode_greedy
-from policies.spatialvla.json_file import read_json, write_json
 from policies.spatialvla.library_files import save_library_files
 from policies.spatialvla.model import SpatialVLAModel
 from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor

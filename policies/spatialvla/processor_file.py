@@ -8,10 +8,10 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from policies.json_file import read_json, write_json
 from policies.robots.spec import RobotSpec
 from policies.spatialvla.action_grid import ROTATION_AXES, TRANSLATION_AXES, ActionGrid
 from policies.spatialvla.config import SpatialVLAConfig
-from policies.spatialvla.json_file import read_json, write_json
 from policies.spatialvla.processor import BaseFromTool, ProcessorSettings, SpatialVLAProcessor
 
 PROCESSOR_FILE = "processor_config.json"
