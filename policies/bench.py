@@ -11,10 +11,12 @@ from typing import Annotated
 
 import tyro
 
-from policies.benchmarks import chunk_latency, sphere_depth
+from policies.benchmarks import chunk_latency, condition_cache, sphere_depth, two_modes
 from policies.benchmarks.benchmark import Benchmark
 from policies.benchmarks.chunk_latency import LatencySettings
+from policies.benchmarks.condition_cache import CacheSettings
 from policies.benchmarks.sphere_depth import SphereSettings
+from policies.benchmarks.two_modes import TwoModesSettings
 
 RESULTS = Path("docs/benchmarks")
 
@@ -24,11 +26,14 @@ class Arguments:
     """Run a benchmark of the policies and print its table.
 
     Attributes:
-        name: chunk_latency (time for a chunk beside plain decoding) or sphere_depth (what Ego3D is good for).
+        name: chunk_latency (time for a chunk beside plain decoding), sphere_depth (what Ego3D is good for),
+            two_modes (what diffusion is good for), or condition_cache (what keeping RDT's conditions saves).
         write: also write NAME.json and NAME.md into docs/benchmarks.
         json: print JSON instead of a table.
         latency: what chunk_latency measures.
         sphere: how much sphere_depth trains.
+        modes: how much two_modes trains.
+        cache: what condition_cache measures.
     """
 
     name: Annotated[str, tyro.conf.Positional] = "chunk_latency"
@@ -36,6 +41,8 @@ class Arguments:
     json: bool = False
     latency: LatencySettings = field(default_factory=LatencySettings)
     sphere: SphereSettings = field(default_factory=SphereSettings)
+    modes: TwoModesSettings = field(default_factory=TwoModesSettings)
+    cache: CacheSettings = field(default_factory=CacheSettings)
 
 
 BENCHMARKS = {
@@ -44,6 +51,14 @@ BENCHMARKS = {
     ),
     "sphere_depth": Benchmark(
         lambda arguments: sphere_depth.run(arguments.sphere), sphere_depth.format_text, sphere_depth.format_markdown
+    ),
+    "two_modes": Benchmark(
+        lambda arguments: two_modes.run(arguments.modes), two_modes.format_text, two_modes.format_markdown
+    ),
+    "condition_cache": Benchmark(
+        lambda arguments: condition_cache.run(arguments.cache),
+        condition_cache.format_text,
+        condition_cache.format_markdown,
     ),
 }
 
