@@ -15,9 +15,13 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 # Policies without weights, loaded by name.
 BASELINES = {"noop": "policies.baselines:NoopPolicy", "random": "policies.baselines:RandomPolicy"}
 # model_type in config.json -> class with `from_pretrained(directory, device)`.
-POLICY_CLASSES = {"spatialvla": "policies.spatialvla.policy:SpatialVLAPolicy"}
+POLICY_CLASSES = {
+    "spatialvla": "policies.spatialvla.policy:SpatialVLAPolicy",
+    "rdt": "policies.rdt.policy:RDTPolicy",
+}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILES = ["*.json", "*.safetensors"]
+_HUB_FILES = ["*.json", "*.safetensors", "*.bin"]
+_HASHED = {".json", ".safetensors", ".bin", ".pt"}
 
 
 def shipped_policies() -> list[str]:
@@ -56,8 +60,8 @@ def policy_sha256(path_or_hub_id: str) -> str | None:
         return None
     digest = hashlib.sha256()
     directory = find_policy(path_or_hub_id)
-    for path in sorted([*directory.glob("*.json"), *directory.glob("*.safetensors")]):
-        digest.update(path.name.encode())
+    for path in sorted(path for path in directory.rglob("*") if path.suffix in _HASHED):
+        digest.update(path.relative_to(directory).as_posix().encode())
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
@@ -78,7 +82,9 @@ def load(path_or_hub_id: str, device: str = "cpu") -> Policy:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a policy's config.json, found no such file")
     try:
-        model_type = json.loads(path.read_text(encoding="utf-8")).get("model_type")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        # The released configurations of RDT name no kind.
+        model_type = content.get("model_type", "rdt" if "rdt" in content else None)
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path}: expected a JSON object: {error}") from error
     if model_type not in POLICY_CLASSES:

@@ -83,6 +83,10 @@ class SiglipTower(nn.Module):
         )
         return tower
 
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write what `from_directory` reads."""
+        self.vision_model.save_pretrained(directory)
+
     def train(self, mode: bool = True) -> SiglipTower:
         """Stay in evaluation mode: the tower is frozen."""
         return super().train(False)

@@ -94,6 +94,11 @@ class T5TextEncoder(nn.Module):
         model.encoder.embed_tokens.weight = model.shared.weight
         return cls(model.eval().requires_grad_(False), tokenizer)
 
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write what `from_directory` reads."""
+        self.model.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+
     @torch.no_grad()
     def forward(self, text: str) -> Tensor:
         """Embedding (L, width) of a text, on the model's device.

@@ -1,0 +1,293 @@
+"""`RDTPolicy`: the network with its encoders and one robot's embodiment behind the `Policy` contract."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+from torch import Tensor
+
+from policies.execution.kinematics import Kinematics
+from policies.interface import ActionChunk, Observation
+from policies.json_file import read_json, write_json
+from policies.loading import find_policy
+from policies.rdt.checkpoint import Dtype, load_model, save_model
+from policies.rdt.config import NormStat
+from policies.rdt.embedding_folder import EmbeddingFolder
+from policies.rdt.embodiment import Embodiment
+from policies.rdt.image_conditions import ImageConditions
+from policies.rdt.image_history import ImageHistory
+from policies.rdt.image_tower import ImageFeatures, ImageTower, SiglipTower
+from policies.rdt.images import CAMERA_ROLES, CameraRole, Picture, prepare_pictures
+from policies.rdt.language import T5TextEncoder, TextEncoder
+from policies.rdt.network import Attended, Conditions, RDTModel
+from policies.rdt.prefix import Prefix
+from policies.rdt.sampling import draw_noise, sample
+from policies.rdt.solver import DPMSolverPP
+from policies.rdt.unified_space import rotation_from_6d, rotation_to_6d
+from policies.rdt.weights_file import WeightsFormat
+from policies.robots import get_robot
+
+POLICY_FILE = "policy.json"
+TOWER, TEXT_ENCODER, EMBEDDINGS = "image_tower", "text_encoder", "embeddings"
+DEFAULT_SEED = 0
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RDTSettings:
+    """What a network's own files do not tell, kept in `policy.json`.
+
+    Attributes:
+        robot: name of the `RobotSpec`.
+        embodiment: the robot's numbers in the unified space, its cameras and rate.
+        norm_stat: see `RDTConfig`.
+        sampler_steps: steps of the sampler.
+    """
+
+    robot: str
+    embodiment: Embodiment
+    norm_stat: NormStat = "var"
+    sampler_steps: int = 5
+
+
+class RDTPolicy:
+    """Draws a chunk for each observation, from pictures of now and of one step ago.
+
+    Seeds fix the noise: the same seed and observations give the same chunks.
+
+    Args:
+        model: the network.
+        tower: the image encoder that it was trained with.
+        text: the text encoder, likewise, or a folder of what it gave.
+        settings: see `RDTSettings`.
+        device: where network and tower run.
+
+    Attributes:
+        robot: name of the robot.
+        cameras: those that the embodiment names, the exterior one first.
+        control_hz: rate of the rows.
+        chunk_length: rows of a chunk.
+
+    Raises:
+        ValueError: encoders, embodiment, robot and network do not fit each other; says which.
+    """
+
+    def __init__(
+        self, model: RDTModel, tower: ImageTower, text: TextEncoder, settings: RDTSettings, device: str = "cpu"
+    ) -> None:
+        config, embodiment, spec = model.config, settings.embodiment, get_robot(settings.robot)
+        _check_fit(model, tower, text, settings)
+        self.robot: str = settings.robot
+        self._roles: dict[CameraRole, str] = {
+            role: name for role, name in zip(CAMERA_ROLES, embodiment.cameras, strict=True) if name
+        }
+        self.cameras: tuple[str, ...] = tuple(self._roles.values())
+        self.control_hz: float = embodiment.control_hz
+        self.chunk_length: int = config.pred_horizon
+        self.settings = settings
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.tower = tower.to(self.device) if isinstance(tower, torch.nn.Module) else tower
+        self.text = text
+        self._kinematics = Kinematics(spec) if embodiment.kind == "eef" else None
+        self._spec = spec
+        self._solver = DPMSolverPP(settings.sampler_steps, config.prediction_type, config.num_train_timesteps)
+        self._features = ImageFeatures(self.tower, self.device)
+        with torch.no_grad():
+            self._image_conditions = ImageConditions(self.model, self._features.background)
+        self._history = ImageHistory(self.control_hz)
+        self._seen: list[tuple[Picture, Tensor]] = []
+        self._language: tuple[str, Attended] | None = None
+        self._generator = torch.Generator().manual_seed(DEFAULT_SEED)
+
+    def reset(self, seed: int | None = None) -> None:
+        """Forget the pictures so far; draw noise from `seed` on."""
+        self._history.reset()
+        self._seen = []
+        self._generator.manual_seed(DEFAULT_SEED if seed is None else seed)
+
+    def act(self, observation: Observation, prefix: Prefix | None = None) -> ActionChunk:
+        """Answer one observation.
+
+        A camera of the embodiment that the observation lacks is seen as missing, which the network was trained on.
+
+        Args:
+            observation: what the robot sees.
+            prefix: what the chunk must agree with.
+
+        Raises:
+            ValueError: no camera at all, joints in other units than rad and m, or an instruction without embedding.
+        """
+        found = self._roles.items() & {
+            (role, name) for role, name in self._roles.items() if name in observation.cameras
+        }
+        if not found:
+            raise ValueError(f"cameras: expected some of {list(self.cameras)}, found {list(observation.cameras)}")
+        for role, name in found:
+            self._history.add(role, observation.stamp, observation.cameras[name].rgb)
+        vectors = self.draw(observation, self._history.pictures(observation.stamp), 1, prefix)
+        return self.chunk(observation, vectors[0])
+
+    def act_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        """Answer independent observations, each as the first of its episode, without a picture of the step before."""
+        chunks = []
+        for observation in observations:
+            self._history.reset()
+            chunks.append(self.act(observation))
+        self._history.reset()
+        return chunks
+
+    @torch.no_grad()
+    def conditions(self, instruction: str, pictures: Sequence[Picture | None]) -> Conditions:
+        """Keys and values of an instruction and six pictures, None where missing; those of before are not redone."""
+        if self._language is None or self._language[0] != instruction:
+            tokens = self.text(instruction)[None].to(self.device)
+            self._language = (instruction, self.model.encode_language(tokens))
+        return Conditions(self._language[1], self._image_conditions.encode(self._encoded(pictures)))
+
+    def draw(
+        self, observation: Observation, pictures: Sequence[Picture | None], samples: int, prefix: Prefix | None = None
+    ) -> Tensor:
+        """Draw chunks (samples, T, 128) in the unified space; the conditions are computed once for all of them."""
+        state, mask = self.settings.embodiment.state_to_unified(self._state(observation))
+        noise = draw_noise(self.model, samples, self._generator)
+        return sample(
+            self.model,
+            self.conditions(observation.instruction, pictures),
+            torch.from_numpy(state)[None].to(self.device),
+            torch.from_numpy(mask).to(self.device),
+            torch.tensor([self.control_hz], device=self.device),
+            noise,
+            self._solver,
+            prefix,
+        )
+
+    def chunk(self, observation: Observation, vectors: Tensor) -> ActionChunk:
+        """The robot's chunk from vectors (T, 128) of the unified space."""
+        rows = self.settings.embodiment.action_from_unified(vectors.double().cpu().numpy())
+        if self.settings.embodiment.kind == "joint":
+            return ActionChunk(observation.stamp, 1 / self.control_hz, "joint", rows)
+        angles = Rotation.from_matrix(rotation_from_6d(rows[:, 3:9])).as_euler("xyz")
+        poses = np.concatenate([rows[:, :3], angles, rows[:, 9:]], axis=1)
+        return ActionChunk(observation.stamp, 1 / self.control_hz, "cartesian_absolute", poses)
+
+    def _state(self, observation: Observation) -> NDArray[np.float64]:
+        if self._kinematics is None:
+            return observation.joint_positions
+        pose = self._kinematics.forward(observation.joint_positions)
+        opening = self._spec.gripper_opening(float(observation.joint_positions[-1]))
+        return np.concatenate([pose[:3, 3], rotation_to_6d(pose[:3, :3]), [opening]])
+
+    def _encoded(self, pictures: Sequence[Picture | None]) -> list[Tensor | None]:
+        """Features of pictures; a picture that was seen one step ago is not encoded again."""
+        new = [p for p in pictures if p is not None and self._known(p) is None]
+        if new:
+            pixels, present = prepare_pictures(new, self.tower.image_size)
+            self._seen += zip(new, self._features.encode(pixels, present), strict=True)
+        features = [None if picture is None else self._known(picture) for picture in pictures]
+        self._seen = [(p, f) for p, f in self._seen if any(p is picture for picture in pictures)]
+        return features
+
+    def _known(self, picture: Picture) -> Tensor | None:
+        return next((features for seen, features in self._seen if seen is picture), None)
+
+    def save_pretrained(self, directory: str | Path, form: WeightsFormat = "safetensors") -> None:
+        """Write the network in the released layout, and beside it `policy.json` and the encoders."""
+        directory = Path(directory)
+        save_model(self.model, directory, form)
+        write_json(directory / POLICY_FILE, dataclasses.asdict(self.settings))
+        for encoder, name in ((self.tower, TOWER), (self.text, self._text_directory())):
+            if hasattr(encoder, "save_pretrained"):
+                encoder.save_pretrained(directory / name)
+
+    def _text_directory(self) -> str:
+        return EMBEDDINGS if isinstance(self.text, EmbeddingFolder) else TEXT_ENCODER
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        directory: str | Path,
+        device: str = "cpu",
+        dtype: Dtype = "stored",
+        settings: RDTSettings | None = None,
+        tower: ImageTower | None = None,
+        text: TextEncoder | None = None,
+    ) -> RDTPolicy:
+        """Load a policy from a directory, by a shipped name, or from the hub.
+
+        Args:
+            directory: holds the network (see `load_model`), `policy.json`, `image_tower/` (SigLIP), and
+                `text_encoder/` (T5) or `embeddings/`.
+            device: where network and tower run.
+            dtype: number format of the network.
+            settings: instead of `policy.json`, which released checkpoints lack.
+            tower: instead of `image_tower/`.
+            text: instead of `text_encoder/` and `embeddings/`.
+
+        Raises:
+            FileNotFoundError: a part is missing; names it.
+            ValueError: a part is damaged, or they do not fit each other.
+        """
+        directory = find_policy(str(directory))
+        settings = settings or read_settings(directory)
+        model = load_model(directory, settings.norm_stat, dtype)
+        tower = tower or SiglipTower.from_directory(directory / TOWER)
+        if text is None:
+            embedded = (directory / EMBEDDINGS).is_dir()
+            width = model.config.lang_token_dim
+            text = (
+                EmbeddingFolder(directory / EMBEDDINGS, width)
+                if embedded
+                else T5TextEncoder.from_directory(directory / TEXT_ENCODER)
+            )
+        return cls(model, tower, text, settings, device)
+
+
+def read_settings(directory: Path) -> RDTSettings:
+    """Read `policy.json`.
+
+    Raises:
+        FileNotFoundError: there is none, as in released checkpoints.
+        ValueError: an unknown or missing field; names file and field.
+    """
+    path = directory / POLICY_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: expected robot and embodiment of the policy, found no such file; see docs/rdt.md for how to write one"
+        )
+    content = read_json(path)
+    if "norm_stat" not in content:
+        _LOG.warning("%s: norm_stat: not given, taken as 'var', as the published installation computes it", path)
+    try:
+        embodiment = Embodiment.from_dict(content.pop("embodiment"))
+        return RDTSettings(embodiment=embodiment, **content)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: expected the fields of a policy's settings: {error}") from error
+
+
+def _check_fit(model: RDTModel, tower: ImageTower, text: TextEncoder, settings: RDTSettings) -> None:
+    config, embodiment, spec = model.config, settings.embodiment, get_robot(settings.robot)
+    if config.image_grid[:2] != (2, 3):
+        raise ValueError(f"image_grid: expected 2 times and 3 cameras, found {config.image_grid[:2]}")
+    tokens = (config.image_grid[2], config.img_token_dim)
+    if (tower.tokens_per_image, tower.width) != tokens:
+        raise ValueError(
+            f"image tower: expected {tokens} tokens and numbers, found {(tower.tokens_per_image, tower.width)}"
+        )
+    if text.width != config.lang_token_dim:
+        raise ValueError(f"text encoder: expected width {config.lang_token_dim}, found {text.width}")
+    if embodiment.kind == "joint" and len(embodiment.names) != len(spec.joint_names):
+        raise ValueError(
+            f"embodiment {embodiment.name!r}: expected the {len(spec.joint_names)} joints of robot {spec.name!r}, "
+            f"found {len(embodiment.names)} numbers"
+        )
+    if not any(embodiment.cameras):
+        raise ValueError(f"embodiment {embodiment.name!r}: expected a camera, found none")

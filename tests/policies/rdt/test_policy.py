@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import SiglipVisionConfig
+
+from policies.execution.kinematics import Kinematics
+from policies.interface import CameraView, Observation, Policy, load_policy
+from policies.rdt.config import RDTConfig
+from policies.rdt.embedding_files import write_embedding
+from policies.rdt.embedding_folder import EmbeddingFolder
+from policies.rdt.embodiment import ALOHA_AGILEX, FRANKA_EEF, PANDA
+from policies.rdt.image_tower import SiglipTower
+from policies.rdt.policy import RDTPolicy, RDTSettings
+from policies.rdt.prefix import Prefix
+from policies.robots import get_robot
+from tests.policies.rdt.conftest import random_model
+
+SPEC = get_robot("panda")
+TOWER = {"hidden_size": 48, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
+INSTRUCTIONS = ("pick up the red cube", "", "reach the ball")
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("embeddings")
+    generator = torch.Generator().manual_seed(0)
+    for index, instruction in enumerate(INSTRUCTIONS):
+        write_embedding(
+            directory / f"{index}.safetensors", torch.randn(3, 32, generator=generator), instruction, "test"
+        )
+    return EmbeddingFolder(directory, 32)
+
+
+def make_policy(text, embodiment=PANDA, **config):
+    torch.manual_seed(0)
+    tower = SiglipTower(SiglipVisionConfig(**TOWER, image_size=28, patch_size=14))
+    model = random_model(config=replace(RDTConfig.tiny(), **config))
+    return RDTPolicy(model, tower, text, RDTSettings("panda", embodiment))
+
+
+@pytest.fixture
+def policy(text):
+    return make_policy(text)
+
+
+def observe(stamp=0.0, cameras=("front", "wrist"), instruction=INSTRUCTIONS[0], seed=0):
+    rng = np.random.default_rng((seed, round(stamp * 1000)))
+    views = {
+        name: CameraView(rng.integers(0, 256, (24, 32, 3), np.uint8), np.ones((24, 32)), np.eye(3), np.eye(4))
+        for name in ("front", "wrist")
+    }
+    views = {name: views[name] for name in cameras}
+    return Observation(stamp, views, SPEC.home, np.zeros(len(SPEC.home)), instruction)
+
+
+def test_it_is_a_policy_that_answers_with_joint_rows(policy):
+    assert isinstance(policy, Policy)
+    assert (policy.robot, policy.cameras, policy.control_hz, policy.chunk_length) == (
+        "panda",
+        ("front", "wrist"),
+        10,
+        8,
+    )
+    policy.reset(0)
+    chunk = policy.act(observe())
+    assert (chunk.kind, chunk.dt, chunk.rows.shape) == ("joint", 0.1, (8, 8))
+    assert np.isfinite(chunk.rows).all()
+
+
+def test_noise_follows_the_seed(policy):
+    def rows(seed):
+        policy.reset(seed)
+        return policy.act(observe()).rows
+
+    assert (rows(1) == rows(1)).all()
+    assert (rows(1) != rows(2)).any()
+
+
+def test_the_picture_of_one_step_ago_counts_and_is_forgotten_at_a_reset(policy):
+    policy.reset(0)
+    first = policy.act(observe(0.1)).rows
+    policy.reset(0)
+    policy.draw(observe(0.0), [None] * 6, 1)  # the same number of draws
+    policy.reset(0)
+    assert (policy.act(observe(0.1)).rows == first).all()
+    policy.reset(0)
+    policy._history.add("exterior", 0.0, observe(0.0).cameras["front"].rgb)
+    assert (policy.act(observe(0.1)).rows != first).any()
+
+
+def test_pictures_and_texts_are_encoded_once(policy, monkeypatch):
+    counts = {"pictures": 0, "texts": 0}
+    encode, embed = policy._features.encode, policy.text
+
+    def counted(pixels, present):
+        counts["pictures"] += len(pixels)
+        return encode(pixels, present)
+
+    def counted_text(instruction):
+        counts["texts"] += 1
+        return embed(instruction)
+
+    monkeypatch.setattr(policy._features, "encode", counted)
+    monkeypatch.setattr(policy, "text", counted_text)
+    policy.reset(0)
+    for step in range(3):
+        policy.act(observe(0.1 * step))
+    assert counts == {"pictures": 6, "texts": 1}
+    policy.act(observe(0.3, instruction=INSTRUCTIONS[2]))
+    assert counts == {"pictures": 8, "texts": 2}
+
+
+def test_a_lost_wrist_camera_is_the_background_and_not_another_picture(policy):
+    policy.reset(0)
+    without = policy.act(observe(cameras=("front",))).rows
+    observation = observe()
+    grey = CameraView(np.full((24, 32, 3), 127, np.uint8), np.ones((24, 32)), np.eye(3), np.eye(4))
+    policy.reset(0)
+    with_grey = policy.act(replace(observation, cameras={**observation.cameras, "wrist": grey})).rows
+    np.testing.assert_allclose(without, with_grey, atol=1e-5)
+    policy.reset(0)
+    assert np.abs(policy.act(observation).rows - without).max() > 1e-4
+    with pytest.raises(ValueError, match=r"cameras: expected some of \['front', 'wrist'\]"):
+        policy.act(observe(cameras=()))
+
+
+def test_a_batch_is_answered_as_first_observations(policy):
+    policy.reset(0)
+    chunks = policy.act_batch([observe(0.0), observe(0.1)])
+    policy.reset(0)
+    assert (policy.act(observe(0.0)).rows == chunks[0].rows).all()
+    policy._history.reset()
+    assert (policy.act(observe(0.1)).rows == chunks[1].rows).all()
+
+
+def test_many_samples_share_their_conditions_and_differ(policy):
+    samples = policy.draw(observe(), [None] * 6, 4)
+    assert samples.shape == (4, 8, 128)
+    assert (samples[0] - samples[1]).abs().max() > 1e-3
+
+
+def test_a_chunk_goes_on_from_its_prefix(policy):
+    rows = torch.zeros(8, 128)
+    rows[:, :7] = 0.3
+    policy.reset(0)
+    chunk = policy.act(observe(), Prefix(rows, 3, 3, mode="replace"))
+    np.testing.assert_allclose(chunk.rows[:3, :7], 0.3, atol=1e-6)
+
+
+def test_poses_come_and_go_by_the_unified_space(text):
+    policy = make_policy(text, replace(FRANKA_EEF, cameras=("front", "", "")))
+    state, _ = policy.settings.embodiment.state_to_unified(policy._state(observe()))
+    rows = torch.from_numpy(state).expand(8, -1)
+    chunk = policy.chunk(observe(), rows)
+    assert (chunk.kind, chunk.rows.shape) == ("cartesian_absolute", (8, 7))
+    kinematics = Kinematics(SPEC)
+    joints = kinematics.to_joint_chunk(chunk, SPEC.home).rows[-1]
+    np.testing.assert_allclose(kinematics.forward(joints), kinematics.forward(SPEC.home), atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["safetensors", "hub"])
+def test_a_saved_policy_gives_the_same_chunks(policy, tmp_path, form):
+    policy.save_pretrained(tmp_path, form)
+    loaded = load_policy(str(tmp_path))
+    for one in (policy, loaded):
+        one.reset(3)
+    assert (policy.act(observe()).rows == loaded.act(observe()).rows).all()
+    with pytest.raises(ValueError, match=r"expected one of .*'reach the ball'.*found 'dance'"):
+        loaded.act(observe(instruction="dance"))
+    loaded.act(observe(instruction="Reach the ball."))
+
+
+def rewrite(tmp_path, change):
+    path = tmp_path / "policy.json"
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.pop("robot"), "robot"),
+        (lambda c: c.pop("embodiment"), "embodiment"),
+        (lambda c: c.update(colour=1), "colour"),
+        (lambda c: c.update(robot="r2d2"), "r2d2"),
+        (lambda c: c.update(norm_stat="mean"), "norm_stat"),
+        (lambda c: c["embodiment"].update(names=["elbow"]), "elbow"),
+        (lambda c: c["embodiment"].update(cameras=["", "", ""]), "expected a camera"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_by_field(policy, tmp_path, change, message):
+    policy.save_pretrained(tmp_path)
+    rewrite(tmp_path, change)
+    with pytest.raises(ValueError, match=message):
+        load_policy(str(tmp_path))
+
+
+def test_a_missing_norm_kind_is_said(policy, tmp_path, caplog):
+    policy.save_pretrained(tmp_path)
+    rewrite(tmp_path, lambda c: c.pop("norm_stat"))
+    load_policy(str(tmp_path))
+    assert "norm_stat: not given, taken as 'var'" in caplog.text
+
+
+def test_a_released_directory_needs_to_be_told_its_robot(policy, tmp_path):
+    policy.save_pretrained(tmp_path)
+    (tmp_path / "policy.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"policy\.json"):
+        load_policy(str(tmp_path))
+    settings = RDTSettings("panda", PANDA)
+    assert RDTPolicy.from_pretrained(tmp_path, settings=settings).robot == "panda"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"img_token_dim": 32}, "image tower"),
+        ({"lang_token_dim": 16}, "text encoder"),
+        ({"image_grid": (1, 3, 4)}, "image_grid"),
+    ],
+)
+def test_encoders_of_other_sizes_are_refused(text, change, message):
+    with pytest.raises(ValueError, match=message):
+        make_policy(text, **change)
+
+
+def test_an_embodiment_of_another_robot_is_refused(text):
+    with pytest.raises(ValueError, match="8 joints of robot 'panda', found 14"):
+        make_policy(text, ALOHA_AGILEX)
