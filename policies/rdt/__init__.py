@@ -3,10 +3,12 @@
 Liu et al., "RDT-1B: a Diffusion Foundation Model for Bimanual Manipulation", ICLR 2025, arXiv 2410.07864. Images of up
 to three cameras at two instants, the joints and an instruction in; a chunk of actions out, drawn from noise.
 
-Begin with the action space that all robots share, then the network, then how it is asked:
+Begin with `policy.py` (the `Policy`), then the action space that all robots share, the network, and how it is asked:
 
 - `unified_space.py`: slots of the vector; `embodiment.py`: one robot's numbers in it.
 - `config.py`, `position_tables.py`, `network.py`: the network, from tiny to the released sizes.
+- `images.py`, `image_history.py`: pictures by the role of their camera and by stamp; `image_tower.py`: their features.
+- `language.py`: embeddings of instructions; `embedding_files.py`, `embedding_folder.py`: on disk; `instructions.py`.
 - `image_conditions.py`: keys and values of images, where missing ones cost nothing.
 - `solver.py`, `sampling.py`: from noise to a chunk; `prefix.py`: one that goes on with the chunk before.
 - `objective.py`: training losses.

@@ -75,6 +75,7 @@ class RDTPolicy:
         cameras: those that the embodiment names, the exterior one first.
         control_hz: rate of the rows.
         chunk_length: rows of a chunk.
+        instructions: the only ones that it understands; empty for any.
 
     Raises:
         ValueError: encoders, embodiment, robot and network do not fit each other; says which.
@@ -92,6 +93,7 @@ class RDTPolicy:
         self.cameras: tuple[str, ...] = tuple(self._roles.values())
         self.control_hz: float = embodiment.control_hz
         self.chunk_length: int = config.pred_horizon
+        self.instructions = tuple(text.texts.values()) if isinstance(text, EmbeddingFolder) else ()
         self.settings = settings
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
@@ -126,12 +128,10 @@ class RDTPolicy:
         Raises:
             ValueError: no camera at all, joints in other units than rad and m, or an instruction without embedding.
         """
-        found = self._roles.items() & {
-            (role, name) for role, name in self._roles.items() if name in observation.cameras
-        }
+        found = {role: name for role, name in self._roles.items() if name in observation.cameras}
         if not found:
             raise ValueError(f"cameras: expected some of {list(self.cameras)}, found {list(observation.cameras)}")
-        for role, name in found:
+        for role, name in found.items():
             self._history.add(role, observation.stamp, observation.cameras[name].rgb)
         vectors = self.draw(observation, self._history.pictures(observation.stamp), 1, prefix)
         return self.chunk(observation, vectors[0])
@@ -261,7 +261,7 @@ def read_settings(directory: Path) -> RDTSettings:
     path = directory / POLICY_FILE
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: expected robot and embodiment of the policy, found no such file; see docs/rdt.md for how to write one"
+            f"{path}: expected robot and embodiment of the policy, found no such file; see docs/rdt.md"
         )
     content = read_json(path)
     if "norm_stat" not in content:

@@ -70,6 +70,7 @@ def test_it_is_a_policy_that_answers_with_joint_rows(policy):
     chunk = policy.act(observe())
     assert (chunk.kind, chunk.dt, chunk.rows.shape) == ("joint", 0.1, (8, 8))
     assert np.isfinite(chunk.rows).all()
+    assert policy.instructions == INSTRUCTIONS
 
 
 def test_noise_follows_the_seed(policy):
