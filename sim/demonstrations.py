@@ -128,9 +128,9 @@ def _start(simulation: TabletopSimulation, noise: NoiseConfig, rng: np.random.Ge
 
 def _above_table(simulation: TabletopSimulation, row: NDArray[np.float64]) -> NDArray[np.float64]:
     """Keep a disturbed step from driving the fingertips into the table."""
-    lowest = simulation.robot.workspace_low[2] + 0.004
+    lowest = simulation.robot.arms[0].workspace_low[2] + 0.004
     row = row.copy()
-    row[2] = max(row[2], lowest - simulation.scene.tool_position[2])
+    row[2] = max(row[2], lowest - simulation.scene.tool_position()[2])
     return row
 
 

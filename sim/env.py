@@ -249,11 +249,9 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], NDArray[np.float64]]):
             entries[f"{name}_depth"] = np.nan_to_num(view.depth, nan=0.0)
             entries[f"{name}_intrinsics"] = view.intrinsics
             entries[f"{name}_base_from_camera"] = view.base_from_camera
-        robot = self.simulation.robot
-        opening = robot.gripper_opening(observation.joint_positions[robot.arm_dof])
         entries["joint_positions"] = observation.joint_positions
         entries["joint_velocities"] = np.clip(observation.joint_velocities, -_MAX_VELOCITY, _MAX_VELOCITY)
-        entries["gripper_opening"] = np.array([opening])
+        entries["gripper_opening"] = self.simulation.robot.gripper_openings(observation.joint_positions)
         return entries
 
     def _info(self) -> dict[str, Any]:

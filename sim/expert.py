@@ -53,7 +53,7 @@ class Expert:
 
     def _turn(self, scene: Scene) -> Vector:
         """Fixed-axis angles that bring the tool back upright, at most `MAX_TURN` each."""
-        error = self._upright @ scene.tool_rotation.T
+        error = self._upright @ scene.tool_rotation().T
         quaternion, vector = np.empty(4), np.empty(3)
         mujoco.mju_mat2Quat(quaternion, error.ravel())
         mujoco.mju_quat2Vel(vector, quaternion, 1.0)
@@ -73,7 +73,7 @@ def _funnel(tool: Vector, goal: Vector, hover: float, radius: float = 0.008, slo
 
 def _grasp(scene: Scene) -> tuple[Vector, float]:
     """Go down on object 0 and close; the caller takes over when it is held by closed fingers."""
-    tool, goal = scene.tool_position, scene.object_position(0)
+    tool, goal = scene.tool_position(), scene.object_position(0)
     goal[2] = max(goal[2], 0.015)
     offset = goal - tool
     if np.linalg.norm(offset[:2]) < 0.013 and abs(offset[2]) < 0.012:
@@ -83,32 +83,32 @@ def _grasp(scene: Scene) -> tuple[Vector, float]:
 
 def _grasped(scene: Scene) -> bool:
     """Whether the fingers have closed on object 0 and come to rest."""
-    arm_dof = scene.robot.arm_dof
-    width = scene.layout.objects[0].half_size / scene.robot.upper[arm_dof]
-    at_rest = abs(scene.joint_velocities[arm_dof]) < _FINGERS_AT_REST
-    return held(scene, 0) and scene.gripper_opening < width + 0.12 and at_rest
+    gripper = scene.robot.arms[0].gripper
+    width = scene.layout.objects[0].half_size / scene.robot.upper[gripper]
+    at_rest = abs(scene.joint_velocities[gripper]) < _FINGERS_AT_REST
+    return held(scene, 0) and scene.gripper_opening() < width + 0.12 and at_rest
 
 
 def _reach(scene: Scene) -> tuple[Vector, float]:
-    return reach_goal(scene) - scene.tool_position, OPEN
+    return reach_goal(scene) - scene.tool_position(), OPEN
 
 
 def _pick(scene: Scene) -> tuple[Vector, float]:
     if _grasped(scene):
-        return np.array((0.0, 0.0, max(0.18 - scene.tool_position[2], 0.0))), CLOSED
+        return np.array((0.0, 0.0, max(0.18 - scene.tool_position()[2], 0.0))), CLOSED
     return _grasp(scene)
 
 
 def _carry(scene: Scene, goal: Vector, travel: float) -> Vector:
     """Step of the tool that carries what it holds to `goal`, rising to `travel` until it is nearly above."""
-    return _funnel(scene.tool_position, goal, hover=travel - goal[2], radius=0.012, slope=4.0)
+    return _funnel(scene.tool_position(), goal, hover=travel - goal[2], radius=0.012, slope=4.0)
 
 
 def _place(scene: Scene) -> tuple[Vector, float]:
-    tool = scene.tool_position
+    tool = scene.tool_position()
     above_bin = np.array((*scene.layout.bin_xy, 0.10))
     over = bool(np.linalg.norm(tool[:2] - above_bin[:2]) < 0.045)
-    released = scene.gripper_opening > 0.9
+    released = scene.gripper_opening() > 0.9
     if in_bin(scene, 0) or (over and not _grasped(scene) and not released and _near_bin(scene)):
         return np.array((0.0, 0.0, max(_TRAVEL_HEIGHT - tool[2], 0.0) if released else 0.0)), OPEN
     if _grasped(scene):
@@ -123,12 +123,12 @@ def _near_bin(scene: Scene) -> bool:
 
 
 def _stack(scene: Scene) -> tuple[Vector, float]:
-    tool, top, base = scene.tool_position, scene.object_position(0), scene.object_position(1)
+    tool, top, base = scene.tool_position(), scene.object_position(0), scene.object_position(1)
     rest = scene.layout.objects[0].half_size + scene.layout.objects[1].half_size
     gap = float(top[2] - base[2] - rest)
     poised = bool(np.linalg.norm(top[:2] - base[:2]) < 0.010) and abs(gap) < 0.005
     if poised or (stacked(scene) and not _grasped(scene)):
-        rise = max(_TRAVEL_HEIGHT - tool[2], 0.0) if scene.gripper_opening > 0.85 else 0.0
+        rise = max(_TRAVEL_HEIGHT - tool[2], 0.0) if scene.gripper_opening() > 0.85 else 0.0
         return np.array((0.0, 0.0, rise)), OPEN
     if _grasped(scene):
         goal = np.array((base[0], base[1], base[2] + rest + 0.002)) + (tool - top)
@@ -137,7 +137,7 @@ def _stack(scene: Scene) -> tuple[Vector, float]:
 
 
 def _push(scene: Scene) -> tuple[Vector, float]:
-    tool, item = scene.tool_position, scene.object_position(0)
+    tool, item = scene.tool_position(), scene.object_position(0)
     to_zone = np.asarray(scene.layout.zones[0].xy) - item[:2]
     remaining = float(np.linalg.norm(to_zone))
     if remaining < 0.02:
@@ -157,7 +157,7 @@ def _push(scene: Scene) -> tuple[Vector, float]:
 
 def _drawer(scene: Scene) -> tuple[Vector, float]:
     target = scene.layout.target_drawer
-    tool, handle = scene.tool_position, scene.handle_position(target)
+    tool, handle = scene.tool_position(), scene.handle_position(target)
     behind = tool[0] - handle[0]
     low = handle[2] - 0.012
     if 0.008 < behind < 0.05 and abs(tool[1] - handle[1]) < 0.035 and tool[2] < low + 0.012:

@@ -67,8 +67,8 @@ class Scene:
         self._objects = [self.model.body(f"object{slot}") for slot in range(OBJECT_SLOTS)]
         self._joint_qpos = np.array([self.model.joint(name).qposadr[0] for name in robot.joint_names])
         self._joint_dof = np.array([self.model.joint(name).dofadr[0] for name in robot.joint_names])
-        self._tool_site = self.model.site(robot.tool_site).id
-        self._finger_bodies = {self.model.body(name).id for name in ("left_finger", "right_finger", "hand")}
+        self._tool_sites = [self.model.site(arm.tool_site).id for arm in robot.arms]
+        self._hand_bodies = [{self.model.body(name).id for name in arm.hand_bodies} for arm in robot.arms]
         self._layout: Layout | None = None
 
     def arrange(self, layout: Layout, variation: Variation, joint_positions: NDArray[np.float64]) -> None:
@@ -86,7 +86,8 @@ class Scene:
         for slot in range(OBJECT_SLOTS):
             self._place_object(slot, layout.objects[slot] if slot < len(layout.objects) else None)
         self.data.qpos[self._joint_qpos] = joint_positions
-        self.data.qpos[self.model.joint("finger_joint2").qposadr[0]] = joint_positions[self.robot.arm_dof]
+        for arm in self.robot.arms:
+            self.data.qpos[self.model.joint(arm.second_finger).qposadr[0]] = joint_positions[arm.gripper]
         mujoco.mj_forward(self.model, self.data)
 
     @property
@@ -106,20 +107,17 @@ class Scene:
         """(n,) rad/s (m/s)."""
         return self.data.qvel[self._joint_dof].copy()
 
-    @property
-    def tool_position(self) -> NDArray[np.float64]:
-        """(3,) m, tool centre point in the base frame."""
-        return self.data.site_xpos[self._tool_site].copy()
+    def tool_position(self, arm: int = 0) -> NDArray[np.float64]:
+        """(3,) m, tool centre point of an arm in the base frame."""
+        return self.data.site_xpos[self._tool_sites[arm]].copy()
 
-    @property
-    def tool_rotation(self) -> NDArray[np.float64]:
-        """(3, 3) rotation of the tool frame in the base frame."""
-        return self.data.site_xmat[self._tool_site].reshape(3, 3).copy()
+    def tool_rotation(self, arm: int = 0) -> NDArray[np.float64]:
+        """(3, 3) rotation of an arm's tool frame in the base frame."""
+        return self.data.site_xmat[self._tool_sites[arm]].reshape(3, 3).copy()
 
-    @property
-    def gripper_opening(self) -> float:
-        """Opening from 0 (closed) to 1 (open)."""
-        return self.robot.gripper_opening(self.joint_positions[self.robot.arm_dof])
+    def gripper_opening(self, arm: int = 0) -> float:
+        """Opening of an arm's gripper from 0 (closed) to 1 (open)."""
+        return float(self.robot.gripper_openings(self.joint_positions)[arm])
 
     def object_position(self, slot: int) -> NDArray[np.float64]:
         """(3,) m, centre of an object in the base frame."""
@@ -130,11 +128,11 @@ class Scene:
         address = self.model.joint(f"object{slot}").dofadr[0]
         return float(np.linalg.norm(self.data.qvel[address : address + 3]))
 
-    def touches_gripper(self, slot: int) -> bool:
-        """Whether an object is in contact with the hand or a finger."""
+    def touches_gripper(self, slot: int, arm: int = 0) -> bool:
+        """Whether an object is in contact with an arm's hand or one of its fingers."""
         body = self._objects[slot].id
         pairs = self.model.geom_bodyid[self.data.contact.geom]
-        return any(body in pair and not self._finger_bodies.isdisjoint(pair) for pair in pairs.tolist())
+        return any(body in pair and not self._hand_bodies[arm].isdisjoint(pair) for pair in pairs.tolist())
 
     def touch(self, slot_a: int, slot_b: int) -> bool:
         """Whether two objects are in contact."""

@@ -89,7 +89,7 @@ class TabletopSimulation:
         self._substeps = round(1e9 / self.config.control_hz / self._timestep_ns)
         self._renderer: OffscreenRenderer | None = None
         self._controller = TrajectoryController(self.robot)
-        self._actuators = [self.scene.model.actuator(f"actuator{i + 1}").id for i in range(len(self.robot.joint_names))]
+        self._actuators = np.arange(len(self.robot.joint_names))
         self._velocity_gain = self._velocity_gains()
         self._control_scale, self._control_offset = self._actuator_units()
         self._task: Task | None = None
@@ -218,7 +218,7 @@ class TabletopSimulation:
         return self.status()
 
     def _commanded_arm(self) -> NDArray[np.float64]:
-        return self._controller.sample(self.time)[0][: self.robot.arm_dof]
+        return self._controller.sample(self.time)[0][self.robot.arm_joints]
 
     def status(self) -> TaskStatus:
         """How the episode stands after the last control step."""
@@ -235,9 +235,9 @@ class TabletopSimulation:
 
     def _draw_start(self, rng: np.random.Generator) -> NDArray[np.float64]:
         start = self.robot.home.copy()
-        arm = self.robot.arm_dof
-        start[:arm] += rng.uniform(-_HOME_NOISE_RAD, _HOME_NOISE_RAD, arm)
-        start[arm] = self.robot.upper[arm]
+        arm, grippers = self.robot.arm_joints, self.robot.grippers
+        start[arm] += rng.uniform(-_HOME_NOISE_RAD, _HOME_NOISE_RAD, len(arm))
+        start[grippers] = self.robot.upper[grippers]
         return start
 
     def _velocity_gains(self) -> NDArray[np.float64]:
@@ -246,12 +246,13 @@ class TabletopSimulation:
         return np.divide(bias[:, 2], bias[:, 1], out=np.zeros(len(bias)), where=bias[:, 1] != 0)
 
     def _actuator_units(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Scale and offset from joint units to control units: the gripper's actuator has a range of its own."""
+        """Scale and offset from joint units to control units: a gripper's actuator may have a range of its own."""
         scale, offset = np.ones(len(self._actuators)), np.zeros(len(self._actuators))
-        low, high = self.scene.model.actuator_ctrlrange[self._actuators[-1]]
-        closed, opened = self.robot.lower[-1], self.robot.upper[-1]
-        scale[-1] = (high - low) / (opened - closed)
-        offset[-1] = low - scale[-1] * closed
+        for gripper in self.robot.grippers:
+            low, high = self.scene.model.actuator_ctrlrange[self._actuators[gripper]]
+            closed, opened = self.robot.lower[gripper], self.robot.upper[gripper]
+            scale[gripper] = (high - low) / (opened - closed)
+            offset[gripper] = low - scale[gripper] * closed
         return scale, offset
 
 

@@ -32,7 +32,7 @@ def load_robot_spec(name: str, robot_model: RobotModel = "polyarm") -> mujoco.Mj
     if robot_model == "polyarm":
         return own
     if robot_model == "menagerie":
-        return adapt_menagerie(_menagerie_spec(name), own, robot.tool_site)
+        return adapt_menagerie(_menagerie_spec(name), own, robot.arms[0].tool_site)
     raise ValueError(f"robot_model: expected polyarm or menagerie, found {robot_model!r}")
 
 

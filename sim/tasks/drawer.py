@@ -51,7 +51,7 @@ class Drawer:
         self._start = self._distance()
 
     def _distance(self) -> float:
-        return float(np.linalg.norm(self._scene.tool_position - self._scene.handle_position(self._target)))
+        return float(np.linalg.norm(self._scene.tool_position() - self._scene.handle_position(self._target)))
 
     def achieved(self) -> bool:
         """Whether the named drawer is open far enough."""

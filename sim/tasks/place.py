@@ -44,7 +44,7 @@ class Place:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._start_tool = float(np.linalg.norm(scene.tool_position - scene.object_position(0)))
+        self._start_tool = float(np.linalg.norm(scene.tool_position() - scene.object_position(0)))
         self._start_bin = self._bin_distance()
 
     def _bin_distance(self) -> float:
@@ -62,7 +62,7 @@ class Place:
         carried = fraction(self._bin_distance(), self._start_bin)
         if held(self._scene, 0) or in_bin(self._scene, 0):
             return (1.0 + carried) / 3.0
-        distance = float(np.linalg.norm(self._scene.tool_position - self._scene.object_position(0)))
+        distance = float(np.linalg.norm(self._scene.tool_position() - self._scene.object_position(0)))
         return fraction(distance, self._start_tool) / 3.0
 
 

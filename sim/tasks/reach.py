@@ -44,7 +44,7 @@ class Reach:
         self._start = self._distance()
 
     def _distance(self) -> float:
-        return float(np.linalg.norm(self._scene.tool_position - reach_goal(self._scene)))
+        return float(np.linalg.norm(self._scene.tool_position() - reach_goal(self._scene)))
 
     def achieved(self) -> bool:
         """Whether the tool is within the tolerance."""

@@ -15,9 +15,11 @@ def test_unknown_robot_lists_the_known_ones():
 
 def test_gripper_opening_and_position_are_inverse():
     spec = get_robot("panda")
-    assert spec.gripper_position(1.0) == 0.04
-    assert spec.gripper_position(-3.0) == 0.0
-    assert spec.gripper_opening(spec.gripper_position(0.3)) == pytest.approx(0.3)
+    assert spec.gripper_positions([1.0]) == 0.04
+    assert spec.gripper_positions([-3.0]) == 0.0
+    positions = spec.home.copy()
+    positions[spec.grippers] = spec.gripper_positions([0.3])
+    assert spec.gripper_openings(positions) == pytest.approx([0.3])
 
 
 def test_limits_cannot_be_changed_in_place():
