@@ -159,12 +159,13 @@ class Policy(Protocol):
         ...
 
 
-def load_policy(path_or_hub_id: str, device: str = "cpu") -> Policy:
+def load_policy(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Policy:
     """Load a policy from a directory or hub id holding `config.json`, `*.safetensors` and normalisation statistics.
 
     Args:
         path_or_hub_id: a directory, the name of a shipped checkpoint (`policies/checkpoints/<name>`), or a hub id.
         device: torch device for the weights.
+        robot: which robot a policy without weights shall move; those with weights know theirs.
 
     Raises:
         FileNotFoundError: nothing of that name; lists what is shipped.
@@ -172,4 +173,4 @@ def load_policy(path_or_hub_id: str, device: str = "cpu") -> Policy:
     """
     from policies.loading import load
 
-    return load(path_or_hub_id, device)
+    return load(path_or_hub_id, device, robot)

@@ -111,6 +111,20 @@ PARAPHRASES: dict[str, Paraphrases] = {
             "pull open the {drawer} drawer",
         ),
     ),
+    "transfer_cube": Paraphrases(
+        train=(
+            "hand the {object} over to the left gripper",
+            "pick up the {object} and give it to the left hand",
+            "pass the {object} from the right hand to the left hand",
+            "take the {object} with the right gripper and hand it to the left one",
+            "transfer the {object} to the left gripper",
+            "give the {object} to the left hand",
+        ),
+        held_out=(
+            "pass the {object} over to the left gripper",
+            "pick up the {object} with the right hand and hand it to the left one",
+        ),
+    ),
 }
 """Sentences by task name. Roles: `object` and `base` as "red cube"; `zone` and `drawer` as "red"."""
 

@@ -11,6 +11,7 @@ ENVIRONMENTS: dict[str, str] = {
     "polyarm/Place-v0": "place",
     "polyarm/Stack-v0": "stack",
     "polyarm/Drawer-v0": "drawer",
+    "polyarm/TransferCube-v0": "transfer_cube",
 }
 """Task by environment id."""
 

@@ -1,4 +1,4 @@
-"""`TabletopSimulation`: an arm, its controller, its cameras and a task, advanced in control steps.
+"""`TabletopSimulation`: a robot, its controller, its cameras and a task, advanced in control steps.
 
 It stands for the real hardware: it takes a `JointTrajectory` as a joint trajectory controller does, and gives an
 `Observation` as cameras and joint encoders do. The ROS simulator node and the in-process evaluation both drive it.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -22,7 +23,7 @@ from sim.episode_id import EpisodeId
 from sim.instructions import instruct
 from sim.layout import Layout, NoRoomError
 from sim.rendering import OffscreenRenderer, intrinsics
-from sim.scene import Scene
+from sim.scene import CAMERAS, Scene
 from sim.suites import Variation, get_suite
 from sim.tasks import Task, get_task
 from sim.trajectory_controller import TrajectoryController
@@ -33,7 +34,7 @@ _LAYOUT_TRIES = 200
 
 @dataclass(frozen=True, slots=True)
 class SimulationConfig:
-    """What is fixed for all episodes of one simulation.
+    """What is fixed for all episodes of one simulation; the defaults are those of the panda (see `of`).
 
     Attributes:
         robot: name of the `RobotSpec`.
@@ -52,6 +53,16 @@ class SimulationConfig:
     width: int = 224
     height: int = 224
     control_hz: float = 10.0
+
+    @classmethod
+    def of(cls, robot: str, **settings: Any) -> SimulationConfig:
+        """The configuration with the cameras and the control rate of a robot, where `settings` does not say otherwise.
+
+        Raises:
+            ValueError: nothing of that name; lists the known robots.
+        """
+        defaults = {"control_hz": get_robot(robot).control_hz, "cameras": CAMERAS[robot].names}
+        return cls(robot=robot, **(defaults | settings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,7 @@ class TaskStatus:
 
 
 class TabletopSimulation:
-    """One robot at one table. `reset` begins an episode; `accept`, `advance` and `observe` run it.
+    """One robot at its table. `reset` begins an episode; `accept`, `advance` and `observe` run it.
 
     Time is simulated seconds since `reset`, counted in whole physics steps of 2 ms.
     """
@@ -106,11 +117,13 @@ class TabletopSimulation:
             joint_positions: (n,) start configuration instead of the drawn one near home.
 
         Raises:
-            ValueError: unknown task or suite.
+            ValueError: unknown task or suite, or a task for another robot.
             NoRoomError: no layout was found (cannot happen with the suites that ship).
         """
         rng = np.random.default_rng(episode.seed_sequence())
         task = get_task(episode.task)
+        if task.robot != self.robot.name:
+            raise ValueError(f"task {episode.task!r}: expected one for robot {self.robot.name!r}, found {task.robot!r}")
         variation = get_suite(episode.suite).sample(rng, episode.severity)
         start = self._draw_start(rng)
         layout = _draw_layout(task, rng, variation)

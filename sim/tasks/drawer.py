@@ -23,6 +23,7 @@ class Drawer:
     """Success: the named drawer is open by 10 cm or more, for 0.3 s."""
 
     name: ClassVar[str] = "drawer"
+    robot: ClassVar[str] = "panda"
     hold_steps: ClassVar[int] = 3
     max_steps: ClassVar[int] = 80
 

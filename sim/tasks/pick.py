@@ -16,16 +16,17 @@ LIFT = 0.08
 GRASP_RADIUS = 0.035
 
 
-def held(scene: Scene, slot: int) -> bool:
-    """Whether an object is between the fingers: touched, and its centre near the tool centre point."""
-    offset = float(np.linalg.norm(scene.object_position(slot) - scene.tool_position()))
-    return offset < GRASP_RADIUS and scene.touches_gripper(slot)
+def held(scene: Scene, slot: int, arm: int = 0) -> bool:
+    """Whether an object is between an arm's fingers: touched, and its centre near the tool centre point."""
+    offset = float(np.linalg.norm(scene.object_position(slot) - scene.tool_position(arm)))
+    return offset < GRASP_RADIUS and scene.touches_gripper(slot, arm)
 
 
 class Pick:
     """Success: the object is held, its lowest point 8 cm or more above the table, for 0.5 s."""
 
     name: ClassVar[str] = "pick"
+    robot: ClassVar[str] = "panda"
     hold_steps: ClassVar[int] = 5
     max_steps: ClassVar[int] = 80
 

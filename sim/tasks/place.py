@@ -17,9 +17,9 @@ _BIN_CLEARANCE = 0.15
 
 
 def in_bin(scene: Scene, slot: int) -> bool:
-    """Whether an object's centre is between the bin's walls and below their top."""
+    """Whether an object's centre is between the walls of the bin that is asked for and below their top."""
     position = scene.object_position(slot)
-    inside = np.abs(position[:2] - np.asarray(scene.layout.bin_xy)).max() < BIN_HALF_WIDTH
+    inside = np.abs(position[:2] - np.asarray(scene.layout.bins[0])).max() < BIN_HALF_WIDTH
     return bool(inside and position[2] < BIN_WALL_HEIGHT + 0.01)
 
 
@@ -27,6 +27,7 @@ class Place:
     """Success: the object lies in the bin, at rest and released, for 0.3 s."""
 
     name: ClassVar[str] = "place"
+    robot: ClassVar[str] = "panda"
     hold_steps: ClassVar[int] = 3
     max_steps: ClassVar[int] = 100
 
@@ -40,7 +41,7 @@ class Place:
         target = draw_object(rng, variation, pair, blocked, clearance=_BIN_CLEARANCE)
         taken = [target.xy]
         distractors = draw_distractors(rng, variation, [pair], taken + _ring(bin_xy), most=5)
-        return Layout((target, *distractors), {"object": " ".join(pair)}, bin_xy=bin_xy)
+        return Layout((target, *distractors), {"object": " ".join(pair)}, bins=(bin_xy,))
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
@@ -48,7 +49,7 @@ class Place:
         self._start_bin = self._bin_distance()
 
     def _bin_distance(self) -> float:
-        return float(np.linalg.norm(self._scene.object_position(0)[:2] - np.asarray(self._scene.layout.bin_xy)))
+        return float(np.linalg.norm(self._scene.object_position(0)[:2] - np.asarray(self._scene.layout.bins[0])))
 
     def achieved(self) -> bool:
         """Whether the object lies in the bin, released and at rest."""

@@ -27,6 +27,7 @@ class Reach:
     """Success: the tool centre point stays within 3 cm of a point 5 cm above the object's top for 0.3 s."""
 
     name: ClassVar[str] = "reach"
+    robot: ClassVar[str] = "panda"
     hold_steps: ClassVar[int] = 3
     max_steps: ClassVar[int] = 50
 

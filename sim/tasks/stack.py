@@ -28,6 +28,7 @@ class Stack:
     """Success: the object stands on the other one, released and at rest, for 0.5 s."""
 
     name: ClassVar[str] = "stack"
+    robot: ClassVar[str] = "panda"
     hold_steps: ClassVar[int] = 5
     max_steps: ClassVar[int] = 120
 

@@ -2,8 +2,9 @@
 
 Position, velocity and effort limits of the arm joints are those of Interbotix's description of the arm
 (`interbotix_xsarm_descriptions`, `aloha_vx300s.urdf.xacro`). The stroke of the fingers is what MuJoCo Menagerie's
-`aloha` tells of the real gripper; home is Menagerie's with open grippers. The manufacturer publishes no acceleration or
-jerk limits: those, and the gripper's speed and force, are our own.
+`aloha` tells of the real gripper. The manufacturer publishes no acceleration or jerk limits: those, the gripper's speed
+and force, and home are our own. At Menagerie's home the wrist is nearly straight, and near that singularity small
+turns of the tool take large ones of the joints.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ ALOHA = RobotSpec(
     max_acceleration=_both(20.0, 20.0, 20.0, 40.0, 40.0, 40.0, 10.0),
     max_jerk=_both(10000.0, 10000.0, 10000.0, 20000.0, 20000.0, 20000.0, 5000.0),
     max_torque=_both(10.0, 20.0, 15.0, 2.0, 5.0, 1.0, 40.0),
-    home=_both(0.0, -0.96, 1.16, 0.0, -0.3, 0.0, 0.037),
+    # Grippers open, pointing 45 degrees down and to each other, the tools at (0.5, +-0.2, 0.25).
+    home=_both(0.0, -0.8496, 0.7978, 0.0, 0.8372, 0.0, 0.037),
     base_frame="base_link",
     control_hz=25.0,
     model_path=Path(__file__).with_name("aloha.xml"),
