@@ -20,8 +20,9 @@ from sim.tasks.sampling import LEFT, RIGHT
 HANDOVER = np.array((0.50, 0.0, 0.26))
 _WAITING = (np.array((0.50, 0.24, 0.26)), np.array((0.50, -0.24, 0.26)))
 _BASES = (np.array((0.50, 0.469)), np.array((0.50, -0.469)))
-# Straight wrists are singular, so tools always point well below their forearms.
-_VERTICAL, _OBLIQUE = 0.0, np.pi / 4
+# A straight wrist is singular. It stays bent by more than 30 degrees when tools point straight down near the table, at
+# most `_FAR` aside at the height of the bins, and at most `_OBLIQUE` aside a hand's breadth higher.
+_VERTICAL, _FAR, _OBLIQUE = 0.0, np.deg2rad(28.0), np.pi / 4
 _ALIGNED = 0.12  # rad
 _FINGERS_AT_REST = 0.02  # m/s
 
@@ -71,12 +72,12 @@ def aligned(scene: Scene, arm: int, rotation: NDArray[np.float64]) -> bool:
 
 
 def grasp(scene: Scene, arm: int, goal: Vector, rotation: NDArray[np.float64]) -> ArmStep:
-    """Come down on `goal` with open fingers and close them there."""
+    """Turn to an orientation, come down on `goal` with open fingers and close them there."""
     offset = goal - scene.tool_position(arm)
     if np.linalg.norm(offset[:2]) < 0.012 and abs(offset[2]) < 0.010 and aligned(scene, arm, rotation):
         return ArmStep(0.5 * offset, rotation, CLOSED)
     if not aligned(scene, arm, rotation):
-        goal = goal + np.array((0.0, 0.0, 0.09))
+        goal = goal + np.array((0.0, 0.0, 0.16))
     return ArmStep(funnel(scene.tool_position(arm), goal, hover=0.09), rotation, OPEN)
 
 
@@ -122,5 +123,46 @@ def _transfer_cube(scene: Scene) -> list[ArmStep]:
     return [wait(scene, LEFT), grasp(scene, RIGHT, cube, pointing(RIGHT, _VERTICAL, yaw_of(scene, 0)))]
 
 
-BIMANUAL_EXPERTS: dict[str, Callable[[Scene], list[ArmStep]]] = {"transfer_cube": _transfer_cube}
+def _sort(scene: Scene) -> list[ArmStep]:
+    item, half = scene.object_position(0), scene.layout.objects[0].half_size
+    holders = [arm for arm in (LEFT, RIGHT) if grasped(scene, arm, 0, half) and held(scene, 0, arm)]
+    arm = holders[0] if holders else _nearer(item)
+    tool, bin_xy = scene.tool_position(arm), np.asarray(scene.layout.bins[0])
+    above = np.array((*bin_xy, 0.11))
+    lets_go = bool(np.linalg.norm(item[:2] - bin_xy) < 0.035) and item[2] < 0.135
+    steps = [wait(scene, LEFT), wait(scene, RIGHT)]
+    if lets_go:
+        dropping = next((a for a in (LEFT, RIGHT) if scene.touches_gripper(0, a)), None)
+        if dropping is not None:
+            steps[dropping] = ArmStep(np.zeros(3), _over_bin(dropping, bin_xy), OPEN)
+        return [_rising(scene, a, bin_xy) if a != dropping else steps[a] for a in (LEFT, RIGHT)]
+    if holders:
+        carry = funnel(tool, above + (tool - item), hover=0.07, radius=0.02, slope=2.0)
+        steps[arm] = ArmStep(carry, _over_bin(arm, bin_xy), CLOSED)
+    else:
+        item[2] = max(item[2], 0.018)
+        yaw = yaw_of(scene, 0) if scene.layout.objects[0].shape == "cube" else 0.0
+        steps[arm] = grasp(scene, arm, item, pointing(arm, _VERTICAL, yaw))
+    return steps
+
+
+def _nearer(item: Vector) -> int:
+    return LEFT if item[1] > 0 else RIGHT
+
+
+def _over_bin(arm: int, bin_xy: Vector) -> NDArray[np.float64]:
+    """Orientation to let something fall into a bin: the tool leans away from its base where it could not reach else."""
+    reach = float(np.linalg.norm(bin_xy - _BASES[arm]))
+    return pointing(arm, _FAR * float(np.clip((reach - 0.40) / 0.15, 0.0, 1.0)))
+
+
+def _rising(scene: Scene, arm: int, bin_xy: Vector) -> ArmStep:
+    """Leave a bin upwards before going anywhere else."""
+    tool = scene.tool_position(arm)
+    if tool[0] > 0.58 and tool[2] < 0.16:
+        return ArmStep(np.array((0.0, 0.0, 0.18 - tool[2])), _over_bin(arm, bin_xy), OPEN)
+    return wait(scene, arm)
+
+
+BIMANUAL_EXPERTS: dict[str, Callable[[Scene], list[ArmStep]]] = {"transfer_cube": _transfer_cube, "sort": _sort}
 """Experts by task."""

@@ -133,7 +133,7 @@ def describe_policy(name: str) -> PolicyDescription:
 def format_table(summary: Mapping[str, Any]) -> str:
     """Lay a summary out as text: a line for each task, suite and severity, and one for all."""
     header = (
-        f"{'task':<10}{'suite':<22}{'severity':>9}{'success':>10}{'rate':>8}{'wilson 95 %':>16}"
+        f"{'task':<14}{'suite':<22}{'severity':>9}{'success':>10}{'rate':>8}{'wilson 95 %':>16}"
         f"{'progress':>10}{'steps':>8}"
     )
     lines = [header, "-" * len(header)]
@@ -142,7 +142,7 @@ def format_table(summary: Mapping[str, Any]) -> str:
         low, high = cell["wilson_95"]
         count = f"{cell['successes']}/{cell['episodes']}"
         lines.append(
-            f"{cell['task']:<10}{cell['suite']:<22}{cell['severity']:>9}{count:>10}{100 * cell['success_rate']:>6.1f} %"
+            f"{cell['task']:<14}{cell['suite']:<22}{cell['severity']:>9}{count:>10}{100 * cell['success_rate']:>6.1f} %"
             f"{f'{100 * low:.1f} .. {100 * high:.1f} %':>16}{100 * cell['mean_progress']:>8.0f} %"
             f"{cell['mean_steps']:>8.1f}"
         )

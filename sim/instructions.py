@@ -125,8 +125,22 @@ PARAPHRASES: dict[str, Paraphrases] = {
             "pick up the {object} with the right hand and hand it to the left one",
         ),
     ),
+    "sort": Paraphrases(
+        train=(
+            "put the {object} into the {bin} bin",
+            "place the {object} in the bin on the {bin}",
+            "sort the {object} into the {bin} bin",
+            "pick up the {object} and drop it in the {bin} bin",
+            "move the {object} into the {bin} box",
+            "drop the {object} into the box on the {bin}",
+        ),
+        held_out=(
+            "take the {object} and put it into the {bin} box",
+            "pick up the {object} and place it in the bin on the {bin}",
+        ),
+    ),
 }
-"""Sentences by task name. Roles: `object` and `base` as "red cube"; `zone` and `drawer` as "red"."""
+"""Sentences by task name. Roles: `object` and `base` as "red cube"; `bin` as "left"; the others as "red"."""
 
 
 def instruct(task: str, rng: np.random.Generator, held_out: bool = False, **names: str) -> str:

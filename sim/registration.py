@@ -12,6 +12,7 @@ ENVIRONMENTS: dict[str, str] = {
     "polyarm/Stack-v0": "stack",
     "polyarm/Drawer-v0": "drawer",
     "polyarm/TransferCube-v0": "transfer_cube",
+    "polyarm/Sort-v0": "sort",
 }
 """Task by environment id."""
 

@@ -1,7 +1,7 @@
 """The language-conditioned tabletop tasks.
 
 `base.py` says what a task is; `sampling.py` draws objects; then one file per task: `reach`, `push`, `pick`, `place`,
-`stack`, `drawer` for one arm; `transfer_cube` for two. `TASKS` finds a task by its name.
+`stack`, `drawer` for one arm; `transfer_cube`, `sort` for two. `TASKS` finds a task by its name.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from sim.tasks.pick import Pick
 from sim.tasks.place import Place
 from sim.tasks.push import Push
 from sim.tasks.reach import Reach
+from sim.tasks.sort import Sort
 from sim.tasks.stack import Stack
 from sim.tasks.transfer_cube import TransferCube
 
@@ -25,6 +26,7 @@ TASKS: dict[str, type[Task]] = {
     "stack": Stack,
     "drawer": Drawer,
     "transfer_cube": TransferCube,
+    "sort": Sort,
 }
 
 

@@ -40,7 +40,7 @@ class Place:
         blocked = [(bin_xy[0], bin_xy[1])]
         target = draw_object(rng, variation, pair, blocked, clearance=_BIN_CLEARANCE)
         taken = [target.xy]
-        distractors = draw_distractors(rng, variation, [pair], taken + _ring(bin_xy), most=5)
+        distractors = draw_distractors(rng, variation, [pair], taken + around_bin(bin_xy), most=5)
         return Layout((target, *distractors), {"object": " ".join(pair)}, bins=(bin_xy,))
 
     def __init__(self, scene: Scene) -> None:
@@ -67,7 +67,7 @@ class Place:
         return fraction(distance, self._start_tool) / 3.0
 
 
-def _ring(middle: tuple[float, float]) -> list[tuple[float, float]]:
+def around_bin(middle: tuple[float, float]) -> list[tuple[float, float]]:
     """Points around the bin that keep distractors off its walls."""
     reach = BIN_HALF_WIDTH + 0.01
     return [(middle[0] + dx, middle[1] + dy) for dx in (-reach, 0.0, reach) for dy in (-reach, 0.0, reach)]

@@ -178,6 +178,20 @@ def test_a_cube_counts_as_handed_over_only_in_the_left_hand_alone(simulations):
         assert simulation._current.achieved() is expected
 
 
+def test_sort_counts_the_named_bin_only(simulations):
+    simulation = simulations["aloha"]
+    for index in range(4):
+        scene = start(simulation, "sort", index)
+        (x, y), (_, other_y) = scene.layout.bins
+        side = "left" if y > other_y else "right"
+        assert side in simulation.instruction
+        half = scene.layout.objects[0].half_size
+        put(scene, 0, (*scene.layout.bins[1], half + 0.007))
+        assert not simulation.advance(20).success
+        put(scene, 0, (x, y, half + 0.007))
+        assert simulation.advance(20).success
+
+
 def test_a_task_of_another_robot_is_refused(simulation):
     with pytest.raises(ValueError, match="expected one for robot 'panda', found 'aloha'"):
         start(simulation, "transfer_cube")
