@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from policies.interface import ActionChunk, Observation
 from policies.robots import get_robot
 
-CONTROL_HZ = 10.0
 CHUNK_LENGTH = 4
 # Largest step of the random policy per row: as fast as a careful demonstration moves.
 MAX_TRANSLATION_M = 0.02
@@ -25,21 +24,22 @@ class NoopPolicy:
     """
 
     cameras: tuple[str, ...] = ()
-    control_hz = CONTROL_HZ
     chunk_length = CHUNK_LENGTH
 
     def __init__(self, robot: str = "panda") -> None:
         self.robot = robot
         self._spec = get_robot(robot)
+        self.control_hz = self._spec.control_hz
 
     def reset(self, seed: int | None = None) -> None:
         """Nothing is remembered."""
 
     def act(self, observation: Observation) -> ActionChunk:
         """Return zero deltas and the gripper's present opening."""
-        rows = np.zeros((self.chunk_length, 7))
-        rows[:, 6] = self._spec.gripper_opening(float(observation.joint_positions[self._spec.arm_dof]))
-        return ActionChunk(observation.stamp, 1 / self.control_hz, "cartesian_delta", rows)
+        openings = self._spec.gripper_openings(observation.joint_positions)
+        rows = np.zeros((self.chunk_length, len(openings), 7))
+        rows[:, :, 6] = openings
+        return _chunk(observation, self.control_hz, rows)
 
     def act_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         """Answer each observation."""
@@ -55,11 +55,13 @@ class RandomPolicy:
     """
 
     cameras: tuple[str, ...] = ()
-    control_hz = CONTROL_HZ
     chunk_length = CHUNK_LENGTH
 
     def __init__(self, robot: str = "panda", seed: int = 0) -> None:
         self.robot = robot
+        spec = get_robot(robot)
+        self.control_hz = spec.control_hz
+        self._arms = len(spec.arms)
         self._rng = np.random.default_rng(seed)
 
     def reset(self, seed: int | None = None) -> None:
@@ -69,15 +71,17 @@ class RandomPolicy:
 
     def act(self, observation: Observation) -> ActionChunk:
         """Return drawn deltas within `MAX_TRANSLATION_M` and `MAX_ROTATION_RAD` per row."""
-        return ActionChunk(observation.stamp, 1 / self.control_hz, "cartesian_delta", self._draw())
+        scale = np.array([MAX_TRANSLATION_M] * 3 + [MAX_ROTATION_RAD] * 3)
+        rows = np.empty((self.chunk_length, self._arms, 7))
+        rows[:, :, :6] = self._rng.uniform(-scale, scale, (self.chunk_length, self._arms, 6))
+        rows[:, :, 6] = self._rng.integers(0, 2, self._arms)
+        return _chunk(observation, self.control_hz, rows)
 
     def act_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         """Answer the observations in their order."""
         return [self.act(observation) for observation in observations]
 
-    def _draw(self) -> NDArray[np.float64]:
-        scale = np.array([MAX_TRANSLATION_M] * 3 + [MAX_ROTATION_RAD] * 3)
-        rows = np.empty((self.chunk_length, 7))
-        rows[:, :6] = self._rng.uniform(-scale, scale, (self.chunk_length, 6))
-        rows[:, 6] = self._rng.integers(0, 2)
-        return rows
+
+def _chunk(observation: Observation, control_hz: float, rows: NDArray[np.float64]) -> ActionChunk:
+    """A chunk of rows (T, arms, 7)."""
+    return ActionChunk(observation.stamp, 1 / control_hz, "cartesian_delta", rows.reshape(len(rows), -1))

@@ -95,8 +95,8 @@ class ActionChunk:
     - `joint`: (T, n) absolute joint targets in `RobotSpec.joint_names` order, rad (m for the gripper joint).
     - `cartesian_delta`: (T, 7) dx, dy, dz (m) and droll, dpitch, dyaw (rad; fixed-axis xyz) of the tool, along the axes
       of the base frame, relative to the pose after the row before (row 0: to the observed pose); then the gripper,
-      0 closed to 1 open.
-    - `cartesian_absolute`: (T, 7) x, y, z, roll, pitch, yaw of the tool in the base frame, and the gripper.
+      0 closed to 1 open. For several arms (T, 7 * arms), arm after arm.
+    - `cartesian_absolute`: the same with x, y, z, roll, pitch, yaw of the tool in the base frame.
 
     Rows may hold non-finite values: rejecting them, loudly, is the safety filter's work.
 
@@ -104,7 +104,7 @@ class ActionChunk:
         stamp: stamp in seconds of the observation that this chunk answers.
         dt: seconds between rows, > 0.
         kind: meaning of the rows.
-        rows: (T, n) or (T, 7) float64.
+        rows: (T, n) or (T, 7 * arms) float64.
         confidence: (T,) probability of each row in [0, 1], or None where the policy has none.
     """
 
@@ -117,10 +117,11 @@ class ActionChunk:
     def __post_init__(self) -> None:
         if not self.dt > 0:
             raise ValueError(f"dt: expected > 0 s, found {self.dt}")
-        width = None if self.kind == "joint" else 7
-        rows = _checked("rows", self.rows, (None, width), np.float64, finite=False)
+        rows = _checked("rows", self.rows, (None, None), np.float64, finite=False)
         if len(rows) == 0:
             raise ValueError("rows: expected at least one row, found none")
+        if self.kind != "joint" and (rows.shape[1] == 0 or rows.shape[1] % 7):
+            raise ValueError(f"rows: expected (T, 7) for each arm, found {rows.shape}")
         object.__setattr__(self, "rows", rows)
 
     @property
@@ -158,12 +159,13 @@ class Policy(Protocol):
         ...
 
 
-def load_policy(path_or_hub_id: str, device: str = "cpu") -> Policy:
+def load_policy(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Policy:
     """Load a policy from a directory or hub id holding `config.json`, `*.safetensors` and normalisation statistics.
 
     Args:
         path_or_hub_id: a directory, the name of a shipped checkpoint (`policies/checkpoints/<name>`), or a hub id.
         device: torch device for the weights.
+        robot: which robot a policy without weights shall move; those with weights know theirs.
 
     Raises:
         FileNotFoundError: nothing of that name; lists what is shipped.
@@ -171,4 +173,4 @@ def load_policy(path_or_hub_id: str, device: str = "cpu") -> Policy:
     """
     from policies.loading import load
 
-    return load(path_or_hub_id, device)
+    return load(path_or_hub_id, device, robot)

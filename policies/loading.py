@@ -68,7 +68,7 @@ def policy_sha256(path_or_hub_id: str) -> str | None:
     return digest.hexdigest()
 
 
-def load(path_or_hub_id: str, device: str = "cpu") -> Policy:
+def load(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Policy:
     """Load a policy; see `policies.interface.load_policy`.
 
     Raises:
@@ -76,7 +76,7 @@ def load(path_or_hub_id: str, device: str = "cpu") -> Policy:
         ValueError: not a policy that this version can load; names the file and field.
     """
     if path_or_hub_id in BASELINES:
-        return _imported(BASELINES[path_or_hub_id])()
+        return _imported(BASELINES[path_or_hub_id])(robot)
     directory = find_policy(path_or_hub_id)
     path = directory / "config.json"
     if not path.is_file():

@@ -14,13 +14,15 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from policies.robots import get_robot
+from policies.robots.spec import RobotSpec
 from representation.data.lerobot_dataset import LeRobotDataset
 from representation.data.lerobot_writer import LeRobotWriter
-from sim.demonstrations import NO_NOISE, NoiseConfig, demonstrate
+from sim.demonstrations import NO_NOISE, NoiseConfig, demonstrate, records_joints
 from sim.episode_id import EpisodeId
 from sim.expert import MAX_STEP
 from sim.simulation import SimulationConfig, TabletopSimulation
-from sim.tasks import TASKS, get_task
+from sim.tasks import TASKS, robot_of, tasks_of
 
 Demonstration = tuple[int, str, list[dict[str, Any]] | None]
 
@@ -32,7 +34,7 @@ class CollectConfig:
     A run that was interrupted goes on where it stopped when it is started again with the same arguments.
 
     Attributes:
-        task: tasks, separated by commas, or `all`.
+        task: tasks of one robot, separated by commas, or `all` those of the panda.
         output: directory of the dataset.
         episodes: successful demonstrations per task.
         seed: seed of the episodes; evaluations use other seeds.
@@ -40,8 +42,8 @@ class CollectConfig:
         severity: its severity.
         noisy: disturb the expert, so that recoveries are recorded too.
         noise: how.
-        step_m: the expert's longest step of the tool, metres.
-        cameras: cameras to record.
+        step_m: longest way of a tool in 0.1 s, metres.
+        cameras: cameras to record; all that the robot has if left out.
         size: width and height of the images, pixels.
         workers: processes that simulate.
     """
@@ -55,25 +57,36 @@ class CollectConfig:
     noisy: bool = True
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     step_m: float = MAX_STEP
-    cameras: tuple[str, ...] = ("front", "wrist")
+    cameras: tuple[str, ...] | None = None
     size: int = 224
     workers: int = 1
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks, checked."""
-        names = tuple(TASKS) if self.task == "all" else tuple(self.task.split(","))
-        return tuple(get_task(name).name for name in names)
+        return tasks_of("panda") if self.task == "all" else tuple(self.task.split(","))
+
+    def simulation(self) -> SimulationConfig:
+        """What simulates them: the robot follows from the tasks.
+
+        Raises:
+            ValueError: an unknown task, or tasks of different robots.
+        """
+        settings: dict[str, Any] = {"width": self.size, "height": self.size}
+        if self.cameras is not None:
+            settings["cameras"] = self.cameras
+        return SimulationConfig.of(robot_of(self.tasks), **settings)
 
 
-def features(cameras: tuple[str, ...], size: int, joints: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+def features(cameras: tuple[str, ...], size: int, robot: RobotSpec) -> dict[str, dict[str, Any]]:
     """LeRobot features of a demonstration. Units: rad (m), metres, pixels; poses in the robot's base frame."""
-    axes = ["dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper"]
+    joints = robot.joint_names
+    axes = list(joints) if records_joints(robot) else ["dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper"]
     table: dict[str, dict[str, Any]] = {
         "observation.state": {"dtype": "float32", "shape": (len(joints),), "names": list(joints)},
         "observation.velocity": {"dtype": "float32", "shape": (len(joints),), "names": list(joints)},
-        "action": {"dtype": "float32", "shape": (7,), "names": axes},
-        "action.executed": {"dtype": "float32", "shape": (7,), "names": axes},
+        "action": {"dtype": "float32", "shape": (len(axes),), "names": axes},
+        "action.executed": {"dtype": "float32", "shape": (len(axes),), "names": axes},
         "next.success": {"dtype": "bool", "shape": (1,)},
         "collection.index": {"dtype": "int64", "shape": (1,)},
         "collection.task": {"dtype": "int64", "shape": (1,)},
@@ -88,9 +101,9 @@ def features(cameras: tuple[str, ...], size: int, joints: tuple[str, ...]) -> di
 
 def collect(config: CollectConfig) -> dict[str, int]:
     """Record until every task has its number of demonstrations; return how many attempts failed, by task."""
-    simulation = SimulationConfig(cameras=config.cameras, width=config.size, height=config.size)
+    simulation = config.simulation()
     failures = {}
-    with _open_writer(config) as recorder:
+    with _Recorder(config.output, simulation) as recorder:
         for task in config.tasks:
             done, first = recorder.progress(task)
             failures[task] = 0
@@ -111,12 +124,12 @@ def collect(config: CollectConfig) -> dict[str, int]:
 class _Recorder:
     """Writes demonstrations and knows which ones a dataset holds already."""
 
-    def __init__(self, config: CollectConfig, joints: tuple[str, ...], robot: str) -> None:
-        root = config.output
+    def __init__(self, root: Path, simulation: SimulationConfig) -> None:
         if (root / "meta" / "info.json").exists():
             self._writer = LeRobotWriter.resume(root)
         else:
-            self._writer = LeRobotWriter(root, 10.0, features(config.cameras, config.size, joints), robot)
+            columns = features(simulation.cameras, simulation.width, get_robot(simulation.robot))
+            self._writer = LeRobotWriter(root, simulation.control_hz, columns, simulation.robot)
         self._root = root
         self._done: dict[str, tuple[int, int]] = {}
         if self._writer.num_episodes:
@@ -148,13 +161,6 @@ class _Recorder:
             task = list(TASKS)[int(episode["collection.task"].ravel()[0])]
             done, first = self.progress(task)
             self._done[task] = (done + 1, max(first, int(episode["collection.index"].ravel()[0]) + 1))
-
-
-def _open_writer(config: CollectConfig) -> _Recorder:
-    from policies.robots import get_robot
-
-    robot = get_robot(SimulationConfig().robot)
-    return _Recorder(config, robot.joint_names, robot.name)
 
 
 def _demonstrations(

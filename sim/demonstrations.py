@@ -14,24 +14,25 @@ from numpy.typing import NDArray
 
 from policies.execution.chunk_scheduler import ChunkScheduler
 from policies.interface import ActionChunk, Observation
+from policies.robots.spec import RobotSpec
 from sim.episode_id import EpisodeId
-from sim.expert import MAX_STEP, Expert
+from sim.expert import MAX_STEP, PACE_PERIOD, Expert
 from sim.simulation import TabletopSimulation
 
 
 @dataclass(frozen=True, slots=True)
 class NoiseConfig:
-    """How demonstrations are disturbed.
+    """How demonstrations are disturbed. Rates and lengths are for 0.1 s, whatever the control rate.
 
     Attributes:
         clean_share: share of episodes without any disturbance.
-        step_std_m: standard deviation of the noise on each step of the tool, per axis, metres.
-        turn_std_rad: standard deviation of the noise on each rotation step, per axis, radians.
-        correlation: correlation of the noise from one step to the next, in [0, 1).
-        kick_rate: chance per step that a kick begins: a drift in a random direction that the expert must recover from.
-        kick_step_m: length of each step of a kick, metres.
-        kick_steps: least and greatest number of steps of a kick.
-        slip_share: share of the kicks during which the gripper does the opposite of what the expert wants.
+        step_std_m: standard deviation of the noise on the way of the tool, per axis, metres.
+        turn_std_rad: standard deviation of the noise on its turn, per axis, radians.
+        correlation: correlation of the noise from one control step to the next, in [0, 1).
+        kick_rate: chance that a kick begins: a drift in a random direction that the expert must recover from.
+        kick_step_m: way of the tool in a kick, metres.
+        kick_steps: least and greatest duration of a kick, in units of 0.1 s.
+        slip_share: share of the kicks during which the grippers do the opposite of what the expert wants.
         scattered_start_share: share of episodes that start anywhere above the table instead of near home.
     """
 
@@ -47,42 +48,54 @@ class NoiseConfig:
 
 
 NO_NOISE = NoiseConfig(clean_share=1.0, scattered_start_share=0.0)
-_START_LOW, _START_HIGH = (0.34, -0.26, 0.06), (0.66, 0.26, 0.38)
+# Boxes that each arm's tool may start in, metres.
+_START_BOXES = {
+    "panda": (((0.34, -0.26, 0.06), (0.66, 0.26, 0.38)),),
+    "aloha": (((0.40, 0.10, 0.08), (0.60, 0.26, 0.32)), ((0.40, -0.26, 0.08), (0.60, -0.10, 0.32))),
+}
 
 
 class Disturbance:
-    """Correlated noise and kicks on the expert's steps."""
+    """Correlated noise and kicks on the expert's steps.
 
-    def __init__(self, config: NoiseConfig, rng: np.random.Generator) -> None:
+    Args:
+        config: how strong they are.
+        rng: draws them.
+        period: seconds per control step.
+        arms: how many arms a row moves.
+    """
+
+    def __init__(self, config: NoiseConfig, rng: np.random.Generator, period: float, arms: int) -> None:
         self._config = config
         self._rng = rng
-        self._noise = np.zeros(6)
-        self._kick = np.zeros(3)
+        self._pace = period / PACE_PERIOD
+        self._noise = np.zeros((arms, 6))
+        self._kick = np.zeros((arms, 3))
         self._kick_left = 0
         self._slips = False
         self._clean = rng.uniform() < config.clean_share
 
     def disturb(self, row: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the (7,) action that is executed in place of the expert's."""
+        """Return the (7 * arms,) action that is executed in place of the expert's."""
         if self._clean:
             return row
-        config, rng = self._config, self._rng
-        scale = np.array([config.step_std_m] * 3 + [config.turn_std_rad] * 3)
-        fresh = rng.normal(size=6) * scale * np.sqrt(1.0 - config.correlation**2)
+        config, rng, pace = self._config, self._rng, self._pace
+        scale = pace * np.array([config.step_std_m] * 3 + [config.turn_std_rad] * 3)
+        fresh = rng.normal(size=self._noise.shape) * scale * np.sqrt(1.0 - config.correlation**2)
         self._noise = config.correlation * self._noise + fresh
-        if self._kick_left == 0 and rng.uniform() < config.kick_rate:
-            direction = rng.normal(size=3)
-            self._kick = config.kick_step_m * direction / np.linalg.norm(direction)
-            self._kick_left = int(rng.integers(config.kick_steps[0], config.kick_steps[1] + 1))
+        if self._kick_left == 0 and rng.uniform() < pace * config.kick_rate:
+            direction = rng.normal(size=self._kick.shape)
+            self._kick = np.array([pace * config.kick_step_m * way / np.linalg.norm(way) for way in direction])
+            self._kick_left = round(int(rng.integers(config.kick_steps[0], config.kick_steps[1] + 1)) / pace)
             self._slips = rng.uniform() < config.slip_share
-        executed = row.copy()
-        executed[:6] += self._noise
+        executed = row.reshape(-1, 7).copy()
+        executed[:, :6] += self._noise
         if self._kick_left > 0:
             self._kick_left -= 1
-            executed[:3] += self._kick
+            executed[:, :3] += self._kick
             if self._slips:
-                executed[6] = 1.0 - executed[6]
-        return executed
+                executed[:, 6] = 1.0 - executed[:, 6]
+        return executed.ravel()
 
 
 def demonstrate(
@@ -94,15 +107,16 @@ def demonstrate(
         simulation: its cameras are recorded.
         episode: which one; the noise is drawn from it as well.
         noise: how it is disturbed.
-        max_step: the expert's longest step of the tool, metres.
+        max_step: longest way of a tool in 0.1 s, metres.
 
     Returns:
-        One dictionary a control step, keys as `sim.collect.features`; None when the expert did not succeed.
+        One dictionary a control step, keys as `sim.collect.features`; None when the expert did not succeed. Actions
+        are Cartesian steps of a robot's only arm, or joint targets where there are several arms.
     """
     rng = np.random.default_rng(episode.seed_sequence("noise"))
     simulation.reset(episode, _start(simulation, noise, rng))
     expert = Expert(simulation, max_step)
-    disturbance = Disturbance(noise, rng)
+    disturbance = Disturbance(noise, rng, simulation.control_period, len(simulation.robot.arms))
     scheduler = ChunkScheduler(simulation.robot)
     frames = []
     while not (status := simulation.status()).done:
@@ -110,6 +124,9 @@ def demonstrate(
         label = expert.act()
         executed = replace(label, rows=_above_table(simulation, disturbance.disturb(label.rows[0]))[None])
         joint_chunk = simulation.kinematics.to_joint_chunk(executed, observation.joint_positions)
+        if records_joints(simulation.robot):
+            label = simulation.kinematics.to_joint_chunk(label, observation.joint_positions)
+            executed = joint_chunk
         trajectory = scheduler.plan(joint_chunk, observation.joint_positions, simulation.time)
         simulation.accept(trajectory)
         status = simulation.advance(1)
@@ -117,21 +134,29 @@ def demonstrate(
     return frames if status.success else None
 
 
+def records_joints(robot: RobotSpec) -> bool:
+    """Whether the actions of demonstrations are joint targets: policies for several arms predict those."""
+    return len(robot.arms) > 1
+
+
 def _start(simulation: TabletopSimulation, noise: NoiseConfig, rng: np.random.Generator) -> NDArray[np.float64] | None:
     if rng.uniform() >= noise.scattered_start_share:
         return None
-    home = simulation.robot.home
-    pose = simulation.kinematics.forward(home)
-    pose[:3, 3] = rng.uniform(_START_LOW, _START_HIGH)
-    return simulation.kinematics.inverse(pose, home)
+    start = simulation.robot.home
+    for arm, (low, high) in enumerate(_START_BOXES[simulation.robot.name]):
+        pose = simulation.kinematics.forward(start, arm)
+        pose[:3, 3] = rng.uniform(low, high)
+        start = simulation.kinematics.inverse(pose, start, arm)
+    return start
 
 
 def _above_table(simulation: TabletopSimulation, row: NDArray[np.float64]) -> NDArray[np.float64]:
     """Keep a disturbed step from driving the fingertips into the table."""
-    lowest = simulation.robot.workspace_low[2] + 0.004
-    row = row.copy()
-    row[2] = max(row[2], lowest - simulation.scene.tool_position[2])
-    return row
+    rows = row.reshape(-1, 7).copy()
+    for arm, spec in enumerate(simulation.robot.arms):
+        lowest = spec.workspace_low[2] + 0.004
+        rows[arm, 2] = max(rows[arm, 2], lowest - simulation.scene.tool_position(arm)[2])
+    return rows.ravel()
 
 
 def _frame(observation: Observation, label: ActionChunk, executed: ActionChunk, success: bool) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The tabletop tasks as gymnasium environments `polyarm/Reach-v0`, `Push`, `Pick`, `Place`, `Stack` and `Drawer`."""
+"""The tabletop tasks as gymnasium environments, from `polyarm/Reach-v0` on (see `sim.registration.ENVIRONMENTS`)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from policies.execution.trajectory import JointTrajectory
 from policies.interface import ActionChunk, Observation
 from sim.episode_id import EpisodeId
+from sim.expert import PACE_PERIOD
 from sim.registration import register_envs
 from sim.rendering import DEPTH_RANGE, OffscreenRenderer
 from sim.simulation import SimulationConfig, TabletopSimulation
@@ -19,10 +20,10 @@ from sim.suites import SEVERITIES, get_suite
 from sim.tasks import get_task
 
 MAX_TRANSLATION = 0.05
-"""Largest displacement per step and axis of a Cartesian action, metres."""
+"""Largest displacement in 0.1 s and per axis of a Cartesian action, metres."""
 
 MAX_ROTATION = 0.25
-"""Largest turn per step and axis of a Cartesian action, radians."""
+"""Largest turn in 0.1 s and per axis of a Cartesian action, radians."""
 
 RENDER_SIZE = 480
 """Width and height in pixels of the pictures that `render` returns."""
@@ -36,7 +37,10 @@ ControlMode = Literal["cartesian_delta", "joint"]
 
 
 class TabletopEnv(gymnasium.Env[dict[str, Any], NDArray[np.float64]]):
-    """A Panda arm at a table does what a sentence asks, seen by two RGB-D cameras.
+    """A robot at a table does what a sentence asks, seen by RGB-D cameras.
+
+    The robot follows from the task: a Panda arm or ALOHA's two arms. What follows is the Panda's; where ALOHA differs,
+    a section at the end says so.
 
     ## Action space
     One action is executed per control step of 0.1 s; values outside the bounds are clipped to them, values that are not
@@ -100,14 +104,20 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], NDArray[np.float64]]):
     ## Arguments
     | name | default | meaning |
     |---|---|---|
-    | `task` | set by the id | `reach`, `push`, `pick`, `place`, `stack` or `drawer` |
+    | `task` | set by the id | a task of `sim.tasks` |
     | `control_mode` | `"cartesian_delta"` | or `"joint"` |
     | `suite`, `severity` | `"nominal"`, 1 | variation suite (see `sim.suites`) and its grade 1..3 |
     | `width`, `height` | 224, 224 | size of the observed pictures, pixels |
-    | `cameras` | `("front", "wrist")` | which cameras are rendered |
+    | `cameras` | all of the robot's | which cameras are rendered |
     | `profile` | `"fast"` | rendering profile of the observed pictures (see `sim.rendering`) |
     | `robot_model` | `"polyarm"` | or `"menagerie"`: the same robot with detailed meshes |
-    | `render_mode` | `None` | `"rgb_array"`: `render` returns the front camera, 480 x 480, profile `quality` |
+    | `render_mode` | `None` | `"rgb_array"`: `render` returns the fixed camera, 480 x 480, profile `quality` |
+
+    ## Two arms
+    A control step takes 0.04 s. A Cartesian action is `Box(14,)`: seven values as above for the left arm, then for the
+    right one, with bounds of 0.02 m and 0.1 rad. A joint action is `Box(14,)`: `left/waist` .. `left/wrist_rotate`
+    (rad), `left/left_finger` (m), then the same of the right arm. Cameras are `top` (fixed), `left_wrist` and
+    `right_wrist`; `gripper_opening` is (2,), `joint_positions` and `joint_velocities` are (14,).
 
     Nothing is rendered before the first `reset`, so environments may be handed to forked workers until then; after
     it, start workers with `AsyncVectorEnv(..., context="spawn")`.
@@ -126,12 +136,12 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], NDArray[np.float64]]):
         severity: int = 1,
         width: int = 224,
         height: int = 224,
-        cameras: tuple[str, ...] = ("front", "wrist"),
+        cameras: tuple[str, ...] | None = None,
         profile: str = "fast",
         robot_model: str = "polyarm",
         render_mode: str | None = None,
     ) -> None:
-        get_task(task)
+        robot = get_task(task).robot
         get_suite(suite)
         if severity not in SEVERITIES:
             raise ValueError(f"severity: expected one of {SEVERITIES}, found {severity!r}")
@@ -139,11 +149,11 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], NDArray[np.float64]]):
             raise ValueError(f"render_mode: expected None or 'rgb_array', found {render_mode!r}")
         self.task, self.control_mode, self.suite, self.severity = task, control_mode, suite, severity
         self.render_mode = render_mode
-        self.simulation = TabletopSimulation(
-            SimulationConfig(
-                robot_model=robot_model, profile=profile, cameras=tuple(cameras), width=width, height=height
-            )
-        )
+        settings: dict[str, Any] = {"robot_model": robot_model, "profile": profile, "width": width, "height": height}
+        if cameras is not None:
+            settings["cameras"] = tuple(cameras)
+        self.simulation = TabletopSimulation(SimulationConfig.of(robot, **settings))
+        self.metadata = {**type(self).metadata, "render_fps": round(self.simulation.config.control_hz)}
         self.action_space = self._make_action_space()
         self.observation_space = self._make_observation_space()
         self._picture: OffscreenRenderer | None = None
@@ -191,7 +201,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], NDArray[np.float64]]):
         return self._as_dict(self._observed), reward, status.success, status.done and not status.success, self._info()
 
     def render(self) -> NDArray[np.uint8] | None:
-        """Return the front camera (480, 480, 3) uint8 in the `quality` profile, or None without a render mode."""
+        """Return the fixed camera (480, 480, 3) uint8 in the `quality` profile, or None without a render mode."""
         if self.render_mode is None:
             gymnasium.logger.warn("render() was called on an environment that was made without render_mode='rgb_array'")
             return None
@@ -200,7 +210,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], NDArray[np.float64]]):
         scene = self.simulation.scene
         if self._picture is None:
             self._picture = OffscreenRenderer(scene.model, RENDER_SIZE, RENDER_SIZE, "quality")
-        return self._picture.render(scene.data, "front")[0]
+        return self._picture.render(scene.data, scene.cameras.fixed)[0]
 
     def close(self) -> None:
         """Free the rendering contexts."""
@@ -224,8 +234,10 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], NDArray[np.float64]]):
         if self.control_mode == "joint":
             return spaces.Box(robot.lower, robot.upper, dtype=np.float64)
         if self.control_mode == "cartesian_delta":
-            step = np.repeat((MAX_TRANSLATION, MAX_ROTATION), 3)
-            return spaces.Box(np.append(-step, 0.0), np.append(step, 1.0), dtype=np.float64)
+            step = np.repeat((MAX_TRANSLATION, MAX_ROTATION), 3) * (self.simulation.control_period / PACE_PERIOD)
+            low, high = np.append(-step, 0.0), np.append(step, 1.0)
+            arms = len(robot.arms)
+            return spaces.Box(np.tile(low, arms), np.tile(high, arms), dtype=np.float64)
         raise ValueError(f"control_mode: expected 'cartesian_delta' or 'joint', found {self.control_mode!r}")
 
     def _make_observation_space(self) -> spaces.Dict:
@@ -239,7 +251,7 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], NDArray[np.float64]]):
             entries[f"{camera}_base_from_camera"] = spaces.Box(-_MAX_COORDINATE, _MAX_COORDINATE, (4, 4), np.float64)
         entries["joint_positions"] = spaces.Box(-_MAX_POSITION, _MAX_POSITION, (count,), np.float64)
         entries["joint_velocities"] = spaces.Box(-_MAX_VELOCITY, _MAX_VELOCITY, (count,), np.float64)
-        entries["gripper_opening"] = spaces.Box(0.0, 1.0, (1,), np.float64)
+        entries["gripper_opening"] = spaces.Box(0.0, 1.0, (len(self.simulation.robot.arms),), np.float64)
         return spaces.Dict(entries)
 
     def _as_dict(self, observation: Observation) -> dict[str, Any]:
@@ -249,11 +261,9 @@ class TabletopEnv(gymnasium.Env[dict[str, Any], NDArray[np.float64]]):
             entries[f"{name}_depth"] = np.nan_to_num(view.depth, nan=0.0)
             entries[f"{name}_intrinsics"] = view.intrinsics
             entries[f"{name}_base_from_camera"] = view.base_from_camera
-        robot = self.simulation.robot
-        opening = robot.gripper_opening(observation.joint_positions[robot.arm_dof])
         entries["joint_positions"] = observation.joint_positions
         entries["joint_velocities"] = np.clip(observation.joint_velocities, -_MAX_VELOCITY, _MAX_VELOCITY)
-        entries["gripper_opening"] = np.array([opening])
+        entries["gripper_opening"] = self.simulation.robot.gripper_openings(observation.joint_positions)
         return entries
 
     def _info(self) -> dict[str, Any]:

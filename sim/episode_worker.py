@@ -92,7 +92,7 @@ def execution_settings(scheduler: SchedulerMode = "receding_horizon") -> dict[st
 
 
 def _load(config: WorkerConfig) -> Policy:
-    policy = load_policy(config.policy, config.device)
+    policy = load_policy(config.policy, config.device, config.protocol.robot)
     for name in ("robot", "control_hz"):
         expected, found = getattr(config.protocol, name), getattr(policy, name)
         if found != expected:

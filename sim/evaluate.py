@@ -19,13 +19,14 @@ from tqdm import tqdm
 
 from policies.execution.chunk_scheduler import SchedulerMode
 from policies.loading import policy_sha256
+from policies.robots import get_robot
 from sim.episode import EpisodeResult
 from sim.episode_worker import EXPERT, WorkerConfig, execution_settings
 from sim.executors import Job, run_in_processes, run_on_ray
 from sim.protocol import EvaluationProtocol
 from sim.suites import SEVERITIES, get_suite
 from sim.summary import PolicyDescription, RunDescription, write_results
-from sim.tasks import TASKS, get_task
+from sim.tasks import robot_of, tasks_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Arguments:
     Attributes:
         policy: expert, random, noop, the name of a shipped policy, a directory, or a hub id.
         output: directory for the results; a run that is there is replaced.
-        task: tasks, separated by commas, or "all".
+        task: tasks of one robot, separated by commas, or "all" those of the panda; the robot follows from them.
         suite: variation suites, separated by commas.
         severity: grades of the suites from 1 (mild) to 3 (strong), separated by commas.
         episodes: episodes per task, suite and severity.
@@ -76,21 +77,23 @@ class Arguments:
         """What is asked of the policy.
 
         Raises:
-            ValueError: unknown task or suite, or a number out of range.
+            ValueError: unknown task or suite, tasks of different robots, or a number out of range.
         """
+        tasks = tasks_of("panda") if self.task == "all" else _names(self.task)
+        robot = robot_of(tasks)
         protocol = EvaluationProtocol(
-            tasks=tuple(TASKS) if self.task == "all" else _names(self.task),
+            tasks=tasks,
             suites=_names(self.suite),
             severities=tuple(int(grade) for grade in _names(self.severity)),
             episodes=self.episodes,
             seed=self.seed,
             query_steps=self.query_steps,
+            robot=robot,
+            control_hz=get_robot(robot).control_hz,
             blank_images=self.blank_images,
             shuffle_instructions=self.shuffle_instructions,
             execution=execution_settings(self.scheduler),
         )
-        for task in protocol.tasks:
-            get_task(task)
         for suite in protocol.suites:
             get_suite(suite)
         if not set(protocol.severities) <= set(SEVERITIES):
@@ -130,7 +133,7 @@ def describe_policy(name: str) -> PolicyDescription:
 def format_table(summary: Mapping[str, Any]) -> str:
     """Lay a summary out as text: a line for each task, suite and severity, and one for all."""
     header = (
-        f"{'task':<10}{'suite':<22}{'severity':>9}{'success':>10}{'rate':>8}{'wilson 95 %':>16}"
+        f"{'task':<14}{'suite':<22}{'severity':>9}{'success':>10}{'rate':>8}{'wilson 95 %':>16}"
         f"{'progress':>10}{'steps':>8}"
     )
     lines = [header, "-" * len(header)]
@@ -139,7 +142,7 @@ def format_table(summary: Mapping[str, Any]) -> str:
         low, high = cell["wilson_95"]
         count = f"{cell['successes']}/{cell['episodes']}"
         lines.append(
-            f"{cell['task']:<10}{cell['suite']:<22}{cell['severity']:>9}{count:>10}{100 * cell['success_rate']:>6.1f} %"
+            f"{cell['task']:<14}{cell['suite']:<22}{cell['severity']:>9}{count:>10}{100 * cell['success_rate']:>6.1f} %"
             f"{f'{100 * low:.1f} .. {100 * high:.1f} %':>16}{100 * cell['mean_progress']:>8.0f} %"
             f"{cell['mean_steps']:>8.1f}"
         )

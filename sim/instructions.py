@@ -111,8 +111,36 @@ PARAPHRASES: dict[str, Paraphrases] = {
             "pull open the {drawer} drawer",
         ),
     ),
+    "transfer_cube": Paraphrases(
+        train=(
+            "hand the {object} over to the left gripper",
+            "pick up the {object} and give it to the left hand",
+            "pass the {object} from the right hand to the left hand",
+            "take the {object} with the right gripper and hand it to the left one",
+            "transfer the {object} to the left gripper",
+            "give the {object} to the left hand",
+        ),
+        held_out=(
+            "pass the {object} over to the left gripper",
+            "pick up the {object} with the right hand and hand it to the left one",
+        ),
+    ),
+    "sort": Paraphrases(
+        train=(
+            "put the {object} into the {bin} bin",
+            "place the {object} in the bin on the {bin}",
+            "sort the {object} into the {bin} bin",
+            "pick up the {object} and drop it in the {bin} bin",
+            "move the {object} into the {bin} box",
+            "drop the {object} into the box on the {bin}",
+        ),
+        held_out=(
+            "take the {object} and put it into the {bin} box",
+            "pick up the {object} and place it in the bin on the {bin}",
+        ),
+    ),
 }
-"""Sentences by task name. Roles: `object` and `base` as "red cube"; `zone` and `drawer` as "red"."""
+"""Sentences by task name. Roles: `object` and `base` as "red cube"; `bin` as "left"; the others as "red"."""
 
 
 def instruct(task: str, rng: np.random.Generator, held_out: bool = False, **names: str) -> str:

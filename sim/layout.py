@@ -49,24 +49,43 @@ class CabinetLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class PropLayout:
+    """A prop on the table.
+
+    Attributes:
+        name: `tray`, `peg` or `socket` (see `sim.props`).
+        colour: name in `sim.appearance.COLOURS`.
+        xy: position of its centre on the table.
+        yaw: rotation about the vertical.
+    """
+
+    name: str
+    colour: str
+    xy: tuple[float, float]
+    yaw: float
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """One episode's scene.
 
     Attributes:
         objects: at most `sim.scene.OBJECT_SLOTS`; what a task asks for comes first, distractors after it.
-        words: what the instruction names, by role (`object`, `zone`, `base`, `drawer`).
-        bin_xy: middle of the bin, or None where there is no bin.
+        words: what the instruction names, by role (`object`, `zone`, `base`, `drawer`, `bin`, `tray`, `peg`, `socket`).
+        bins: middles of the bins; the one that a task asks for comes first.
         zones: painted discs; the one that a task asks for comes first.
         cabinet: or None.
         target_drawer: index into `cabinet.colours` of the drawer that a task asks for.
+        props: each prop at most once.
     """
 
     objects: tuple[ObjectLayout, ...]
     words: dict[str, str]
-    bin_xy: tuple[float, float] | None = None
+    bins: tuple[tuple[float, float], ...] = ()
     zones: tuple[ZoneLayout, ...] = ()
     cabinet: CabinetLayout | None = None
     target_drawer: int = 0
+    props: tuple[PropLayout, ...] = ()
 
 
 class NoRoomError(RuntimeError):

@@ -11,6 +11,8 @@ ENVIRONMENTS: dict[str, str] = {
     "polyarm/Place-v0": "place",
     "polyarm/Stack-v0": "stack",
     "polyarm/Drawer-v0": "drawer",
+    "polyarm/TransferCube-v0": "transfer_cube",
+    "polyarm/Sort-v0": "sort",
 }
 """Task by environment id."""
 

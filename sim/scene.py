@@ -1,11 +1,14 @@
-"""The tabletop: one MuJoCo model for all tasks, re-arranged for every episode by editing its arrays.
+"""The tabletop: one MuJoCo model for all tasks of a robot, re-arranged for every episode by editing its arrays.
 
 Compiling a model and a rendering context costs more than an episode's physics, so the scene is compiled once per
-process with everything in it (robot, table, `OBJECT_SLOTS` free objects, two zones, a bin, a cabinet with two drawers)
-and `Scene.arrange` moves, resizes and recolours what the episode needs and puts the rest out of sight.
+process with everything in it: robot, table and `OBJECT_SLOTS` free objects; for one arm two zones, a bin and a cabinet
+with two drawers; for two arms two bins and the props. `Scene.arrange` moves, resizes and recolours what the episode
+needs and puts the rest out of sight.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import mujoco
 import numpy as np
@@ -15,6 +18,7 @@ from policies.robots.model import load_robot_spec
 from policies.robots.spec import RobotSpec
 from sim.appearance import COLOURS
 from sim.layout import Layout, ObjectLayout
+from sim.props import REST_HEIGHT, add_props
 from sim.suites import Variation
 
 OBJECT_SLOTS = 6
@@ -28,16 +32,49 @@ DRAWER_SPACING = 0.18
 MAX_HALF_SIZE = 0.026
 OBJECT_DENSITY = 800.0
 
-FRONT_CAMERA_POSITION = (1.30, 0.0, 0.55)
-FRONT_CAMERA_TARGET = (0.50, 0.0, 0.06)
-FRONT_CAMERA_FOVY_DEG = 35.0
+
+@dataclass(frozen=True, slots=True)
+class SceneCameras:
+    """The cameras around one robot.
+
+    Attributes:
+        fixed: name of the one that stands still.
+        position: where that stands, metres.
+        target: what it has in its middle, metres.
+        fovy_deg: its vertical field of view.
+        carried: names of those that the robot carries.
+    """
+
+    fixed: str
+    position: tuple[float, float, float]
+    target: tuple[float, float, float]
+    fovy_deg: float
+    carried: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them, the fixed one first."""
+        return self.fixed, *self.carried
+
+
+CAMERAS: dict[str, SceneCameras] = {
+    "panda": SceneCameras("front", (1.30, 0.0, 0.55), (0.50, 0.0, 0.06), 35.0, ("wrist",)),
+    "aloha": SceneCameras("top", (0.22, 0.0, 1.02), (0.50, 0.0, 0.05), 42.0, ("left_wrist", "right_wrist")),
+}
+"""By name of the robot."""
+
 _FAR_AWAY = (-6.0, 0.0, -3.0)
+_PROPS = {"tray": 0, "peg": 1, "socket": 2}
 
 _GEOM_TYPES = {
     "cube": mujoco.mjtGeom.mjGEOM_BOX,
     "cylinder": mujoco.mjtGeom.mjGEOM_CYLINDER,
     "ball": mujoco.mjtGeom.mjGEOM_SPHERE,
 }
+
+
+Item = int | str
+"""Slot of an object, or name of a prop."""
 
 
 def look_at(position: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -58,17 +95,22 @@ class Scene:
     Attributes:
         model: compiled model; array fields change between episodes, sizes never.
         data: its state.
+        cameras: what looks at it.
     """
 
     def __init__(self, robot: RobotSpec, robot_model: str = "polyarm") -> None:
         self.robot = robot
         self.model = _compile(robot, robot_model)
         self.data = mujoco.MjData(self.model)
+        self.cameras = CAMERAS[robot.name]
         self._objects = [self.model.body(f"object{slot}") for slot in range(OBJECT_SLOTS)]
+        bodies = {self.model.body(body).name for body in range(self.model.nbody)}
+        self._bins = [self.model.body(name) for name in ("bin", "bin1") if name in bodies]
+        self._props = {name: self.model.body(name) for name in _PROPS if name in bodies}
         self._joint_qpos = np.array([self.model.joint(name).qposadr[0] for name in robot.joint_names])
         self._joint_dof = np.array([self.model.joint(name).dofadr[0] for name in robot.joint_names])
-        self._tool_site = self.model.site(robot.tool_site).id
-        self._finger_bodies = {self.model.body(name).id for name in ("left_finger", "right_finger", "hand")}
+        self._tool_sites = [self.model.site(arm.tool_site).id for arm in robot.arms]
+        self._hand_bodies = [{self.model.body(name).id for name in arm.hand_bodies} for arm in robot.arms]
         self._layout: Layout | None = None
 
     def arrange(self, layout: Layout, variation: Variation, joint_positions: NDArray[np.float64]) -> None:
@@ -85,8 +127,10 @@ class Scene:
         mujoco.mj_resetData(self.model, self.data)
         for slot in range(OBJECT_SLOTS):
             self._place_object(slot, layout.objects[slot] if slot < len(layout.objects) else None)
+        self._place_props(layout)
         self.data.qpos[self._joint_qpos] = joint_positions
-        self.data.qpos[self.model.joint("finger_joint2").qposadr[0]] = joint_positions[self.robot.arm_dof]
+        for arm in self.robot.arms:
+            self.data.qpos[self.model.joint(arm.second_finger).qposadr[0]] = joint_positions[arm.gripper]
         mujoco.mj_forward(self.model, self.data)
 
     @property
@@ -106,35 +150,42 @@ class Scene:
         """(n,) rad/s (m/s)."""
         return self.data.qvel[self._joint_dof].copy()
 
-    @property
-    def tool_position(self) -> NDArray[np.float64]:
-        """(3,) m, tool centre point in the base frame."""
-        return self.data.site_xpos[self._tool_site].copy()
+    def tool_position(self, arm: int = 0) -> NDArray[np.float64]:
+        """(3,) m, tool centre point of an arm in the base frame."""
+        return self.data.site_xpos[self._tool_sites[arm]].copy()
 
-    @property
-    def tool_rotation(self) -> NDArray[np.float64]:
-        """(3, 3) rotation of the tool frame in the base frame."""
-        return self.data.site_xmat[self._tool_site].reshape(3, 3).copy()
+    def tool_rotation(self, arm: int = 0) -> NDArray[np.float64]:
+        """(3, 3) rotation of an arm's tool frame in the base frame."""
+        return self.data.site_xmat[self._tool_sites[arm]].reshape(3, 3).copy()
 
-    @property
-    def gripper_opening(self) -> float:
-        """Opening from 0 (closed) to 1 (open)."""
-        return self.robot.gripper_opening(self.joint_positions[self.robot.arm_dof])
+    def gripper_opening(self, arm: int = 0) -> float:
+        """Opening of an arm's gripper from 0 (closed) to 1 (open)."""
+        return float(self.robot.gripper_openings(self.joint_positions)[arm])
 
-    def object_position(self, slot: int) -> NDArray[np.float64]:
-        """(3,) m, centre of an object in the base frame."""
-        return self.data.xpos[self._objects[slot].id].copy()
+    def object_position(self, item: Item) -> NDArray[np.float64]:
+        """(3,) m, centre of an object or origin of a prop in the base frame."""
+        return self.data.xpos[self._body(item)].copy()
 
-    def object_speed(self, slot: int) -> float:
-        """Speed of an object's centre, m/s."""
-        address = self.model.joint(f"object{slot}").dofadr[0]
+    def object_rotation(self, item: Item) -> NDArray[np.float64]:
+        """(3, 3) rotation of an object or a prop in the base frame."""
+        return self.data.xmat[self._body(item)].reshape(3, 3).copy()
+
+    def object_speed(self, item: Item) -> float:
+        """Speed of an object's or a prop's centre, m/s."""
+        address = self.model.jnt_dofadr[self.model.body_jntadr[self._body(item)]]
         return float(np.linalg.norm(self.data.qvel[address : address + 3]))
 
-    def touches_gripper(self, slot: int) -> bool:
-        """Whether an object is in contact with the hand or a finger."""
-        body = self._objects[slot].id
+    def touches_gripper(self, item: Item, arm: int = 0) -> bool:
+        """Whether an object or a prop is in contact with an arm's hand or one of its fingers."""
+        body = self._body(item)
         pairs = self.model.geom_bodyid[self.data.contact.geom]
-        return any(body in pair and not self._finger_bodies.isdisjoint(pair) for pair in pairs.tolist())
+        return any(body in pair and not self._hand_bodies[arm].isdisjoint(pair) for pair in pairs.tolist())
+
+    def touches_table(self, item: Item) -> bool:
+        """Whether an object or a prop is in contact with the table."""
+        body, table = self._body(item), self.model.geom("table").id
+        pairs = self.data.contact.geom
+        return any(table in pair and body in self.model.geom_bodyid[pair] for pair in pairs)
 
     def touch(self, slot_a: int, slot_b: int) -> bool:
         """Whether two objects are in contact."""
@@ -149,9 +200,19 @@ class Scene:
         """(3,) m, middle of a drawer's handle bar in the base frame."""
         return self.data.site(f"handle{index}").xpos.copy()
 
+    def tray_handle(self, side: str) -> NDArray[np.float64]:
+        """(3,) m, where the tray's handle of a side (`left`, `right`) is grasped, in the base frame."""
+        return self.data.site(f"tray_{side}").xpos.copy()
+
+    def _body(self, item: Item) -> int:
+        return (self._props[item] if isinstance(item, str) else self._objects[item]).id
+
     def _place_fixtures(self, layout: Layout) -> None:
         model = self.model
-        model.body("bin").pos = (*layout.bin_xy, 0.0) if layout.bin_xy is not None else _FAR_AWAY
+        for index, body in enumerate(self._bins):
+            body.pos = (*layout.bins[index], 0.0) if index < len(layout.bins) else _FAR_AWAY
+        if self.robot.name != "panda":
+            return
         for index in range(2):
             zone = layout.zones[index] if index < len(layout.zones) else None
             model.body(f"zone{index}").pos = (*zone.xy, 0.0) if zone else _FAR_AWAY
@@ -172,10 +233,10 @@ class Scene:
         light.dir = variation.light_direction
         light.diffuse = variation.light_diffuse
         model.vis.headlight.ambient[:] = variation.light_ambient
-        position = np.asarray(FRONT_CAMERA_POSITION) + variation.camera_position_offset
-        target = np.asarray(FRONT_CAMERA_TARGET) + variation.camera_target_offset
-        model.camera("front").pos = position
-        model.camera("front").quat = look_at(position, target)
+        position = np.asarray(self.cameras.position) + variation.camera_position_offset
+        target = np.asarray(self.cameras.target) + variation.camera_target_offset
+        model.camera(self.cameras.fixed).pos = position
+        model.camera(self.cameras.fixed).quat = look_at(position, target)
 
     def _shape_object(self, slot: int, item: ObjectLayout | None) -> None:
         """Give a slot its shape, size, colour and inertia; an unused one floats, unseen and untouchable."""
@@ -210,6 +271,25 @@ class Scene:
         half_yaw = 0.5 * item.yaw
         self.data.qpos[address : address + 7] = (*item.xy, item.half_size, np.cos(half_yaw), 0, 0, np.sin(half_yaw))
 
+    def _place_props(self, layout: Layout) -> None:
+        """Put the props that the episode uses on the table; the others float, unseen."""
+        used = {prop.name: prop for prop in layout.props}
+        for name, body in self._props.items():
+            prop, address = used.get(name), self.model.joint(name).qposadr[0]
+            self.model.body_gravcomp[body.id] = 0.0 if prop else 1.0
+            if prop is None:
+                self.data.qpos[address : address + 7] = (*_prop_store(name), 1, 0, 0, 0)
+                continue
+            geoms = slice(body.geomadr[0], body.geomadr[0] + body.geomnum[0])
+            self.model.geom_rgba[geoms] = (*COLOURS[prop.colour], 1.0)
+            half_yaw = 0.5 * prop.yaw
+            quaternion = (np.cos(half_yaw), 0, 0, np.sin(half_yaw))
+            self.data.qpos[address : address + 7] = (*prop.xy, REST_HEIGHT[name], *quaternion)
+
+
+def _prop_store(name: str) -> tuple[float, float, float]:
+    return _FAR_AWAY[0] - _PROPS[name], 1.0, _FAR_AWAY[2]
+
 
 def _compile(robot: RobotSpec, robot_model: str) -> mujoco.MjModel:
     spec = load_robot_spec(robot.name, robot_model)
@@ -226,12 +306,17 @@ def _compile(robot: RobotSpec, robot_model: str) -> mujoco.MjModel:
     world.add_light(
         name="key", pos=(0.6, -0.4, 1.8), dir=(-0.1, 0.25, -1.0), type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
     )
-    world.add_camera(name="front", pos=FRONT_CAMERA_POSITION, fovy=FRONT_CAMERA_FOVY_DEG)
+    cameras = CAMERAS[robot.name]
+    world.add_camera(name=cameras.fixed, pos=cameras.position, fovy=cameras.fovy_deg)
     _add_room(world)
     _add_objects(world)
-    _add_bin(world)
-    _add_zones(world)
-    _add_cabinet(world)
+    _add_bin(world, "bin")
+    if robot.name == "panda":
+        _add_zones(world)
+        _add_cabinet(world)
+    else:
+        _add_bin(world, "bin1")
+        add_props(world, {name: _prop_store(name) for name in _PROPS})
     return spec.compile()
 
 
@@ -256,8 +341,8 @@ def _add_objects(world: mujoco.MjsBody) -> None:
         )
 
 
-def _add_bin(world: mujoco.MjsBody) -> None:
-    body = world.add_body(name="bin", pos=_FAR_AWAY)
+def _add_bin(world: mujoco.MjsBody, name: str) -> None:
+    body = world.add_body(name=name, pos=_FAR_AWAY)
     box = mujoco.mjtGeom.mjGEOM_BOX
     width, wall, height = BIN_HALF_WIDTH, 0.005, 0.5 * BIN_WALL_HEIGHT
     grey = (0.35, 0.35, 0.38, 1.0)

@@ -1,4 +1,4 @@
-"""`TabletopSimulation`: an arm, its controller, its cameras and a task, advanced in control steps.
+"""`TabletopSimulation`: a robot, its controller, its cameras and a task, advanced in control steps.
 
 It stands for the real hardware: it takes a `JointTrajectory` as a joint trajectory controller does, and gives an
 `Observation` as cameras and joint encoders do. The ROS simulator node and the in-process evaluation both drive it.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -22,7 +23,7 @@ from sim.episode_id import EpisodeId
 from sim.instructions import instruct
 from sim.layout import Layout, NoRoomError
 from sim.rendering import OffscreenRenderer, intrinsics
-from sim.scene import Scene
+from sim.scene import CAMERAS, Scene
 from sim.suites import Variation, get_suite
 from sim.tasks import Task, get_task
 from sim.trajectory_controller import TrajectoryController
@@ -33,7 +34,7 @@ _LAYOUT_TRIES = 200
 
 @dataclass(frozen=True, slots=True)
 class SimulationConfig:
-    """What is fixed for all episodes of one simulation.
+    """What is fixed for all episodes of one simulation; the defaults are those of the panda (see `of`).
 
     Attributes:
         robot: name of the `RobotSpec`.
@@ -52,6 +53,16 @@ class SimulationConfig:
     width: int = 224
     height: int = 224
     control_hz: float = 10.0
+
+    @classmethod
+    def of(cls, robot: str, **settings: Any) -> SimulationConfig:
+        """The configuration with the cameras and the control rate of a robot, where `settings` does not say otherwise.
+
+        Raises:
+            ValueError: nothing of that name; lists the known robots.
+        """
+        defaults = {"control_hz": get_robot(robot).control_hz, "cameras": CAMERAS[robot].names}
+        return cls(robot=robot, **(defaults | settings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,7 @@ class TaskStatus:
 
 
 class TabletopSimulation:
-    """One robot at one table. `reset` begins an episode; `accept`, `advance` and `observe` run it.
+    """One robot at its table. `reset` begins an episode; `accept`, `advance` and `observe` run it.
 
     Time is simulated seconds since `reset`, counted in whole physics steps of 2 ms.
     """
@@ -89,7 +100,7 @@ class TabletopSimulation:
         self._substeps = round(1e9 / self.config.control_hz / self._timestep_ns)
         self._renderer: OffscreenRenderer | None = None
         self._controller = TrajectoryController(self.robot)
-        self._actuators = [self.scene.model.actuator(f"actuator{i + 1}").id for i in range(len(self.robot.joint_names))]
+        self._actuators = np.arange(len(self.robot.joint_names))
         self._velocity_gain = self._velocity_gains()
         self._control_scale, self._control_offset = self._actuator_units()
         self._task: Task | None = None
@@ -106,11 +117,13 @@ class TabletopSimulation:
             joint_positions: (n,) start configuration instead of the drawn one near home.
 
         Raises:
-            ValueError: unknown task or suite.
+            ValueError: unknown task or suite, or a task for another robot.
             NoRoomError: no layout was found (cannot happen with the suites that ship).
         """
         rng = np.random.default_rng(episode.seed_sequence())
         task = get_task(episode.task)
+        if task.robot != self.robot.name:
+            raise ValueError(f"task {episode.task!r}: expected one for robot {self.robot.name!r}, found {task.robot!r}")
         variation = get_suite(episode.suite).sample(rng, episode.severity)
         start = self._draw_start(rng)
         layout = _draw_layout(task, rng, variation)
@@ -218,7 +231,7 @@ class TabletopSimulation:
         return self.status()
 
     def _commanded_arm(self) -> NDArray[np.float64]:
-        return self._controller.sample(self.time)[0][: self.robot.arm_dof]
+        return self._controller.sample(self.time)[0][self.robot.arm_joints]
 
     def status(self) -> TaskStatus:
         """How the episode stands after the last control step."""
@@ -235,9 +248,9 @@ class TabletopSimulation:
 
     def _draw_start(self, rng: np.random.Generator) -> NDArray[np.float64]:
         start = self.robot.home.copy()
-        arm = self.robot.arm_dof
-        start[:arm] += rng.uniform(-_HOME_NOISE_RAD, _HOME_NOISE_RAD, arm)
-        start[arm] = self.robot.upper[arm]
+        arm, grippers = self.robot.arm_joints, self.robot.grippers
+        start[arm] += rng.uniform(-_HOME_NOISE_RAD, _HOME_NOISE_RAD, len(arm))
+        start[grippers] = self.robot.upper[grippers]
         return start
 
     def _velocity_gains(self) -> NDArray[np.float64]:
@@ -246,12 +259,13 @@ class TabletopSimulation:
         return np.divide(bias[:, 2], bias[:, 1], out=np.zeros(len(bias)), where=bias[:, 1] != 0)
 
     def _actuator_units(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Scale and offset from joint units to control units: the gripper's actuator has a range of its own."""
+        """Scale and offset from joint units to control units: a gripper's actuator may have a range of its own."""
         scale, offset = np.ones(len(self._actuators)), np.zeros(len(self._actuators))
-        low, high = self.scene.model.actuator_ctrlrange[self._actuators[-1]]
-        closed, opened = self.robot.lower[-1], self.robot.upper[-1]
-        scale[-1] = (high - low) / (opened - closed)
-        offset[-1] = low - scale[-1] * closed
+        for gripper in self.robot.grippers:
+            low, high = self.scene.model.actuator_ctrlrange[self._actuators[gripper]]
+            closed, opened = self.robot.lower[gripper], self.robot.upper[gripper]
+            scale[gripper] = (high - low) / (opened - closed)
+            offset[gripper] = low - scale[gripper] * closed
         return scale, offset
 
 

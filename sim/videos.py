@@ -49,20 +49,17 @@ def enlarge(picture: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
 
 
 class Film:
-    """Takes a picture of a simulation at each control step, in the `quality` profile.
+    """Takes a picture of a simulation with its fixed camera at each control step, in the `quality` profile.
 
     Args:
         simulation: what is filmed.
-        camera: through which of its cameras.
         width: width of the pictures, pixels.
         height: height of the pictures, pixels.
     """
 
-    def __init__(
-        self, simulation: TabletopSimulation, camera: str = "front", width: int = 384, height: int = 288
-    ) -> None:
+    def __init__(self, simulation: TabletopSimulation, width: int = 384, height: int = 288) -> None:
         self._simulation = simulation
-        self._camera = camera
+        self._camera = simulation.scene.cameras.fixed
         self._renderer = OffscreenRenderer(simulation.scene.model, width, height, "quality")
         self._frames: list[NDArray[np.uint8]] = []
 

@@ -70,12 +70,12 @@ class ChunkScheduler:
         self.config = config or SchedulerConfig()
         self.dropped_rows = 0
         self._chunks: deque[ActionChunk] = deque(maxlen=self.config.window)
-        self._gripper: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        self._gripper_plans: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
 
     def reset(self) -> None:
         """Forget the chunks so far."""
         self._chunks.clear()
-        self._gripper = None
+        self._gripper_plans.clear()
 
     def plan(self, chunk: ActionChunk, joint_positions: ArrayLike, now: float) -> JointTrajectory:
         """Return the trajectory from `now` on, with the chunk's stamp.
@@ -140,15 +140,16 @@ class ChunkScheduler:
         return rows
 
     def _limit_gripper_rate(self, rows: NDArray, chunk: ActionChunk, times: NDArray, start: NDArray) -> None:
-        joint = self.spec.arm_dof
-        step = GRIPPER_RATE * self.spec.max_velocity[joint] * chunk.dt
-        position = start[joint] if self._gripper is None else np.interp(chunk.stamp, *self._gripper)
-        first = position
-        for row in rows:
-            position = position + np.clip(row[joint] - position, -step, step)
-            row[joint] = position
-        self._gripper = (chunk.stamp + np.array([0.0, *times]), np.array([first, *rows[:, joint]]))
-        start[joint] = first
+        for joint in self.spec.grippers:
+            step = GRIPPER_RATE * self.spec.max_velocity[joint] * chunk.dt
+            before = self._gripper_plans.get(joint)
+            position = start[joint] if before is None else np.interp(chunk.stamp, *before)
+            first = position
+            for row in rows:
+                position = position + np.clip(row[joint] - position, -step, step)
+                row[joint] = position
+            self._gripper_plans[joint] = (chunk.stamp + np.array([0.0, *times]), np.array([first, *rows[:, joint]]))
+            start[joint] = first
 
     def _knots(self, times: NDArray, rows: NDArray, start: NDArray) -> tuple[NDArray, NDArray, NDArray]:
         """Times (T + 1,), positions and velocities (T + 1, n): the rows, then the stop."""
@@ -156,8 +157,9 @@ class ChunkScheduler:
         before, after = slopes[:-1], slopes[1:]
         monotone = 3 * np.minimum(np.abs(before), np.abs(after)) * (before * after > 0)
         inner = np.clip((before + after) / 2, -monotone, monotone)
-        # The gripper arrives at its ends gently, so that slowing the trajectory does not make it overshoot them.
-        inner[:, self.spec.arm_dof] = (np.sign(before) * monotone / 3)[:, self.spec.arm_dof]
+        # Grippers arrive at their ends gently, so that slowing the trajectory does not make them overshoot.
+        grippers = self.spec.grippers
+        inner[:, grippers] = (np.sign(before) * monotone / 3)[:, grippers]
         last = slopes[-1]
         effort = STOP_EFFORT * self.spec.max_acceleration
         duration = max(times[0], float(np.max(np.abs(last) / effort))) if np.isfinite(last).all() else times[0]

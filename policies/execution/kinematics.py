@@ -13,7 +13,7 @@ import qpsolvers
 from numpy.typing import ArrayLike, NDArray
 
 from policies.interface import ActionChunk
-from policies.robots.spec import RobotSpec
+from policies.robots.spec import Arm, RobotSpec
 
 MAX_ITERATIONS = 30
 POSITION_TOLERANCE = 1e-5  # m
@@ -40,6 +40,20 @@ def rotation_from_rpy(rpy: ArrayLike) -> NDArray[np.float64]:
     )
 
 
+class _ArmSolver:
+    """The tasks of one arm's quadratic programme."""
+
+    def __init__(self, model: mujoco.MjModel, spec: RobotSpec, arm: Arm) -> None:
+        dofs = [model.joint(spec.joint_names[joint]).dofadr[0] for joint in arm.joints]
+        self.tool_task = mink.FrameTask(
+            arm.tool_site, "site", position_cost=POSE_COST, orientation_cost=POSE_COST, lm_damping=LM_DAMPING
+        )
+        posture_cost = np.zeros(model.nv)
+        posture_cost[dofs] = POSTURE_COST
+        self.posture_task = mink.PostureTask(model, cost=posture_cost)
+        self.other_dofs = np.setdiff1d(np.arange(model.nv), dofs)
+
+
 class Kinematics:
     """Kinematics of one robot; holds scratch memory, so one object per thread.
 
@@ -55,19 +69,12 @@ class Kinematics:
         self._data = self._configuration.data
         self._frames: dict[str, tuple[NDArray, NDArray]] = {}  # views into the data
         self._address = np.array([model.joint(name).qposadr[0] for name in spec.joint_names])
-        arm_dofs = [model.joint(name).dofadr[0] for name in spec.joint_names[: spec.arm_dof]]
-        self._tool_task = mink.FrameTask(
-            spec.tool_site, "site", position_cost=POSE_COST, orientation_cost=POSE_COST, lm_damping=LM_DAMPING
-        )
-        posture_cost = np.zeros(model.nv)
-        posture_cost[arm_dofs] = POSTURE_COST
-        self._posture_task = mink.PostureTask(model, cost=posture_cost)
         self._limit = mink.ConfigurationLimit(model)
-        self._other_dofs = np.setdiff1d(np.arange(model.nv), arm_dofs)
+        self._solvers = [_ArmSolver(model, spec, arm) for arm in spec.arms]
 
-    def forward(self, q: ArrayLike) -> NDArray[np.float64]:
-        """Return the (4, 4) base_from_tool at joint positions q (n,), rad (m)."""
-        return self.frame(q, self.spec.tool_site)
+    def forward(self, q: ArrayLike, arm: int = 0) -> NDArray[np.float64]:
+        """Return the (4, 4) base_from_tool of one arm at joint positions q (n,), rad (m)."""
+        return self.frame(q, self.spec.arms[arm].tool_site)
 
     def frame(self, q: ArrayLike, name: str) -> NDArray[np.float64]:
         """Return the (4, 4) pose in the base frame of a site or body of the robot at joint positions q (n,).
@@ -83,15 +90,16 @@ class Kinematics:
         pose[:3, 3] = base_rotation.T @ (position - base_position)
         return pose
 
-    def inverse(self, base_from_tool: ArrayLike, seed_q: ArrayLike) -> NDArray[np.float64]:
-        """Return joint positions (n,) within the limits that bring the tool to a pose, near a seed.
+    def inverse(self, base_from_tool: ArrayLike, seed_q: ArrayLike, arm: int = 0) -> NDArray[np.float64]:
+        """Return joint positions (n,) within the limits that bring an arm's tool to a pose, near a seed.
 
-        A pose out of reach gives the configuration where the weighted pose error is least; the gripper keeps the
-        seed's position.
+        A pose out of reach gives the configuration where the weighted pose error is least; grippers and other arms keep
+        the seed's positions.
 
         Args:
             base_from_tool: (4, 4) target pose of the tool.
             seed_q: (n,) where to start, rad (m); clipped to the limits.
+            arm: which arm.
 
         Raises:
             ValueError: a wrong shape or a value that is not finite.
@@ -104,27 +112,28 @@ class Kinematics:
         if not np.isfinite(seed).all():
             raise ValueError(f"seed_q: expected finite values, found {seed}")
         self._set_positions(seed)
-        configuration = self._configuration
-        self._tool_task.set_target(mink.SE3.from_matrix(target))
-        self._posture_task.set_target(configuration.q)
+        configuration, solver = self._configuration, self._solvers[arm]
+        solver.tool_task.set_target(mink.SE3.from_matrix(target))
+        solver.posture_task.set_target(configuration.q)
         for _ in range(MAX_ITERATIONS):
-            error = self._tool_task.compute_error(configuration)
+            error = solver.tool_task.compute_error(configuration)
             close = np.linalg.norm(error[:3]) < POSITION_TOLERANCE and np.linalg.norm(error[3:]) < ORIENTATION_TOLERANCE
             if close:
                 break
             problem = mink.build_ik(
-                configuration, (self._tool_task, self._posture_task), 1.0, damping=DAMPING, limits=(self._limit,)
+                configuration, (solver.tool_task, solver.posture_task), 1.0, damping=DAMPING, limits=(self._limit,)
             )
             step = qpsolvers.solve_problem(problem, SOLVER).x
             if step is None:
                 raise RuntimeError(f"inverse kinematics: {SOLVER} found no step towards {target} from {seed}")
-            step[self._other_dofs] = 0.0
+            step[solver.other_dofs] = 0.0
             step *= MAX_STEP / max(MAX_STEP, float(np.abs(step).max()))
             configuration.integrate_inplace(step, 1.0)
             if np.abs(step).max() < STEP_TOLERANCE:
                 break
-        q = np.clip(configuration.q[self._address], self.spec.lower, self.spec.upper)
-        q[self.spec.arm_dof :] = seed[self.spec.arm_dof :]
+        joints = list(self.spec.arms[arm].joints)
+        q = seed.copy()
+        q[joints] = np.clip(configuration.q[self._address], self.spec.lower, self.spec.upper)[joints]
         return q
 
     def to_joint_chunk(self, chunk: ActionChunk, joint_positions: ArrayLike) -> ActionChunk:
@@ -136,24 +145,31 @@ class Kinematics:
         Args:
             chunk: any kind of chunk; a `joint` chunk is returned as it is.
             joint_positions: (n,) joint positions of the observation that the chunk answers, rad (m).
+
+        Raises:
+            ValueError: Cartesian rows for another number of arms.
         """
         if chunk.kind == "joint":
             return chunk
+        arms = range(len(self.spec.arms))
+        if chunk.rows.shape[1] != 7 * len(arms):
+            raise ValueError(f"rows: expected 7 values for each of {len(arms)} arms, found {chunk.rows.shape[1]}")
         q = np.array(joint_positions, dtype=np.float64)
-        pose = self.forward(q)
+        poses = [self.forward(q, arm) for arm in arms]
         rows = np.full((len(chunk.rows), len(self.spec.joint_names)), np.nan)
-        for i, row in enumerate(chunk.rows):
+        for i, row in enumerate(chunk.rows.reshape(len(chunk.rows), len(arms), 7)):
             if not np.isfinite(row).all():
                 break
-            if chunk.kind == "cartesian_delta":
-                pose[:3, 3] += row[:3]
-                pose[:3, :3] = rotation_from_rpy(row[3:6]) @ pose[:3, :3]
-            else:
-                pose[:3, 3] = row[:3]
-                pose[:3, :3] = rotation_from_rpy(row[3:6])
-            q = self.inverse(pose, q)
+            for arm, (pose, values) in enumerate(zip(poses, row, strict=True)):
+                if chunk.kind == "cartesian_delta":
+                    pose[:3, 3] += values[:3]
+                    pose[:3, :3] = rotation_from_rpy(values[3:6]) @ pose[:3, :3]
+                else:
+                    pose[:3, 3] = values[:3]
+                    pose[:3, :3] = rotation_from_rpy(values[3:6])
+                q = self.inverse(pose, q, arm)
             rows[i] = q
-            rows[i, self.spec.arm_dof] = self.spec.gripper_position(row[6])
+            rows[i, self.spec.grippers] = self.spec.gripper_positions(row[:, 6])
         return ActionChunk(chunk.stamp, chunk.dt, "joint", rows, chunk.confidence)
 
     def _locate(self, name: str) -> tuple[NDArray, NDArray]:

@@ -29,10 +29,11 @@ def policy_mismatch(policy: Policy, name: str, spec: RobotSpec) -> str:
     max_step: NDArray | None = getattr(policy, "max_step", None)
     if max_step is None:
         return ""
-    reach = float(np.linalg.norm(spec.workspace_high - spec.workspace_low))
-    joint_speed = float(np.max(spec.max_velocity[: spec.arm_dof]))
+    arm = spec.arms[0]
+    reach = float(np.linalg.norm(arm.workspace_high - arm.workspace_low))
+    joint_speed = float(np.max(spec.max_velocity[list(arm.joints)]))
     speeds = np.asarray(max_step) * policy.control_hz
-    limits = ((slice(0, 3), joint_speed * reach, "m/s"), (slice(3, 6), spec.arm_dof * joint_speed, "rad/s"))
+    limits = ((slice(0, 3), joint_speed * reach, "m/s"), (slice(3, 6), len(arm.joints) * joint_speed, "rad/s"))
     for axes, limit, unit in limits:
         fastest = float(np.max(np.abs(speeds[axes])))
         if fastest > limit:

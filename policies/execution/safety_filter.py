@@ -11,6 +11,7 @@ A trajectory that is too fast is slowed as a whole, which keeps its path; clippi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -160,8 +161,8 @@ class SafetyFilter:
                 f"{self.spec.upper[joint]:.4f}], found {trajectory.positions[knot, joint]:.4f} at knot {knot}"
             )
         # The gripper may be kept from its command by what it holds.
-        arm = slice(0, self.spec.arm_dof)
-        jump = np.abs(trajectory.positions[0, arm] - measured.positions[arm])
+        jump = np.abs(trajectory.positions[0] - measured.positions)
+        jump[self.spec.grippers] = 0.0
         joint = int(np.argmax(jump))
         if jump[joint] > self.limits.max_jump:
             return (
@@ -194,12 +195,12 @@ class SafetyFilter:
     def _at_scale(
         self, trajectory: JointTrajectory, start: JointState, scale: float
     ) -> tuple[float, JointTrajectory, Motion, str]:
-        scaled, motion = self._ease_gripper(_slowed(trajectory, start.time, scale), start)
+        scaled, motion = self._ease_grippers(_slowed(trajectory, start.time, scale), start)
         return scale, scaled, motion, self._too_fast(motion)
 
     def _promising_scales(self, trajectory: JointTrajectory, start: JointState) -> NDArray[np.float64]:
-        """Time scales at which the arm's accelerations at the knots are within the limits: all at once, so quickly."""
-        arm = slice(0, self.spec.arm_dof)
+        """Time scales at which the arms' accelerations at the knots are within the limits: all at once, so quickly."""
+        arm = self.spec.arm_joints
         scales = self._scales[1:, None, None]
         knots = np.append(start.time, trajectory.stamp + trajectory.times)
         h = np.diff(knots)[:, None] * scales  # (S, T, 1)
@@ -207,40 +208,61 @@ class SafetyFilter:
         v1 = trajectory.velocities[:, arm] / scales
         v0 = np.concatenate([np.broadcast_to(start.velocities[arm], v1[:, :1].shape), v1[:, :-1]], axis=1)
         at_begin, at_end = (6 * slope - 4 * v0 - 2 * v1) / h, (2 * v0 + 4 * v1 - 6 * slope) / h
-        worst = np.maximum(np.abs(at_begin), np.abs(at_end)).max(axis=1)  # (S, arm_dof)
+        worst = np.maximum(np.abs(at_begin), np.abs(at_end)).max(axis=1)  # (S, arm joints)
         return self._scales[1:][(worst <= self.max_acceleration[arm] * (1 + 1e-9)).all(axis=1)]
 
-    def _ease_gripper(self, trajectory: JointTrajectory, start: JointState) -> tuple[JointTrajectory, Motion]:
-        """Stop a gripper that would overshoot its end stop, by one more knot that leaves the arm's curve as it is.
+    def _ease_grippers(self, trajectory: JointTrajectory, start: JointState) -> tuple[JointTrajectory, Motion]:
+        """Stop grippers that would overshoot their end stops, by more knots that leave the other curves as they are.
 
-        The gripper lives at the ends of its range, and a trajectory that is slowed leaves it more time than its speed
-        at the start needs: without the knot it would take the whole trajectory with it.
+        Grippers live at the ends of their range, and a trajectory that is slowed leaves them more time than their speed
+        at the start needs: without the knots one of them would take the whole trajectory with it.
         """
-        joint = self.spec.arm_dof
         motion = Motion(trajectory, start)
+        following = trajectory.velocities.copy()
+        eased: dict[int, Motion] = {}  # by gripper joint, its own curve to the first knot
+        for joint in self.spec.grippers:
+            stopped = self._stopped_gripper(joint, trajectory, motion, start)
+            if stopped is not None:
+                eased[joint] = Motion(stopped, JointState(start.time, *_one(joint, start.positions, start.velocities)))
+                following[0, joint] = stopped.velocities[-1, 0]
+        if not eased:
+            return trajectory, motion
+        times = np.unique([own.knots[1] for own in eased.values()]) - trajectory.stamp
+        added = [motion.sample(trajectory.stamp + time) for time in times]
+        for joint, own in eased.items():
+            for time, (positions, velocities) in zip(times, added, strict=True):
+                (positions[joint],), (velocities[joint],) = own.sample(trajectory.stamp + time)
+        longer = JointTrajectory(
+            trajectory.stamp,
+            np.append(times, trajectory.times),
+            np.vstack([*(positions for positions, _ in added), trajectory.positions]),
+            np.vstack([*(velocities for _, velocities in added), following]),
+        )
+        return longer, Motion(longer, start)
+
+    def _stopped_gripper(
+        self, joint: int, trajectory: JointTrajectory, motion: Motion, start: JointState
+    ) -> JointTrajectory | None:
+        """A gripper's own way to the first knot by a stop, if it would leave its range without and the stop helps."""
         elapsed = motion.durations[0] * np.linspace(0.0, 1.0, GRIPPER_SAMPLES + 1)
         curve = np.polynomial.polynomial.polyval(elapsed, motion.coefficients[0, :, joint])
         low, high = self.spec.lower[joint] - POSITION_TOLERANCE, self.spec.upper[joint] + POSITION_TOLERANCE
         inside = low <= start.positions[joint] <= high
         if not inside or (low <= curve.min() and curve.max() <= high):
-            return trajectory, motion
+            return None
         stop = brake(start, self.max_acceleration, trajectory.stamp)
         at = int(np.argmax(stop.velocities[:, joint] == 0.0))
         if stop.times[at] >= trajectory.times[0]:
-            return trajectory, motion
-        positions, velocities = motion.sample(trajectory.stamp + stop.times[at])
-        positions[joint], velocities[joint] = stop.positions[at, joint], 0.0
-        following = trajectory.velocities.copy()
-        way = (trajectory.positions[0, joint] - positions[joint]) / (trajectory.times[0] - stop.times[at])
-        speed = following[0, joint]
-        following[0, joint] = np.sign(way) * min(abs(speed), abs(way)) if speed * way > 0 else 0.0
-        eased = JointTrajectory(
+            return None
+        target, speed = trajectory.positions[0, joint], trajectory.velocities[0, joint]
+        way = (target - stop.positions[at, joint]) / (trajectory.times[0] - stop.times[at])
+        speed = np.sign(way) * min(abs(speed), abs(way)) if speed * way > 0 else 0.0
+        return JointTrajectory(
             trajectory.stamp,
-            np.append(stop.times[at], trajectory.times),
-            np.vstack([positions, trajectory.positions]),
-            np.vstack([velocities, following]),
+            np.array([stop.times[at], trajectory.times[0]]),
+            np.array([[stop.positions[at, joint]], [target]]),
+            np.array([[0.0], [speed]]),
         )
-        return eased, Motion(eased, start)
 
     def _too_fast(self, motion: Motion) -> str:
         """Name what exceeds its limit first in the order position, velocity, acceleration, jerk; '' if nothing."""
@@ -284,11 +306,16 @@ class SafetyFilter:
         )
 
     def _exit(self, motion: Motion, begin: float) -> tuple[float, str]:
-        """When and where the tool leaves the workspace from `begin` on; one that starts outside may only come back."""
+        """When and where a tool leaves its workspace from `begin` on; one that starts outside may only come back."""
         times = _spread(motion.knots[motion.knots >= begin], PATH_SAMPLES)
-        tools = np.array([self._kinematics.forward(q)[:3, 3] for q in motion.sample_many(times)[0]])  # (K, 3)
-        low, high = self.spec.workspace_low, self.spec.workspace_high
-        start = self._kinematics.forward(motion.start.positions)[:3, 3]
+        path = motion.sample_many(times)[0]
+        exits = [self._exit_of(arm, times, path, motion) for arm in range(len(self.spec.arms))]
+        return min(exits, key=lambda found: found[0])
+
+    def _exit_of(self, arm: int, times: NDArray, path: NDArray, motion: Motion) -> tuple[float, str]:
+        tools = np.array([self._kinematics.forward(q, arm)[:3, 3] for q in path])  # (K, 3)
+        low, high = self.spec.arms[arm].workspace_low, self.spec.arms[arm].workspace_high
+        start = self._kinematics.forward(motion.start.positions, arm)[:3, 3]
         already = np.maximum(low - start, start - high).clip(min=0)
         outside = np.maximum(low - tools, tools - high) > already + WORKSPACE_TOLERANCE
         if not outside.any():
@@ -296,7 +323,7 @@ class SafetyFilter:
         k, axis = np.argwhere(outside)[0]
         return float(times[k]), (
             f"workspace: expected tool {'xyz'[axis]} within [{low[axis]:.3f}, {high[axis]:.3f}] m, "
-            f"found {tools[k, axis]:.3f} m after {times[k] - motion.knots[0]:.3f} s"
+            f"found {tools[k, axis]:.3f} m after {times[k] - motion.knots[0]:.3f} s ({self.spec.arms[arm].name})"
         )
 
     def _shortened(self, trajectory: JointTrajectory, start: JointState, exit_time: float) -> JointTrajectory | None:
@@ -318,6 +345,11 @@ class SafetyFilter:
             if not self._exit(Motion(ended, start), due)[1]:
                 return ended
         return None
+
+
+def _one(joint: int, *values: NDArray) -> Iterator[NDArray[np.float64]]:
+    """The (1,) arrays of one joint."""
+    return (value[[joint]] for value in values)
 
 
 def _remaining(trajectory: JointTrajectory, now: float) -> JointTrajectory | None:

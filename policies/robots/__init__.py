@@ -2,6 +2,7 @@
 
 - `spec.py`: `RobotSpec`, the description that everything else reads.
 - `panda/`: the Franka Emika Panda with its hand: `panda.py` (limits, home) and `panda.xml` (our own MJCF).
+- `aloha/`: ALOHA's two ViperX-300 arms with their grippers, laid out in the same way.
 - `model.py`: the robot as an `mujoco.MjSpec`, ours or MuJoCo Menagerie's, ready to be attached to a scene.
 
 Begin with `get_robot("panda")`.
@@ -9,10 +10,11 @@ Begin with `get_robot("panda")`.
 
 from __future__ import annotations
 
+from policies.robots.aloha.aloha import ALOHA
 from policies.robots.panda.panda import PANDA
 from policies.robots.spec import RobotSpec
 
-ROBOTS: dict[str, RobotSpec] = {PANDA.name: PANDA}
+ROBOTS: dict[str, RobotSpec] = {robot.name: robot for robot in (PANDA, ALOHA)}
 
 
 def get_robot(name: str) -> RobotSpec:

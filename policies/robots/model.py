@@ -14,9 +14,10 @@ MENAGERIE_ENTRIES = {"panda": ("franka_emika_panda", "panda")}
 
 
 def load_robot_spec(name: str, robot_model: RobotModel = "polyarm") -> mujoco.MjSpec:
-    """Return the bare robot, gravity compensated, with its tool site and wrist camera.
+    """Return the bare robot, gravity compensated, with its tool sites and wrist cameras.
 
-    Bodies, joints and actuators have the same names and control units in both models.
+    Bodies, joints and actuators have the same names and control units in both models. A camera's name holds no slash
+    (`left_wrist`, not `left/wrist`): topics and columns are named after it.
 
     Args:
         name: registry name of the robot.
@@ -24,15 +25,19 @@ def load_robot_spec(name: str, robot_model: RobotModel = "polyarm") -> mujoco.Mj
             `mujoco-menagerie` downloads on first use).
 
     Raises:
-        ValueError: unknown robot or model.
+        ValueError: unknown robot or model, or one that Menagerie's model does not stand for.
         RuntimeError: Menagerie's model cannot be had: the package is missing or the download failed.
     """
     robot = get_robot(name)
     own = mujoco.MjSpec.from_file(str(robot.model_path))
+    for camera in own.cameras:
+        camera.name = camera.name.replace("/", "_")
     if robot_model == "polyarm":
         return own
     if robot_model == "menagerie":
-        return adapt_menagerie(_menagerie_spec(name), own, robot.tool_site)
+        if name not in MENAGERIE_ENTRIES:
+            raise ValueError(f"robot_model: menagerie: expected one of {', '.join(MENAGERIE_ENTRIES)}, found {name!r}")
+        return adapt_menagerie(_menagerie_spec(name), own, robot.arms[0].tool_site)
     raise ValueError(f"robot_model: expected polyarm or menagerie, found {robot_model!r}")
 
 

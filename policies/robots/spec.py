@@ -1,4 +1,4 @@
-"""`RobotSpec`: what the stack must know of an arm, with or without a simulator."""
+"""`RobotSpec`: what the stack must know of a robot with one or more arms, with or without a simulator."""
 
 from __future__ import annotations
 
@@ -6,19 +6,45 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One arm with its gripper.
+
+    Attributes:
+        name: such as `left_arm`; its controller is called `<name>_controller`.
+        joints: places of its joints in `RobotSpec.joint_names`, from base to flange.
+        gripper: place of its gripper joint.
+        tool_site: MJCF site (and frame) of the tool centre point, between the fingertips, z along the approach, y along
+            the fingers' motion.
+        hand_bodies: MJCF bodies that touch what the hand holds: palm and fingers.
+        second_finger: MJCF joint of the finger that moves with the gripper joint.
+        workspace_low: (3,) m, lower corner of the box that the tool may enter, in the base frame.
+        workspace_high: (3,) m, upper corner.
+    """
+
+    name: str
+    joints: tuple[int, ...]
+    gripper: int
+    tool_site: str
+    hand_bodies: tuple[str, ...]
+    second_finger: str
+    workspace_low: NDArray[np.float64]
+    workspace_high: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class RobotSpec:
     """Joints, limits, frames and model of one robot.
 
-    All (n,) arrays follow `joint_names`: the arm's joints from base to flange, then the gripper joint.
+    All (n,) arrays follow `joint_names`: arm after arm, its joints from base to flange, then its gripper joint.
 
     Attributes:
         name: registry name.
-        joint_names: n names as in the MJCF and in `sensor_msgs/JointState`.
-        arm_dof: number of arm joints; joint `arm_dof` is the gripper.
+        joint_names: n names as in the MJCF and in `sensor_msgs/JointState`; its actuators come in the same order.
+        arms: one or more.
         lower: (n,) position limits, rad (m).
         upper: (n,) position limits, rad (m).
         max_velocity: (n,) rad/s (m/s).
@@ -27,15 +53,13 @@ class RobotSpec:
         max_torque: (n,) N m (N).
         home: (n,) rest configuration.
         base_frame: name of the frame that poses are given in.
-        tool_site: MJCF site (and frame) of the tool centre point, between the fingertips, z along the approach.
-        workspace_low: (3,) m, lower corner of the box that the tool may enter, in the base frame.
-        workspace_high: (3,) m, upper corner.
+        control_hz: rows of targets per second, where nothing else is asked for.
         model_path: MJCF file of the bare robot.
     """
 
     name: str
     joint_names: tuple[str, ...]
-    arm_dof: int
+    arms: tuple[Arm, ...]
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]
     max_velocity: NDArray[np.float64]
@@ -44,15 +68,14 @@ class RobotSpec:
     max_torque: NDArray[np.float64]
     home: NDArray[np.float64]
     base_frame: str
-    tool_site: str
-    workspace_low: NDArray[np.float64]
-    workspace_high: NDArray[np.float64]
+    control_hz: float
     model_path: Path
 
     def __post_init__(self) -> None:
         count = len(self.joint_names)
-        if self.arm_dof != count - 1:
-            raise ValueError(f"arm_dof: expected {count - 1} (one gripper joint after the arm), found {self.arm_dof}")
+        places = [place for arm in self.arms for place in (*arm.joints, arm.gripper)]
+        if places != list(range(count)):
+            raise ValueError(f"arms: expected the joints 0 to {count - 1}, each gripper after its arm, found {places}")
         for name in ("lower", "upper", "max_velocity", "max_acceleration", "max_jerk", "max_torque", "home"):
             value = np.asarray(getattr(self, name), dtype=np.float64)
             if value.shape != (count,) or not np.isfinite(value).all():
@@ -64,12 +87,22 @@ class RobotSpec:
         if not ((self.home >= self.lower) & (self.home <= self.upper)).all():
             raise ValueError(f"home: expected within the limits, found {self.home}")
 
-    def gripper_position(self, opening: float) -> float:
-        """Gripper joint position (m) of an opening from 0 (closed) to 1 (open)."""
-        low, high = self.lower[self.arm_dof], self.upper[self.arm_dof]
-        return float(low + np.clip(opening, 0.0, 1.0) * (high - low))
+    @property
+    def arm_joints(self) -> NDArray[np.intp]:
+        """Places of all joints but the grippers."""
+        return np.array([joint for arm in self.arms for joint in arm.joints])
 
-    def gripper_opening(self, position: float) -> float:
-        """Opening from 0 (closed) to 1 (open) of a gripper joint position (m)."""
-        low, high = self.lower[self.arm_dof], self.upper[self.arm_dof]
-        return float(np.clip((position - low) / (high - low), 0.0, 1.0))
+    @property
+    def grippers(self) -> NDArray[np.intp]:
+        """(arms,) places of the gripper joints."""
+        return np.array([arm.gripper for arm in self.arms])
+
+    def gripper_positions(self, openings: ArrayLike) -> NDArray[np.float64]:
+        """(arms,) gripper joint positions (m) of (arms,) openings from 0 (closed) to 1 (open)."""
+        low, high = self.lower[self.grippers], self.upper[self.grippers]
+        return low + np.clip(openings, 0.0, 1.0) * (high - low)
+
+    def gripper_openings(self, joint_positions: ArrayLike) -> NDArray[np.float64]:
+        """(..., arms) openings from 0 (closed) to 1 (open) at joint positions (..., n), rad (m)."""
+        low, high = self.lower[self.grippers], self.upper[self.grippers]
+        return np.clip((np.asarray(joint_positions)[..., self.grippers] - low) / (high - low), 0.0, 1.0)

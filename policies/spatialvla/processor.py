@@ -227,9 +227,7 @@ class SpatialVLAProcessor:
                 tool_from_camera[:, :3, 3] -= poses[:, :3, 3]
                 inputs["frame_from_camera"] = torch.from_numpy(tool_from_camera.astype(np.float32))
         if self.config.state_dim:
-            gripper = self.robot.arm_dof
-            low, high = self.robot.lower[gripper], self.robot.upper[gripper]
-            opening = np.clip((joints[:, gripper] - low) / (high - low), 0.0, 1.0)
+            opening = self.robot.gripper_openings(joints)[:, 0]
             inputs["state"] = torch.from_numpy(tool_state(poses, opening))
         return inputs
 

@@ -1,10 +1,12 @@
 """The language-conditioned tabletop tasks.
 
 `base.py` says what a task is; `sampling.py` draws objects; then one file per task: `reach`, `push`, `pick`, `place`,
-`stack`, `drawer`. `TASKS` finds a task by its name.
+`stack`, `drawer` for one arm; `transfer_cube`, `sort` for two. `TASKS` finds a task by its name.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from sim.tasks.base import Task
 from sim.tasks.drawer import Drawer
@@ -12,7 +14,9 @@ from sim.tasks.pick import Pick
 from sim.tasks.place import Place
 from sim.tasks.push import Push
 from sim.tasks.reach import Reach
+from sim.tasks.sort import Sort
 from sim.tasks.stack import Stack
+from sim.tasks.transfer_cube import TransferCube
 
 TASKS: dict[str, type[Task]] = {
     "reach": Reach,
@@ -21,7 +25,26 @@ TASKS: dict[str, type[Task]] = {
     "place": Place,
     "stack": Stack,
     "drawer": Drawer,
+    "transfer_cube": TransferCube,
+    "sort": Sort,
 }
+
+
+def tasks_of(robot: str) -> tuple[str, ...]:
+    """Names of the tasks that a robot does."""
+    return tuple(name for name, task in TASKS.items() if task.robot == robot)
+
+
+def robot_of(tasks: Sequence[str]) -> str:
+    """Name of the robot that does all of these tasks.
+
+    Raises:
+        ValueError: an unknown task, no task, or tasks of different robots.
+    """
+    robots = {name: get_task(name).robot for name in tasks}
+    if len(set(robots.values())) != 1:
+        raise ValueError(f"tasks: expected some of one robot, found {robots}")
+    return robots[tasks[0]]
 
 
 def get_task(name: str) -> type[Task]:

@@ -18,11 +18,13 @@ class Task(Protocol):
 
     Attributes:
         name: registry name.
+        robot: name of the robot that does it.
         hold_steps: number of consecutive control steps for which `achieved` must be true to count as success.
         max_steps: control steps after which the episode has failed.
     """
 
     name: ClassVar[str]
+    robot: ClassVar[str]
     hold_steps: ClassVar[int]
     max_steps: ClassVar[int]
 

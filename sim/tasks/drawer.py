@@ -23,6 +23,7 @@ class Drawer:
     """Success: the named drawer is open by 10 cm or more, for 0.3 s."""
 
     name: ClassVar[str] = "drawer"
+    robot: ClassVar[str] = "panda"
     hold_steps: ClassVar[int] = 3
     max_steps: ClassVar[int] = 80
 
@@ -51,7 +52,7 @@ class Drawer:
         self._start = self._distance()
 
     def _distance(self) -> float:
-        return float(np.linalg.norm(self._scene.tool_position - self._scene.handle_position(self._target)))
+        return float(np.linalg.norm(self._scene.tool_position() - self._scene.handle_position(self._target)))
 
     def achieved(self) -> bool:
         """Whether the named drawer is open far enough."""

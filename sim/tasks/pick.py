@@ -16,16 +16,17 @@ LIFT = 0.08
 GRASP_RADIUS = 0.035
 
 
-def held(scene: Scene, slot: int) -> bool:
-    """Whether an object is between the fingers: touched, and its centre near the tool centre point."""
-    offset = float(np.linalg.norm(scene.object_position(slot) - scene.tool_position))
-    return offset < GRASP_RADIUS and scene.touches_gripper(slot)
+def held(scene: Scene, slot: int, arm: int = 0) -> bool:
+    """Whether an object is between an arm's fingers: touched, and its centre near the tool centre point."""
+    offset = float(np.linalg.norm(scene.object_position(slot) - scene.tool_position(arm)))
+    return offset < GRASP_RADIUS and scene.touches_gripper(slot, arm)
 
 
 class Pick:
     """Success: the object is held, its lowest point 8 cm or more above the table, for 0.5 s."""
 
     name: ClassVar[str] = "pick"
+    robot: ClassVar[str] = "panda"
     hold_steps: ClassVar[int] = 5
     max_steps: ClassVar[int] = 80
 
@@ -40,7 +41,7 @@ class Pick:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._start = float(np.linalg.norm(scene.tool_position - scene.object_position(0)))
+        self._start = float(np.linalg.norm(scene.tool_position() - scene.object_position(0)))
 
     def _height(self) -> float:
         return float(self._scene.object_position(0)[2] - self._scene.layout.objects[0].half_size)
@@ -53,5 +54,5 @@ class Pick:
         """Half for reaching the object, half for lifting it."""
         if held(self._scene, 0):
             return 0.5 + 0.5 * float(np.clip(self._height() / LIFT, 0.0, 1.0))
-        distance = float(np.linalg.norm(self._scene.tool_position - self._scene.object_position(0)))
+        distance = float(np.linalg.norm(self._scene.tool_position() - self._scene.object_position(0)))
         return 0.5 * fraction(distance, self._start)

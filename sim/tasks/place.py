@@ -17,9 +17,9 @@ _BIN_CLEARANCE = 0.15
 
 
 def in_bin(scene: Scene, slot: int) -> bool:
-    """Whether an object's centre is between the bin's walls and below their top."""
+    """Whether an object's centre is between the walls of the bin that is asked for and below their top."""
     position = scene.object_position(slot)
-    inside = np.abs(position[:2] - np.asarray(scene.layout.bin_xy)).max() < BIN_HALF_WIDTH
+    inside = np.abs(position[:2] - np.asarray(scene.layout.bins[0])).max() < BIN_HALF_WIDTH
     return bool(inside and position[2] < BIN_WALL_HEIGHT + 0.01)
 
 
@@ -27,6 +27,7 @@ class Place:
     """Success: the object lies in the bin, at rest and released, for 0.3 s."""
 
     name: ClassVar[str] = "place"
+    robot: ClassVar[str] = "panda"
     hold_steps: ClassVar[int] = 3
     max_steps: ClassVar[int] = 100
 
@@ -39,16 +40,16 @@ class Place:
         blocked = [(bin_xy[0], bin_xy[1])]
         target = draw_object(rng, variation, pair, blocked, clearance=_BIN_CLEARANCE)
         taken = [target.xy]
-        distractors = draw_distractors(rng, variation, [pair], taken + _ring(bin_xy), most=5)
-        return Layout((target, *distractors), {"object": " ".join(pair)}, bin_xy=bin_xy)
+        distractors = draw_distractors(rng, variation, [pair], taken + around_bin(bin_xy), most=5)
+        return Layout((target, *distractors), {"object": " ".join(pair)}, bins=(bin_xy,))
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._start_tool = float(np.linalg.norm(scene.tool_position - scene.object_position(0)))
+        self._start_tool = float(np.linalg.norm(scene.tool_position() - scene.object_position(0)))
         self._start_bin = self._bin_distance()
 
     def _bin_distance(self) -> float:
-        return float(np.linalg.norm(self._scene.object_position(0)[:2] - np.asarray(self._scene.layout.bin_xy)))
+        return float(np.linalg.norm(self._scene.object_position(0)[:2] - np.asarray(self._scene.layout.bins[0])))
 
     def achieved(self) -> bool:
         """Whether the object lies in the bin, released and at rest."""
@@ -62,11 +63,11 @@ class Place:
         carried = fraction(self._bin_distance(), self._start_bin)
         if held(self._scene, 0) or in_bin(self._scene, 0):
             return (1.0 + carried) / 3.0
-        distance = float(np.linalg.norm(self._scene.tool_position - self._scene.object_position(0)))
+        distance = float(np.linalg.norm(self._scene.tool_position() - self._scene.object_position(0)))
         return fraction(distance, self._start_tool) / 3.0
 
 
-def _ring(middle: tuple[float, float]) -> list[tuple[float, float]]:
+def around_bin(middle: tuple[float, float]) -> list[tuple[float, float]]:
     """Points around the bin that keep distractors off its walls."""
     reach = BIN_HALF_WIDTH + 0.01
     return [(middle[0] + dx, middle[1] + dy) for dx in (-reach, 0.0, reach) for dy in (-reach, 0.0, reach)]

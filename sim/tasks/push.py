@@ -27,6 +27,7 @@ class Push:
     """
 
     name: ClassVar[str] = "push"
+    robot: ClassVar[str] = "panda"
     hold_steps: ClassVar[int] = 3
     max_steps: ClassVar[int] = 100
 

@@ -27,6 +27,7 @@ class Reach:
     """Success: the tool centre point stays within 3 cm of a point 5 cm above the object's top for 0.3 s."""
 
     name: ClassVar[str] = "reach"
+    robot: ClassVar[str] = "panda"
     hold_steps: ClassVar[int] = 3
     max_steps: ClassVar[int] = 50
 
@@ -44,7 +45,7 @@ class Reach:
         self._start = self._distance()
 
     def _distance(self) -> float:
-        return float(np.linalg.norm(self._scene.tool_position - reach_goal(self._scene)))
+        return float(np.linalg.norm(self._scene.tool_position() - reach_goal(self._scene)))
 
     def achieved(self) -> bool:
         """Whether the tool is within the tolerance."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from sim.appearance import SHAPES
@@ -12,6 +14,19 @@ CLEARANCE = 0.095
 _HALF_SIZES = (0.019, 0.023)
 # A cube turned further than this is caught by its corners and stays so: the experts keep the gripper's heading.
 _MAX_YAW = np.deg2rad(20.0)
+
+
+LEFT, RIGHT = 0, 1
+"""The arms of a two-armed robot."""
+
+
+def side_of(variation: Variation, arm: int) -> Variation:
+    """The variation with its spawn region folded onto the side of one arm, so that this arm reaches all of it."""
+    (x_low, y_low), (x_high, y_high) = variation.spawn_low, variation.spawn_high
+    far = max(abs(y_low), abs(y_high))
+    near = 0.0 if y_low < 0.0 < y_high else min(abs(y_low), abs(y_high))
+    low, high = (near, far) if arm == LEFT else (-far, -near)
+    return replace(variation, spawn_low=(x_low, low), spawn_high=(x_high, high))
 
 
 def draw_pair(

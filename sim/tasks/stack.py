@@ -28,6 +28,7 @@ class Stack:
     """Success: the object stands on the other one, released and at rest, for 0.5 s."""
 
     name: ClassVar[str] = "stack"
+    robot: ClassVar[str] = "panda"
     hold_steps: ClassVar[int] = 5
     max_steps: ClassVar[int] = 120
 
@@ -43,7 +44,7 @@ class Stack:
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
-        self._start_tool = float(np.linalg.norm(scene.tool_position - scene.object_position(0)))
+        self._start_tool = float(np.linalg.norm(scene.tool_position() - scene.object_position(0)))
         self._start_base = self._base_distance()
 
     def _base_distance(self) -> float:
@@ -60,5 +61,5 @@ class Stack:
             return 1.0
         if held(self._scene, 0) or stacked(self._scene):
             return (1.0 + fraction(self._base_distance(), self._start_base)) / 3.0
-        distance = float(np.linalg.norm(self._scene.tool_position - self._scene.object_position(0)))
+        distance = float(np.linalg.norm(self._scene.tool_position() - self._scene.object_position(0)))
         return fraction(distance, self._start_tool) / 3.0

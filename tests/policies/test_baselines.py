@@ -11,7 +11,7 @@ from policies.robots import get_robot
 def observe(opening: float = 0.5) -> Observation:
     spec = get_robot("panda")
     positions = spec.home.copy()
-    positions[spec.arm_dof] = spec.gripper_position(opening)
+    positions[spec.grippers] = spec.gripper_positions(opening)
     return Observation(2.0, {}, positions, np.zeros_like(positions), "stay")
 
 

@@ -23,6 +23,17 @@ def test_a_collection_resumes_with_new_episodes_and_keeps_images_depth_and_calib
     assert np.isclose(focal, 32 / np.tan(np.deg2rad(35.0) / 2))
 
 
+def test_two_arms_are_recorded_at_their_rate_with_their_cameras(tmp_path):
+    root = tmp_path / "demos"
+    collect(CollectConfig(task="transfer_cube", output=root, episodes=1, size=48, noisy=False))
+    dataset = LeRobotDataset(root)
+    assert (dataset.info.fps, dataset.info.robot_type) == (25, "aloha")
+    episode = dataset.episode(0)
+    assert episode["action"].shape[1] == episode["observation.state"].shape[1] == 14
+    for camera in ("top", "left_wrist", "right_wrist"):
+        assert episode[f"observation.images.{camera}"].shape[1:] == (48, 48, 3)
+
+
 def test_a_finished_collection_is_left_alone(tmp_path):
     root = tmp_path / "demos"
     settings = {"task": "reach", "output": root, "cameras": (), "size": 64, "episodes": 1}

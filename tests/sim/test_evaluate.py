@@ -65,11 +65,20 @@ def test_noop_never_succeeds_and_reads_a_foreign_instruction_when_they_are_shuff
     assert read_run(tmp_path / "shuffled").protocol.shuffle_instructions
 
 
+def test_the_robot_follows_from_the_task(tmp_path: Path) -> None:
+    arguments = ("--policy", "expert", "--task", "transfer_cube", "--episodes", "1")
+    assert evaluate(tmp_path / "expert", *arguments)[0]["success"]
+    protocol = read_run(tmp_path / "expert").protocol
+    assert (protocol.robot, protocol.control_hz) == ("aloha", 25.0)
+    assert not evaluate(tmp_path / "random", "--policy", "random", *arguments[2:])[0]["success"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--policy", "nowhere"], "'nowhere'"),
         (["--policy", "noop", "--task", "juggle"], "task: expected one of"),
+        (["--policy", "noop", "--task", "pick,transfer_cube"], "tasks: expected some of one robot"),
         (["--policy", "noop", "--suite", "storm"], "suite: expected one of"),
         (["--policy", "noop", "--severity", "4"], "severity: expected one of"),
         (["--policy", "noop", "--workers", "0"], "workers: expected >= 1"),

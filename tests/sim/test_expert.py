@@ -5,18 +5,22 @@ from sim.demonstrations import NO_NOISE, NoiseConfig, demonstrate
 from sim.episode_id import EpisodeId
 from sim.expert import MAX_STEP
 from sim.simulation import SimulationConfig, TabletopSimulation
-from sim.tasks import TASKS
+from sim.tasks import TASKS, get_task
 
 
 @pytest.fixture(scope="module")
-def simulation():
-    simulation = TabletopSimulation(SimulationConfig(cameras=()))
-    yield simulation
-    simulation.close()
+def simulations():
+    return {robot: TabletopSimulation(SimulationConfig.of(robot, cameras=())) for robot in ("panda", "aloha")}
+
+
+@pytest.fixture
+def simulation(simulations):
+    return simulations["panda"]
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_the_expert_succeeds(simulation, task):
+def test_the_expert_succeeds(simulations, task):
+    simulation = simulations[get_task(task).robot]
     results = [demonstrate(simulation, EpisodeId(task, "nominal", 1, i, 11), NO_NOISE) for i in range(3)]
     assert all(frames is not None for frames in results)
 
@@ -35,6 +39,17 @@ def test_labels_are_the_undisturbed_actions_and_bounded(simulation):
     executed = np.array([frame["action.executed"] for frame in frames])
     assert np.linalg.norm(labels[:, :3], axis=1).max() <= MAX_STEP + 1e-6
     assert np.abs(labels - executed).max() > 1e-3
+
+
+def test_two_arms_record_joint_targets_of_undisturbed_and_executed_steps(simulations):
+    simulation = simulations["aloha"]
+    frames = demonstrate(simulation, EpisodeId("transfer_cube", "nominal", 1, 0, 13), NoiseConfig(clean_share=0.0))
+    assert frames is not None
+    labels, states = (np.array([frame[key] for frame in frames]) for key in ("action", "observation.state"))
+    assert labels.shape == (len(frames), len(simulation.robot.joint_names))
+    arms = simulation.robot.arm_joints
+    assert np.abs(labels - states)[:, arms].max() < 0.35
+    assert any(np.abs(frame["action"] - frame["action.executed"]).max() > 1e-3 for frame in frames)
 
 
 def test_the_same_demonstration_twice_is_bit_equal(simulation):

@@ -5,7 +5,7 @@ import pytest
 
 from sim.instructions import PARAPHRASES, instruct
 
-NAMES = {"object": "red cube", "zone": "green", "base": "blue cube", "drawer": "purple"}
+NAMES = {"object": "red cube", "zone": "green", "base": "blue cube", "drawer": "purple", "bin": "left"}
 TRAINING_WORDS = {word for group in PARAPHRASES.values() for sentence in group.train for word in sentence.split()}
 
 

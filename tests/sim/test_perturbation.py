@@ -9,12 +9,17 @@ from policies.interface import CameraView, Observation
 from sim.episode_id import EpisodeId
 from sim.perturbation import Perturbation
 from sim.simulation import SimulationConfig, TabletopSimulation
-from sim.tasks import TASKS
+from sim.tasks import TASKS, get_task
 
 
 @pytest.fixture(scope="module")
-def simulation() -> TabletopSimulation:
-    return TabletopSimulation(SimulationConfig(cameras=()))
+def simulations() -> dict[str, TabletopSimulation]:
+    return {robot: TabletopSimulation(SimulationConfig.of(robot, cameras=())) for robot in ("panda", "aloha")}
+
+
+@pytest.fixture
+def simulation(simulations: dict[str, TabletopSimulation]) -> TabletopSimulation:
+    return simulations["panda"]
 
 
 def observation() -> Observation:
@@ -45,8 +50,9 @@ def test_no_perturbation_changes_nothing(simulation: TabletopSimulation) -> None
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_shuffled_instruction_names_another_target_in_the_same_world(
-    simulation: TabletopSimulation, task: str
+    simulations: dict[str, TabletopSimulation], task: str
 ) -> None:
+    simulation = simulations[get_task(task).robot]
     for index in range(5):
         episode = EpisodeId(task, "nominal", 1, index, 0)
         simulation.reset(episode)

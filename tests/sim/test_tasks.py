@@ -5,14 +5,28 @@ from sim.episode_id import EpisodeId
 from sim.scene import BIN_HALF_WIDTH, OBJECT_SLOTS
 from sim.simulation import SimulationConfig, TabletopSimulation
 from sim.suites import SUITES
-from sim.tasks import TASKS, get_task
+from sim.tasks import TASKS, get_task, robot_of
 
 
 @pytest.fixture(scope="module")
-def simulation():
-    simulation = TabletopSimulation(SimulationConfig(cameras=()))
-    yield simulation
-    simulation.close()
+def simulations():
+    return {robot: TabletopSimulation(SimulationConfig.of(robot, cameras=())) for robot in ("panda", "aloha")}
+
+
+@pytest.fixture
+def simulation(simulations):
+    return simulations["panda"]
+
+
+@pytest.fixture(params=TASKS)
+def task(request):
+    return request.param
+
+
+@pytest.fixture
+def task_simulation(simulations, task):
+    """A simulation of the robot that does the task."""
+    return simulations[get_task(task).robot]
 
 
 def start(simulation, task, index=0, suite="nominal", severity=1):
@@ -27,30 +41,27 @@ def put(scene, slot, position):
     scene.data.qvel[dof : dof + 6] = 0.0
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_no_task_is_achieved_at_its_start(simulation, task):
+def test_no_task_is_achieved_at_its_start(task_simulation, task):
     for index in range(25):
-        start(simulation, task, index)
-        assert not simulation.status().success
-        assert simulation.status().progress == 0.0
-        assert not simulation._current.achieved()
+        start(task_simulation, task, index)
+        assert not task_simulation.status().success
+        assert task_simulation.status().progress == 0.0
+        assert not task_simulation._current.achieved()
 
 
 @pytest.mark.parametrize("suite", SUITES)
-@pytest.mark.parametrize("task", TASKS)
-def test_every_suite_at_its_strongest_finds_a_layout_with_objects_apart(simulation, task, suite):
+def test_every_suite_at_its_strongest_finds_a_layout_with_objects_apart(task_simulation, task, suite):
     for index in range(4):
-        scene = start(simulation, task, index, suite, severity=3)
+        scene = start(task_simulation, task, index, suite, severity=3)
         places = np.array([item.xy for item in scene.layout.objects])
         assert 1 <= len(places) <= OBJECT_SLOTS
         gaps = [np.linalg.norm(a - b) for i, a in enumerate(places) for b in places[:i]]
         assert min(gaps, default=1.0) > 0.06
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_an_arm_that_rests_never_succeeds(simulation, task):
-    start(simulation, task)
-    status = simulation.advance(get_task(task).max_steps + 5)
+def test_an_arm_that_rests_never_succeeds(task_simulation, task):
+    start(task_simulation, task)
+    status = task_simulation.advance(get_task(task).max_steps + 5)
     assert status.done
     assert not status.success
     assert status.steps == get_task(task).max_steps
@@ -82,7 +93,7 @@ def test_distractor_suite_adds_objects_of_the_named_colour_and_another_shape(sim
 
 def test_place_counts_an_object_that_lies_released_in_the_bin_for_its_hold_time(simulation):
     scene = start(simulation, "place")
-    x, y = scene.layout.bin_xy
+    x, y = scene.layout.bins[0]
     put(scene, 0, (x, y, scene.layout.objects[0].half_size + 0.007))
     assert not simulation.advance(2).success
     assert simulation.advance(8).success
@@ -90,7 +101,7 @@ def test_place_counts_an_object_that_lies_released_in_the_bin_for_its_hold_time(
 
 def test_place_does_not_count_a_distractor_or_an_object_beside_the_bin(simulation):
     scene = start(simulation, "place")
-    x, y = scene.layout.bin_xy
+    x, y = scene.layout.bins[0]
     put(scene, 1, (x, y, scene.layout.objects[1].half_size + 0.007))
     put(scene, 0, (x - BIN_HALF_WIDTH - 0.05, y, scene.layout.objects[0].half_size))
     assert not simulation.advance(15).success
@@ -99,7 +110,7 @@ def test_place_does_not_count_a_distractor_or_an_object_beside_the_bin(simulatio
 def test_place_does_not_count_an_object_above_the_bin(simulation):
     scene = start(simulation, "place")
     for _ in range(10):
-        put(scene, 0, (*scene.layout.bin_xy, 0.15))
+        put(scene, 0, (*scene.layout.bins[0], 0.15))
         simulation.tick()
         assert not simulation._current.achieved()
 
@@ -148,6 +159,44 @@ def test_reach_counts_only_after_the_hold_time(simulation):
     joints = simulation.kinematics.inverse(pose, simulation.robot.home)
     simulation.reset(EpisodeId("reach", "nominal", 1, 0, seed=7), joint_positions=joints)
     assert [simulation.advance(1).success for _ in range(3)] == [False, False, True]
+
+
+def test_a_cube_counts_as_handed_over_only_in_the_left_hand_alone(simulations):
+    simulation = simulations["aloha"]
+    scene = start(simulation, "transfer_cube")
+    assert scene.object_position(0)[1] < 0
+    joints = scene.joint_positions
+    for arm, expected in ((1, False), (0, True)):
+        start(simulation, "transfer_cube")
+        gripper = scene.robot.arms[arm].gripper
+        held = joints.copy()
+        held[gripper] = scene.layout.objects[0].half_size - 0.004
+        simulation._controller.reset(held, simulation.time)
+        for _ in range(600):
+            put(scene, 0, scene.tool_position(arm))
+            simulation.tick()
+        assert simulation._current.achieved() is expected
+
+
+def test_sort_counts_the_named_bin_only(simulations):
+    simulation = simulations["aloha"]
+    for index in range(4):
+        scene = start(simulation, "sort", index)
+        (x, y), (_, other_y) = scene.layout.bins
+        side = "left" if y > other_y else "right"
+        assert side in simulation.instruction
+        half = scene.layout.objects[0].half_size
+        put(scene, 0, (*scene.layout.bins[1], half + 0.007))
+        assert not simulation.advance(20).success
+        put(scene, 0, (x, y, half + 0.007))
+        assert simulation.advance(20).success
+
+
+def test_a_task_of_another_robot_is_refused(simulation):
+    with pytest.raises(ValueError, match="expected one for robot 'panda', found 'aloha'"):
+        start(simulation, "transfer_cube")
+    with pytest.raises(ValueError, match="expected some of one robot"):
+        robot_of(["pick", "transfer_cube"])
 
 
 def test_an_unknown_task_is_refused_by_name():

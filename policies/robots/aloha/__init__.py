@@ -1,0 +1,1 @@
+"""ALOHA: `aloha.py` (limits, home, workspaces), `vx300s.xml` (one arm), `aloha.xml` (where the two stand)."""
