@@ -183,8 +183,8 @@ class RDTPolicy:
         if self._kinematics is None:
             return observation.joint_positions
         pose = self._kinematics.forward(observation.joint_positions)
-        opening = self._spec.gripper_opening(float(observation.joint_positions[-1]))
-        return np.concatenate([pose[:3, 3], rotation_to_6d(pose[:3, :3]), [opening]])
+        openings = self._spec.gripper_openings(observation.joint_positions)
+        return np.concatenate([pose[:3, 3], rotation_to_6d(pose[:3, :3]), openings])
 
     def _encoded(self, pictures: Sequence[Picture | None]) -> list[Tensor | None]:
         """Features of pictures; a picture that was seen one step ago is not encoded again."""
@@ -289,5 +289,7 @@ def _check_fit(model: RDTModel, tower: ImageTower, text: TextEncoder, settings: 
             f"embodiment {embodiment.name!r}: expected the {len(spec.joint_names)} joints of robot {spec.name!r}, "
             f"found {len(embodiment.names)} numbers"
         )
+    if embodiment.kind == "eef" and len(spec.arms) != 1:
+        raise ValueError(f"embodiment {embodiment.name!r}: expected a robot of one arm, found {spec.name!r}")
     if not any(embodiment.cameras):
         raise ValueError(f"embodiment {embodiment.name!r}: expected a camera, found none")
