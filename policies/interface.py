@@ -159,6 +159,35 @@ class Policy(Protocol):
         ...
 
 
+ContinuationMethod = Literal["guided", "blend", "replace", "clean"]
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """How a chunk goes on with the one before.
+
+    Attributes:
+        committed: rows, from the first, that will be past when the answer is there: the arm will have executed what the
+            chunk before says of them.
+        method: "guided" along the network's Jacobian, "blend" of the two chunks, "replace" of the committed rows alone,
+            or "clean" rows for a network that was trained with such.
+        beta: largest weight of the guidance.
+    """
+
+    committed: int
+    method: ContinuationMethod = "guided"
+    beta: float = 5.0
+
+
+@runtime_checkable
+class ContinuingPolicy(Policy, Protocol):
+    """A policy whose chunks can go on with the one before (real-time chunking, arXiv 2506.07339)."""
+
+    def act_on(self, observation: Observation, continuation: Continuation) -> ActionChunk:
+        """Answer one observation so that the arm can pass from the chunk before to this one without a jump."""
+        ...
+
+
 def load_policy(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Policy:
     """Load a policy from a directory or hub id holding `config.json`, `*.safetensors` and normalisation statistics.
 

@@ -8,22 +8,25 @@ Modes of using a new chunk while older ones still have rows to come:
   T = -0.8 is SpatialVLA's: the newest chunk weighs most.
 - `adaptive_ensembling`: weights exp(alpha cos(step_i, step_newest)): older chunks count as far as they move the same
   way (Li et al., "CogACT", 2024).
+- `real_time_chunking`: the newest chunk alone, which the policy makes to go on with the one before: rows that are
+  executed while it computes are fixed, later ones held to softly (Black et al., arXiv 2506.07339). Only for policies
+  that can, see `policies.interface.ContinuingPolicy`.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policies.execution.trajectory import JointTrajectory
-from policies.interface import ActionChunk
+from policies.interface import ActionChunk, ContinuationMethod
 from policies.robots.spec import RobotSpec
 
-SchedulerMode = Literal["receding_horizon", "temporal_ensembling", "adaptive_ensembling"]
+SchedulerMode = Literal["receding_horizon", "temporal_ensembling", "adaptive_ensembling", "real_time_chunking"]
 
 # Share of the gripper's velocity limit at which a jump between open and closed is spread over the rows.
 GRIPPER_RATE = 0.5
@@ -42,17 +45,21 @@ class SchedulerConfig:
         window: number of chunks that are blended, the newest included.
         temperature: T of `temporal_ensembling`; negative weighs the newest chunk most.
         alpha: of `adaptive_ensembling`; 0 is the plain mean.
+        method: of `real_time_chunking`, see `policies.interface.Continuation`.
+        beta: of `real_time_chunking`, largest weight of the guidance.
     """
 
     mode: SchedulerMode = "receding_horizon"
     window: int = field(default=4, metadata={"range": (1, 100)})
     temperature: float = field(default=-0.8, metadata={"range": (-10.0, 10.0)})
     alpha: float = field(default=0.1, metadata={"range": (0.0, 10.0)})
+    method: ContinuationMethod = "guided"
+    beta: float = field(default=5.0, metadata={"range": (0.0, 100.0)})
 
     def __post_init__(self) -> None:
-        modes = ("receding_horizon", "temporal_ensembling", "adaptive_ensembling")
-        if self.mode not in modes:
-            raise ValueError(f"mode: expected one of {', '.join(modes)}, found {self.mode!r}")
+        for name, choices in (("mode", get_args(SchedulerMode)), ("method", get_args(ContinuationMethod))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, found {getattr(self, name)!r}")
         if self.window < 1:
             raise ValueError(f"window: expected at least 1 chunk, found {self.window}")
 
@@ -120,7 +127,7 @@ class ChunkScheduler:
 
     def _blend(self, chunk: ActionChunk, start: NDArray) -> NDArray[np.float64]:
         """Rows (T, n) of the newest chunk, blended with what older chunks say of the same instants."""
-        if self.config.mode == "receding_horizon":
+        if self.config.mode in ("receding_horizon", "real_time_chunking"):
             return chunk.rows.copy()
         rows = np.empty_like(chunk.rows)
         previous = np.vstack([start, chunk.rows[:-1]])

@@ -6,14 +6,16 @@ policy's node and the in-process evaluation run this same object, so in lockstep
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from policies.execution.chunk_scheduler import ChunkScheduler, SchedulerConfig
 from policies.execution.kinematics import Kinematics
+from policies.execution.latency_estimate import LatencyEstimate
 from policies.execution.trajectory import JointTrajectory
-from policies.interface import ActionChunk, Observation, Policy
+from policies.interface import ActionChunk, Continuation, ContinuingPolicy, Observation, Policy
 from policies.robots.spec import RobotSpec
 
 
@@ -55,7 +57,7 @@ class PolicyRunner:
         timer: returns seconds of a steady clock, to measure the inference with.
 
     Raises:
-        ValueError: the policy was made for another robot.
+        ValueError: the policy was made for another robot, or cannot go on with its chunks although `config` says so.
     """
 
     def __init__(
@@ -71,6 +73,13 @@ class PolicyRunner:
         self.spec = spec
         self.config = config or RunnerConfig()
         self._timer = timer
+        self._continues = self.config.scheduler.mode == "real_time_chunking"
+        if self._continues and not isinstance(policy, ContinuingPolicy):
+            raise ValueError(
+                f"scheduler mode real_time_chunking: expected a policy that goes on with its chunks, "
+                f"found {type(policy).__name__}"
+            )
+        self._latency = LatencyEstimate()
         self._kinematics = Kinematics(spec)
         self._scheduler = ChunkScheduler(spec, self.config.scheduler)
 
@@ -94,9 +103,20 @@ class PolicyRunner:
                 is there.
         """
         begin = self._timer()
-        chunk = self.policy.act(observation)
+        chunk = self._answer(observation, now)
         inference_s = self._timer() - begin
+        self._latency.add(inference_s)
         joint_chunk = self._kinematics.to_joint_chunk(chunk, observation.joint_positions)
         ready = observation.stamp if now is None else now + self._timer() - begin
         trajectory = self._scheduler.plan(joint_chunk, observation.joint_positions, ready)
         return PlannedMotion(trajectory, chunk, joint_chunk, inference_s)
+
+    def _answer(self, observation: Observation, now: float | None) -> ActionChunk:
+        if not self._continues:
+            return self.policy.act(observation)
+        config = self.config.scheduler
+        # The scheduler drops rows that are due up to one step after the answer.
+        delay = None if now is None else now - observation.stamp + self._latency.seconds
+        committed = 0 if delay is None else math.floor(delay * self.policy.control_hz) + 1
+        continuation = Continuation(min(committed, self.policy.chunk_length), config.method, config.beta)
+        return self.policy.act_on(observation, continuation)

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from policies.execution.kinematics import Kinematics
-from policies.interface import ActionChunk, Observation
+from policies.interface import ActionChunk, Continuation, Observation
 from policies.json_file import read_json, write_json
 from policies.loading import find_policy
 from policies.rdt.checkpoint import Dtype, load_model, save_model
@@ -29,6 +29,7 @@ from policies.rdt.images import CAMERA_ROLES, CameraRole, Picture, prepare_pictu
 from policies.rdt.language import T5TextEncoder, TextEncoder
 from policies.rdt.network import Attended, Conditions, RDTModel
 from policies.rdt.prefix import Prefix
+from policies.rdt.running_chunk import RunningChunk
 from policies.rdt.sampling import draw_noise, sample
 from policies.rdt.solver import DPMSolverPP
 from policies.rdt.unified_space import rotation_from_6d, rotation_to_6d
@@ -108,33 +109,51 @@ class RDTPolicy:
         self._history = ImageHistory(self.control_hz)
         self._seen: list[tuple[Picture, Tensor]] = []
         self._language: tuple[str, Attended] | None = None
+        self._running = RunningChunk(embodiment)
         self._generator = torch.Generator().manual_seed(DEFAULT_SEED)
 
     def reset(self, seed: int | None = None) -> None:
         """Forget the pictures so far; draw noise from `seed` on."""
         self._history.reset()
+        self._running.forget()
         self._seen = []
         self._generator.manual_seed(DEFAULT_SEED if seed is None else seed)
 
-    def act(self, observation: Observation, prefix: Prefix | None = None) -> ActionChunk:
+    def act(self, observation: Observation) -> ActionChunk:
         """Answer one observation.
 
         A camera of the embodiment that the observation lacks is seen as missing, which the network was trained on.
 
         Args:
             observation: what the robot sees.
-            prefix: what the chunk must agree with.
 
         Raises:
             ValueError: no camera at all, joints in other units than rad and m, or an instruction without embedding.
         """
+        self._look(observation)
+        return self._answered(observation, None)
+
+    def act_on(self, observation: Observation, continuation: Continuation) -> ActionChunk:
+        """Answer one observation so that the chunk goes on with the one before; see `RunningChunk.prefix`.
+
+        Raises:
+            ValueError: see `act`; or method "clean" for a network that was not trained with clean prefixes.
+        """
+        self._look(observation)
+        prefix = self._running.prefix(observation.stamp, self._state(observation), continuation)
+        return self._answered(observation, prefix)
+
+    def _look(self, observation: Observation) -> None:
         found = {role: name for role, name in self._roles.items() if name in observation.cameras}
         if not found:
             raise ValueError(f"cameras: expected some of {list(self.cameras)}, found {list(observation.cameras)}")
         for role, name in found.items():
             self._history.add(role, observation.stamp, observation.cameras[name].rgb)
-        vectors = self.draw(observation, self._history.pictures(observation.stamp), 1, prefix)
-        return self.chunk(observation, vectors[0])
+
+    def _answered(self, observation: Observation, prefix: Prefix | None) -> ActionChunk:
+        (vectors,) = self.draw(observation, self._history.pictures(observation.stamp), 1, prefix)
+        self._running.remember(observation.stamp, vectors)
+        return self.chunk(observation, vectors)
 
     def act_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         """Answer independent observations, each as the first of its episode, without a picture of the step before."""
@@ -143,6 +162,7 @@ class RDTPolicy:
             self._history.reset()
             chunks.append(self.act(observation))
         self._history.reset()
+        self._running.forget()
         return chunks
 
     @torch.no_grad()

@@ -94,3 +94,43 @@ def test_policy_for_another_robot_is_refused():
     policy.robot = "ur5"
     with pytest.raises(ValueError, match="expected one for robot 'panda', found one for 'ur5'"):
         PolicyRunner(policy, SPEC)
+
+
+class GoesOn(Descend):
+    """Notes how it is asked to go on."""
+
+    def __init__(self, seconds=0.0):
+        super().__init__(seconds)
+        self.continuations = []
+
+    def act_on(self, observation, continuation):
+        self.continuations.append(continuation)
+        return self.act(observation)
+
+
+CONTINUING = RunnerConfig(SchedulerConfig("real_time_chunking", method="blend", beta=2.0))
+
+
+def test_rows_that_will_be_past_are_committed_as_far_as_the_scheduler_drops_them():
+    policy = GoesOn(seconds=0.12)
+    real_time = runner(policy, CONTINUING)
+    for step in range(3):
+        dropped = real_time.dropped_rows
+        real_time.step(observation(3.0 + 0.3 * step), now=3.04 + 0.3 * step)
+    # The answer comes 0.16 s after the stamp: the rows due at 0.1 and 0.2 s are past or too near.
+    assert [c.committed for c in policy.continuations] == [1, 2, 2]
+    assert real_time.dropped_rows - dropped == 2
+    assert {(c.method, c.beta) for c in policy.continuations} == {("blend", 2.0)}
+
+
+def test_in_lockstep_nothing_is_committed():
+    policy = GoesOn(seconds=5.0)
+    real_time = runner(policy, CONTINUING)
+    real_time.step(observation(3.0))
+    real_time.step(observation(3.1))
+    assert [c.committed for c in policy.continuations] == [0, 0]
+
+
+def test_a_policy_that_cannot_go_on_is_refused():
+    with pytest.raises(ValueError, match="real_time_chunking.*found Descend"):
+        runner(Descend(), CONTINUING)

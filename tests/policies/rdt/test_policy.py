@@ -9,14 +9,13 @@ import torch
 from transformers import SiglipVisionConfig
 
 from policies.execution.kinematics import Kinematics
-from policies.interface import CameraView, Observation, Policy, load_policy
+from policies.interface import CameraView, Continuation, ContinuingPolicy, Observation, Policy, load_policy
 from policies.rdt.config import RDTConfig
 from policies.rdt.embedding_files import write_embedding
 from policies.rdt.embedding_folder import EmbeddingFolder
 from policies.rdt.embodiment import ALOHA_AGILEX, FRANKA_EEF, PANDA
 from policies.rdt.image_tower import SiglipTower
 from policies.rdt.policy import RDTPolicy, RDTSettings
-from policies.rdt.prefix import Prefix
 from policies.robots import get_robot
 from tests.policies.rdt.conftest import random_model
 
@@ -145,12 +144,33 @@ def test_many_samples_share_their_conditions_and_differ(policy):
     assert (samples[0] - samples[1]).abs().max() > 1e-3
 
 
-def test_a_chunk_goes_on_from_its_prefix(policy):
-    rows = torch.zeros(8, 128)
-    rows[:, :7] = 0.3
+def at(observation, joints):
+    return replace(observation, joint_positions=joints)
+
+
+def test_a_chunk_goes_on_with_the_one_before(policy):
+    assert isinstance(policy, ContinuingPolicy)
     policy.reset(0)
-    chunk = policy.act(observe(), Prefix(rows, 3, 3, mode="replace"))
-    np.testing.assert_allclose(chunk.rows[:3, :7], 0.3, atol=1e-6)
+    first = policy.act_on(observe(0.0), Continuation(0))
+    later = at(observe(0.2), first.rows[1])
+    second = policy.act_on(later, Continuation(3, "replace"))
+    np.testing.assert_allclose(second.rows[:3, :7], first.rows[2:5, :7], atol=1e-6)
+    assert np.abs(second.rows[3, :7] - first.rows[5, :7]).max() > 1e-3
+    assert second.rows[0, 7] != first.rows[2, 7]  # the gripper is free
+
+
+@pytest.mark.parametrize("case", ["reset", "elsewhere", "long ago", "earlier"])
+def test_a_plan_that_the_arm_does_not_follow_is_not_gone_on_with(policy, case):
+    policy.reset(0)
+    first = policy.act_on(observe(0.0), Continuation(0))
+    stamp = {"long ago": 0.8, "earlier": -0.1}.get(case, 0.2)
+    joints = first.rows[1] + (0.3 if case == "elsewhere" else 0.0)
+    if case == "reset":
+        policy.reset(0)
+    generator = policy._generator.get_state()
+    second = policy.act_on(at(observe(stamp), joints), Continuation(3, "replace"))
+    policy._generator.set_state(generator)
+    np.testing.assert_array_equal(second.rows, policy.act(at(observe(stamp), joints)).rows)
 
 
 def test_poses_come_and_go_by_the_unified_space(text):
