@@ -133,8 +133,8 @@ def _blur(picture: Picture, generator: np.random.Generator) -> Picture:
 
 
 def _motion_blur(picture: Picture, generator: np.random.Generator) -> Picture:
-    """Blur along a line of 3 to 36 px at any angle, of a brightness that rises or falls along it."""
-    side = int(generator.integers(3, 37))
+    """Blur along a line of 3 to 35 px (odd, so that nothing shifts) at any angle, weighted towards one of its ends."""
+    side = 2 * int(generator.integers(1, 18)) + 1
     direction = generator.uniform(-1, 1)
     kernel = np.zeros((side, side), dtype=np.float32)
     kernel[:, side // 2] = np.linspace((1 + direction) / 2, (1 - direction) / 2, side)

@@ -46,6 +46,8 @@ MAX_STEPS = 100_000
 MAX_FILE_BYTES = 16 * 2**30
 MAX_JPEG_BYTES = 16 * 2**20
 MAX_CHUNK_BYTES = 256 * 2**20
+MAX_FILTERED_BYTES = 2**20
+"""Of a chunk as stored: HDF5 inflates it to whatever comes out, a thousand times as much in the worst case."""
 MAX_PICTURE_SIDE = 4096
 # Filters that are part of HDF5 and h5py: deflate, shuffle, fletcher32, szip, lzf. Others load a library on demand.
 _KNOWN_FILTERS = frozenset({1, 2, 3, 4, 32000})
@@ -138,7 +140,7 @@ class AlohaEpisode:
     def frames(self, step: int) -> dict[CameraRole, tuple[Picture | None, Picture | None]]:
         """Pictures of one step ago and of a step by role, None where missing; see `ordered_pictures`.
 
-        The step before the first training step, f - 1, belongs to no history: there only the current picture is given.
+        Training begins at step f - 1, see `first_motion`; there is no past there.
         """
         steps = range(max(step - FRAMES + 1, self.first_motion() - 1), step + 1)
         result: dict[CameraRole, tuple[Picture | None, Picture | None]] = dict.fromkeys(CAMERAS, (None, None))
@@ -155,7 +157,7 @@ def write_episode(
     pictures: Mapping[CameraRole, NDArray[np.uint8]],
     quality: int = 95,
 ) -> None:
-    """Write an episode that `AlohaEpisode` and the programs of RDT and ALOHA read.
+    """Write an episode in the layout above.
 
     Its JPEGs are ordinary ones (`color_order` "rgb"); programs that ignore the attribute and decode with OpenCV must
     exchange red and blue.
@@ -175,10 +177,10 @@ def write_episode(
         if values.shape != (len(qpos), ARM_NUMBERS):
             raise ValueError(f"{name}: expected shape ({len(qpos)}, {ARM_NUMBERS}), found {values.shape}")
     for role, frames in pictures.items():
-        if role not in CAMERAS or len(frames) != len(qpos):
-            raise ValueError(
-                f"{role}: expected a role of {list(CAMERAS)} and {len(qpos)} pictures, found {len(frames)}"
-            )
+        if role not in CAMERAS:
+            raise ValueError(f"pictures: expected roles of {list(CAMERAS)}, found {role!r}")
+        if frames.dtype != np.uint8 or frames.ndim != 4 or len(frames) != len(qpos) or frames.shape[3] != 3:
+            raise ValueError(f"{role}: expected uint8 ({len(qpos)}, H, W, 3), found {frames.dtype} {frames.shape}")
     with h5py.File(path, "w") as file:
         file.attrs["color_order"] = "rgb"
         file["observations/qpos"] = qpos
@@ -204,11 +206,12 @@ def _opened(path: Path) -> Iterator[h5py.File]:
 
 
 def _exists(file: h5py.File, place: str) -> bool:
+    """Whether the file has an object there; looks at links before it follows them."""
     group: h5py.Group = file
     for name in place.split("/"):
-        if not isinstance(group, h5py.Group) or name not in group:
+        if not isinstance(group, h5py.Group) or not group.id.links.exists(name.encode()):
             return False
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
             raise ValueError(f"{file.filename}: {place}: expected data in the file itself, found a link")
         group = group[name]
     return True
@@ -241,6 +244,11 @@ def _dataset(file: h5py.File, place: str) -> h5py.Dataset:
             f"{where}: expected rows of at most {MAX_JPEG_BYTES} bytes in chunks of at most {MAX_CHUNK_BYTES}, "
             f"found {row} in {chunk}"
         )
+    stored: list[int] = [0]
+    if filters:
+        dataset.id.chunk_iter(lambda info: stored.append(info.size))
+    if max(stored) > MAX_FILTERED_BYTES:
+        raise ValueError(f"{where}: expected filtered chunks of at most {MAX_FILTERED_BYTES}, found {max(stored)}")
     return dataset
 
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from policies.rdt.aloha_dataset import AlohaDataset
+from policies.rdt.augmentation import augment_pictures
 from policies.rdt.hdf5_episodes import write_episode
-from policies.rdt.images import ordered_pictures
+from policies.rdt.image_tower import ImageFeatures
+from policies.rdt.images import ordered_pictures, prepare_pictures
 from policies.rdt.instructions import InstructionVariants
 
 
@@ -107,3 +109,25 @@ def test_an_episode_without_motion_and_a_directory_without_episodes_are_refused(
     write(tmp_path, "still.hdf5", 130, moves_from=130)
     with pytest.raises(ValueError, match=r"still\.hdf5: qpos: expected motion"):
         AlohaDataset(tmp_path)
+
+
+class MeanColour:
+    image_size, tokens_per_image, width = 8, 1, 3
+
+    def __call__(self, pixels):
+        return pixels.mean(dim=(2, 3))[:, None]
+
+
+def test_a_sample_becomes_features_in_token_order_with_the_background_for_what_is_missing(dataset):
+    encoder = ImageFeatures(MeanColour())
+    sample = dataset.sample(0, 100, "Lift.")
+    pictures = ordered_pictures(sample.frames())
+    features = encoder.encode(*prepare_pictures(pictures, 8))
+    padded = [(4 * level + 2 * 127) / 6 / 127.5 - 1 for level in (99, 100)]
+    background = 127 / 127.5 - 1
+    expected = [padded[0], padded[0], background, padded[1], padded[1], background]
+    np.testing.assert_allclose(features[:, 0, 0], expected, atol=0.02)
+    noisy = augment_pictures(pictures, np.random.default_rng(0), probability=1.0)
+    assert (encoder.encode(*prepare_pictures(noisy, 8)) != features).any(dim=-1)[:, 0].tolist() == [
+        picture is not None for picture in pictures
+    ]

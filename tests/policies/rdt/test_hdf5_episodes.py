@@ -223,5 +223,31 @@ def test_what_cannot_be_written_is_refused(path):
     qpos, action = numbers()
     with pytest.raises(ValueError, match=r"action: expected shape \(12, 14\), found \(11, 14\)"):
         write_episode(path, qpos, action[1:], {})
-    with pytest.raises(ValueError, match=r"exterior: expected a role .* and 12 pictures, found 3"):
+    with pytest.raises(ValueError, match=r"exterior: expected uint8 \(12, H, W, 3\), found uint8 \(3, 16, 24, 3\)"):
         write_episode(path, qpos, action, {"exterior": red_pictures(3)})
+    with pytest.raises(ValueError, match=r"expected roles of .*, found 'top'"):
+        write_episode(path, qpos, action, {"top": red_pictures()})
+
+
+def test_links_are_never_followed(path, tmp_path):
+    other = tmp_path / "other.hdf5"
+    write_episode(other, *numbers(), {})
+    for link in (h5py.ExternalLink(other.name, "/action"), h5py.SoftLink("/nowhere")):
+        with h5py.File(path, "a") as file:
+            replace(file, "action", link)
+        with pytest.raises(ValueError, match=r"action: .*found a link"):
+            AlohaEpisode.read(path)
+
+
+def test_compressed_numbers_are_read_and_a_chunk_that_may_inflate_without_bound_is_refused(path):
+    action = numbers()[1]
+    with h5py.File(path, "a") as file:
+        del file["action"]
+        file.create_dataset("action", data=action, compression="gzip", shuffle=True)
+    np.testing.assert_array_equal(AlohaEpisode.read(path).action, action)
+    with h5py.File(path, "a") as file:
+        del file["action"]
+        dataset = file.create_dataset("action", (STEPS, 14), np.float32, chunks=(STEPS, 14), compression="gzip")
+        dataset.id.write_direct_chunk((0, 0), bytes(2**20 + 1))
+    with pytest.raises(ValueError, match="expected filtered chunks of at most 1048576, found 1048577"):
+        AlohaEpisode.read(path)
