@@ -56,8 +56,11 @@ EXTRAS = {
     "menagerie": ["mujoco-menagerie>=2026.1"],
     "train": [
         "accelerate>=1.0",
+        "h5py>=3.11",
         "matplotlib>=3.8",
+        "opencv-python-headless>=4.9",
         "peft>=0.15",
+        "pillow>=10",
         "pyarrow>=16",
         "tokenizers>=0.21",
         "transformers>=4.50",

@@ -7,8 +7,7 @@ come from anywhere: pickled ones are read with `weights_only`, which builds tens
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
+import uuid
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,14 +94,12 @@ def write_embedding(path: str | Path, tokens: Tensor, instruction: str, encoder:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = save({_KEY: tokens.detach().cpu().contiguous()}, {"instruction": instruction, "encoder": encoder})
     # A name of its own: several processes may write the same embedding.
-    handle, part = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(part).replace(path)
-    except BaseException:
-        Path(part).unlink(missing_ok=True)
-        raise
+        part.write_bytes(content)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class EmbeddingCache:
