@@ -73,12 +73,14 @@ class PolicyRunner:
         self.spec = spec
         self.config = config or RunnerConfig()
         self._timer = timer
-        self._continues = self.config.scheduler.mode == "real_time_chunking"
-        if self._continues and not isinstance(policy, ContinuingPolicy):
-            raise ValueError(
-                f"scheduler mode real_time_chunking: expected a policy that goes on with its chunks, "
-                f"found {type(policy).__name__}"
-            )
+        self._continuing: ContinuingPolicy | None = None
+        if self.config.scheduler.mode == "real_time_chunking":
+            if not isinstance(policy, ContinuingPolicy):
+                raise ValueError(
+                    f"scheduler mode real_time_chunking: expected a policy that goes on with its chunks, "
+                    f"found {type(policy).__name__}"
+                )
+            self._continuing = policy
         self._latency = LatencyEstimate()
         self._kinematics = Kinematics(spec)
         self._scheduler = ChunkScheduler(spec, self.config.scheduler)
@@ -112,11 +114,11 @@ class PolicyRunner:
         return PlannedMotion(trajectory, chunk, joint_chunk, inference_s)
 
     def _answer(self, observation: Observation, now: float | None) -> ActionChunk:
-        if not self._continues:
+        if self._continuing is None:
             return self.policy.act(observation)
         config = self.config.scheduler
         # The scheduler drops rows that are due up to one step after the answer.
         delay = None if now is None else now - observation.stamp + self._latency.seconds
         committed = 0 if delay is None else math.floor(delay * self.policy.control_hz) + 1
         continuation = Continuation(min(committed, self.policy.chunk_length), config.method, config.beta)
-        return self.policy.act_on(observation, continuation)
+        return self._continuing.act_on(observation, continuation)

@@ -132,5 +132,5 @@ def test_in_lockstep_nothing_is_committed():
 
 
 def test_a_policy_that_cannot_go_on_is_refused():
-    with pytest.raises(ValueError, match="real_time_chunking.*found Descend"):
+    with pytest.raises(ValueError, match=r"real_time_chunking.*found Descend"):
         runner(Descend(), CONTINUING)

@@ -48,7 +48,7 @@ def policy(text):
 
 
 def observe(stamp=0.0, cameras=("front", "wrist"), instruction=INSTRUCTIONS[0], seed=0):
-    rng = np.random.default_rng((seed, round(stamp * 1000)))
+    rng = np.random.default_rng((seed, abs(round(stamp * 1000))))
     views = {
         name: CameraView(rng.integers(0, 256, (24, 32, 3), np.uint8), np.ones((24, 32)), np.eye(3), np.eye(4))
         for name in ("front", "wrist")
