@@ -21,6 +21,8 @@ from policies.training_data import TrainingData
 METRICS_FILE = "metrics.jsonl"
 PICTURE_FILE = "loss.png"
 SLOTS = ("translation", "rotation", "gripper")
+DRAWN = ("validation/accuracy/", "validation/error/")
+"""Held-out measures that are drawn."""
 _GROUPS = {"translation_m": slice(0, 3), "rotation_rad": slice(3, 6), "gripper": slice(6, 7)}
 
 
@@ -92,29 +94,30 @@ class MetricsLog:
             file.write(json.dumps(row) + "\n")
 
     def draw(self) -> None:
-        """Draw loss, held-out accuracy and learning rate over the steps into `loss.png`."""
+        """Draw loss, held-out accuracy or error, and learning rate over the steps into `loss.png`."""
         # Imported late: drawing is not needed to train on a machine without fonts or displays.
         from matplotlib.figure import Figure
 
         training = [row for row in self.rows if "loss" in row]
         held_out = [row for row in self.rows if "validation/loss" in row]
         figure = Figure(figsize=(9, 7), layout="constrained")
-        loss, accuracy, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1))
+        loss, measure, rate = figure.subplots(3, 1, sharex=True, height_ratios=(3, 2, 1))
         steps = [row["step"] for row in training]
         loss.plot(steps, [row["loss"] for row in training], linewidth=0.8, label="training")
         marked = [row["step"] for row in held_out]
         loss.plot(
             marked, [row["validation/loss"] for row in held_out], "o-", label="held-out episodes (averaged weights)"
         )
-        loss.set_ylabel("cross-entropy per token")
-        for name in SLOTS:
-            accuracy.plot(marked, [row[f"validation/accuracy/{name}"] for row in held_out], "o-", label=name)
-        accuracy.set_ylabel("held-out token accuracy")
+        loss.set_ylabel("loss")
+        for name in [key for key in (held_out[-1] if held_out else {}) if key.startswith(DRAWN)]:
+            measure.plot(marked, [row[name] for row in held_out], "o-", label=name.removeprefix("validation/"))
+        measure.set_ylabel("held-out")
         rate.plot(steps, [row["lr"] for row in training])
         rate.set_ylabel("learning rate")
         rate.set_xlabel("step")
-        for axes in (loss, accuracy):
-            axes.legend()
+        for axes in (loss, measure):
+            if axes.lines:
+                axes.legend()
             axes.grid(alpha=0.3)
         figure.savefig(self.path.with_name(PICTURE_FILE), dpi=100)
 

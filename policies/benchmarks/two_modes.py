@@ -18,8 +18,8 @@ from tqdm import tqdm
 from policies.machine import describe_machine, library_versions
 from policies.rdt.config import RDTConfig
 from policies.rdt.network import Conditions, RDTModel, build_model
-from policies.rdt.objective import Targets, diffusion_loss, draw
-from policies.rdt.sampling import draw_noise, sample
+from policies.rdt.objective import Targets, diffusion_loss, draw, regression_loss
+from policies.rdt.sampling import draw_noise, regress, sample
 from policies.rdt.solver import DPMSolverPP
 
 ROWS, ARC, BATCH = 16, 0.6, 64
@@ -126,7 +126,7 @@ class Learner:
             motions = draw_motions(BATCH, torch.randint(3, (BATCH,), generator=self.generator), self.generator)
             conditions = self.conditions(motions.texts)
             if self.regression:
-                loss = (self.regress(motions.targets, conditions) - motions.targets.actions).square().mean()
+                loss = regression_loss(model, motions.targets, conditions)
             else:
                 random = draw(motions.targets, self.config.num_train_timesteps, self.generator)
                 loss = diffusion_loss(model, motions.targets, conditions, random)
@@ -137,18 +137,12 @@ class Learner:
             schedule.step()
         return model.eval()
 
-    def regress(self, targets: Targets, conditions: Conditions) -> Tensor:
-        """Chunks (B, T, 128) in one pass from no actions."""
-        nothing, steps = torch.zeros_like(targets.actions), torch.zeros(len(targets.actions))
-        masks = targets.mask[:, None]
-        return self.model(targets.state[:, None], nothing, masks, steps, targets.frequency, conditions)
-
     @torch.no_grad()
     def answer(self, motions: Motions) -> Tensor:
         """Chunks (B, T, 128) for the states and texts of motions."""
         targets, conditions = motions.targets, self.conditions(motions.texts)
         if self.regression:
-            return self.regress(targets, conditions)
+            return regress(self.model, targets.state, ROWS, targets.mask, targets.frequency, conditions)
         noise = draw_noise(self.model, len(targets.state), self.generator)
         solver = DPMSolverPP(self.settings.sampler_steps)
         return sample(self.model, conditions, targets.state, targets.mask[0], targets.frequency, noise, solver)

@@ -70,7 +70,12 @@ def pad_to_square(picture: Picture) -> Picture:
 
 
 def prepare_picture(picture: Picture, size: int) -> Tensor:
-    """Pixels (3, size, size) float32 in [-1, 1]: padded to a square, resized bicubically by PIL, scaled.
+    """Pixels (3, size, size) float32 in [-1, 1] of a picture; see `square_picture`."""
+    return scaled_pixels(torch.from_numpy(square_picture(picture, size)))
+
+
+def square_picture(picture: Picture, size: int) -> Picture:
+    """Pad a picture to a square and resize it bicubically by PIL.
 
     Other libraries resize otherwise, by up to one grey level; the released weights were trained with PIL.
 
@@ -78,17 +83,24 @@ def prepare_picture(picture: Picture, size: int) -> Tensor:
         picture: (H, W, 3) uint8, RGB.
         size: side of the image tower's input, pixels.
 
+    Returns:
+        (size, size, 3) uint8.
+
     Raises:
         ValueError: another shape or type.
     """
     square = Image.fromarray(pad_to_square(picture))
-    resized = np.asarray(square.resize((size, size), Image.Resampling.BICUBIC))
-    return _scaled(torch.tensor(resized).permute(2, 0, 1))
+    return np.array(square.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def scaled_pixels(pictures: Tensor) -> Tensor:
+    """Pixels (..., 3, S, S) float32 in [-1, 1] of pictures (..., S, S, 3) uint8."""
+    return (pictures.movedim(-1, -3).float() / 255.0 - 0.5) / 0.5
 
 
 def background_image(size: int) -> Tensor:
     """Pixels (3, size, size) of the constant picture that stands for a missing one."""
-    return _scaled(torch.full((3, size, size), BACKGROUND_LEVEL, dtype=torch.uint8))
+    return scaled_pixels(torch.full((size, size, 3), BACKGROUND_LEVEL, dtype=torch.uint8))
 
 
 def prepare_pictures(pictures: Sequence[Picture | None], size: int) -> tuple[Tensor, Tensor]:
@@ -107,7 +119,3 @@ def prepare_pictures(pictures: Sequence[Picture | None], size: int) -> tuple[Ten
     background = background_image(size)
     pixels = [background if picture is None else prepare_picture(picture, size) for picture in pictures]
     return torch.stack(pixels), torch.tensor([picture is not None for picture in pictures])
-
-
-def _scaled(levels: Tensor) -> Tensor:
-    return (levels.float() / 255.0 - 0.5) / 0.5

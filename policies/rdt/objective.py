@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from policies.rdt.network import Conditions, RDTModel
+from policies.rdt.sampling import regress
 from policies.rdt.solver import add_noise, alphas_cumprod
 
 
@@ -90,6 +91,14 @@ def diffusion_loss(
     weight = torch.ones_like(error) if clean is None else (~clean)[..., None].expand_as(error).to(error)
     if masked:
         weight = weight * targets.slots[:, None]
+    return (error * weight).sum() / weight.sum().clamp(min=1)
+
+
+def regression_loss(model: RDTModel, targets: Targets, conditions: Conditions, masked: bool = False) -> Tensor:
+    """Mean squared error of chunks that are predicted in one pass from no actions; see `diffusion_loss`."""
+    predicted = regress(model, targets.state, targets.actions.shape[1], targets.mask, targets.frequency, conditions)
+    error = (predicted.float() - targets.actions).square()
+    weight = targets.slots[:, None].expand_as(error) if masked else torch.ones_like(error)
     return (error * weight).sum() / weight.sum().clamp(min=1)
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -25,15 +26,16 @@ from policies.rdt.embodiment import Embodiment
 from policies.rdt.image_conditions import ImageConditions
 from policies.rdt.image_history import ImageHistory
 from policies.rdt.image_tower import ImageFeatures, ImageTower, SiglipTower
-from policies.rdt.images import CAMERA_ROLES, CameraRole, Picture, prepare_pictures
+from policies.rdt.images import CAMERA_ROLES, FRAMES, CameraRole, Picture, prepare_pictures
 from policies.rdt.language import T5TextEncoder, TextEncoder
 from policies.rdt.network import Attended, Conditions, RDTModel
 from policies.rdt.prefix import Prefix
 from policies.rdt.running_chunk import RunningChunk
-from policies.rdt.sampling import draw_noise, sample
+from policies.rdt.sampling import draw_noise, regress, sample
 from policies.rdt.solver import DPMSolverPP
 from policies.rdt.unified_space import rotation_from_6d, rotation_to_6d
 from policies.rdt.weights_file import WeightsFormat
+from policies.rdt.word_encoder import WORDS_FILE, WordEncoder
 from policies.robots import get_robot
 
 POLICY_FILE = "policy.json"
@@ -51,12 +53,14 @@ class RDTSettings:
         embodiment: the robot's numbers in the unified space, its cameras and rate.
         norm_stat: see `RDTConfig`.
         sampler_steps: steps of the sampler.
+        objective: what the network was trained for: to sample chunks, or to predict the mean one.
     """
 
     robot: str
     embodiment: Embodiment
     norm_stat: NormStat = "var"
     sampler_steps: int = 5
+    objective: Literal["diffusion", "regression"] = "diffusion"
 
 
 class RDTPolicy:
@@ -106,6 +110,7 @@ class RDTPolicy:
         self._features = ImageFeatures(self.tower, self.device)
         with torch.no_grad():
             self._image_conditions = ImageConditions(self.model, self._features.background)
+        self._slots = config.image_grid[0] * config.image_grid[1]
         self._history = ImageHistory(self.control_hz)
         self._seen: list[tuple[Picture, Tensor]] = []
         self._language: tuple[str, Attended] | None = None
@@ -171,24 +176,23 @@ class RDTPolicy:
         if self._language is None or self._language[0] != instruction:
             tokens = self.text(instruction)[None].to(self.device)
             self._language = (instruction, self.model.encode_language(tokens))
-        return Conditions(self._language[1], self._image_conditions.encode(self._encoded(pictures)))
+        seen = pictures[-self._slots :]
+        return Conditions(self._language[1], self._image_conditions.encode(self._encoded(seen)))
 
     def draw(
         self, observation: Observation, pictures: Sequence[Picture | None], samples: int, prefix: Prefix | None = None
     ) -> Tensor:
         """Draw chunks (samples, T, 128) in the unified space; the conditions are computed once for all of them."""
-        state, mask = self.settings.embodiment.state_to_unified(self._state(observation))
+        numbers, slots = self.settings.embodiment.state_to_unified(self._state(observation))
+        state, mask = (torch.from_numpy(values).to(self.device) for values in (numbers[None], slots))
+        frequency = torch.tensor([self.control_hz], device=self.device)
+        conditions = self.conditions(observation.instruction, pictures)
+        if self.settings.objective == "regression":
+            with torch.no_grad():
+                chunk = regress(self.model, state, self.chunk_length, mask[None], frequency, conditions)
+            return (chunk * mask).expand(samples, -1, -1)
         noise = draw_noise(self.model, samples, self._generator)
-        return sample(
-            self.model,
-            self.conditions(observation.instruction, pictures),
-            torch.from_numpy(state)[None].to(self.device),
-            torch.from_numpy(mask).to(self.device),
-            torch.tensor([self.control_hz], device=self.device),
-            noise,
-            self._solver,
-            prefix,
-        )
+        return sample(self.model, conditions, state, mask, frequency, noise, self._solver, prefix)
 
     def chunk(self, observation: Observation, vectors: Tensor) -> ActionChunk:
         """The robot's chunk from vectors (T, 128) of the unified space."""
@@ -264,9 +268,7 @@ class RDTPolicy:
             embedded = (directory / EMBEDDINGS).is_dir()
             width = model.config.lang_token_dim
             text = (
-                EmbeddingFolder(directory / EMBEDDINGS, width)
-                if embedded
-                else T5TextEncoder.from_directory(directory / TEXT_ENCODER)
+                EmbeddingFolder(directory / EMBEDDINGS, width) if embedded else _text_encoder(directory / TEXT_ENCODER)
             )
         return cls(model, tower, text, settings, device)
 
@@ -293,10 +295,19 @@ def read_settings(directory: Path) -> RDTSettings:
         raise ValueError(f"{path}: expected the fields of a policy's settings: {error}") from error
 
 
+def _text_encoder(directory: Path) -> TextEncoder:
+    if (directory / WORDS_FILE).is_file():
+        return WordEncoder.from_directory(directory)
+    return T5TextEncoder.from_directory(directory)
+
+
 def _check_fit(model: RDTModel, tower: ImageTower, text: TextEncoder, settings: RDTSettings) -> None:
     config, embodiment, spec = model.config, settings.embodiment, get_robot(settings.robot)
-    if config.image_grid[:2] != (2, 3):
-        raise ValueError(f"image_grid: expected 2 times and 3 cameras, found {config.image_grid[:2]}")
+    times, cameras, _ = config.image_grid
+    if times not in (1, FRAMES) or cameras != len(CAMERA_ROLES):
+        raise ValueError(f"image_grid: expected 1 or 2 times and 3 cameras, found {times} and {cameras}")
+    if settings.objective not in ("diffusion", "regression"):
+        raise ValueError(f"objective: expected diffusion or regression, found {settings.objective!r}")
     tokens = (config.image_grid[2], config.img_token_dim)
     if (tower.tokens_per_image, tower.width) != tokens:
         raise ValueError(

@@ -17,6 +17,23 @@ def draw_noise(model: RDTModel, samples: int, generator: torch.Generator) -> Ten
     return torch.randn(shape, generator=generator, device=generator.device).to(model.device)
 
 
+def regress(
+    model: RDTModel, state: Tensor, rows: int, mask: Tensor, frequency: Tensor, conditions: Conditions
+) -> Tensor:
+    """Chunks (B, rows, action_dim) of a network that was trained to predict them from no actions, at diffusion step 0.
+
+    Args:
+        model: the network.
+        state: (B, action_dim).
+        rows: of a chunk.
+        mask: (B, action_dim).
+        frequency: (B,) Hz.
+        conditions: batch of 1 or B.
+    """
+    nothing = state.new_zeros(len(state), rows, state.shape[1])
+    return model(state[:, None], nothing, mask[:, None], torch.zeros_like(frequency), frequency, conditions)
+
+
 def sample(
     model: RDTModel,
     conditions: Conditions,

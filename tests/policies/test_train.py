@@ -11,10 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from policies import train, training_state
+from policies import training_loop, training_state
 from policies.interface import load_policy
 from policies.spatialvla.lora import LoraSettings
-from policies.train import Run, TrainConfig, check_output
+from policies.train import check_output, main, new_run
+from policies.train_config import TrainConfig
 from tests.policies.demonstrations import write_demonstrations
 
 
@@ -48,7 +49,7 @@ def run(config):
     check_output(config)
     config.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
-    result = Run(config)
+    result = new_run(config)
     result.train()
     return result
 
@@ -91,7 +92,7 @@ def test_resumed_run_equals_the_uninterrupted_one_exactly(finished, config, tmp_
 
     config = replace(config, output=tmp_path / "interrupted")
     with monkeypatch.context() as patch:
-        patch.setattr(train, "update_average", killed_at_step_13)
+        patch.setattr(training_loop, "update_average", killed_at_step_13)
         with pytest.raises(KeyboardInterrupt):
             run(config)
     run(replace(config, resume=True))
@@ -115,7 +116,7 @@ def test_a_run_is_not_overwritten_nor_resumed_from_nothing(finished, config, tmp
 
 def test_learning_rate_warms_up_and_follows_the_later_of_steps_and_time():
     config = TrainConfig(dataset=(), output=None, steps=1000, warmup_steps=10, lr=1.0, final_lr=0.1, max_minutes=10)
-    rate = lambda step, minutes: train.learning_rate(config, training_state.Progress(step, 60 * minutes))  # noqa: E731
+    rate = lambda step, minutes: training_loop.learning_rate(config, training_state.Progress(step, 60 * minutes))  # noqa: E731
     assert rate(0, 0) == pytest.approx(0.1)
     assert rate(500, 0) == rate(20, 5) == pytest.approx(0.55)
     assert rate(1000, 0) == rate(20, 12) == pytest.approx(0.1)
@@ -129,16 +130,16 @@ def test_time_limit_ends_the_run(config, tmp_path):
 
 def test_training_without_ego3d_reads_no_depth(config, tmp_path):
     flat = run(replace(config, output=tmp_path / "flat", ego3d=False, steps=2))
-    assert flat.data.images.depth_codes is None
+    assert flat.learner.data.images.depth_codes is None
     assert not load_policy(str(flat.output / "policy")).model.config.use_ego3d
 
 
 def test_training_goes_on_from_a_policy_with_its_weights_and_bins(finished, config, tmp_path):
     policy = finished.output / "policy"
     tuned = run(replace(config, output=tmp_path / "tuned", initial=policy, steps=1, lr=0.0, weight_decay=0.0))
-    assert tuned.data.processor.grid.edges.keys() == finished.data.processor.grid.edges.keys()
-    for axis, edges in finished.data.processor.grid.edges.items():
-        np.testing.assert_array_equal(tuned.data.processor.grid.edges[axis], edges)
+    assert tuned.learner.data.processor.grid.edges.keys() == finished.learner.data.processor.grid.edges.keys()
+    for axis, edges in finished.learner.data.processor.grid.edges.items():
+        np.testing.assert_array_equal(tuned.learner.data.processor.grid.edges[axis], edges)
     expected = load_policy(str(policy)).model.state_dict()
     for name, value in load_policy(str(tuned.output / "policy")).model.state_dict().items():
         torch.testing.assert_close(value, expected[name], atol=1e-7, rtol=0, msg=name)
@@ -179,7 +180,7 @@ def test_command_line_trains(demonstrations, tmp_path, monkeypatch):
     arguments = f"--policy spatialvla --dataset {demonstrations} --output {tmp_path}/run --size tiny --steps 1"
     options = "--batch-size 4 --threads 1 --seed 3 --no-ego3d --validation-episodes 0"
     monkeypatch.setattr("sys.argv", ["train", *arguments.split(), *options.split()])
-    train.main()
+    main()
     saved = json.loads((tmp_path / "run/policy/train_config.json").read_text())
     assert (saved["seed"], saved["ego3d"], saved["dataset"]) == (3, False, [str(demonstrations)])
 

@@ -1,0 +1,151 @@
+"""`SpatialVLALearner`: what `policies.train` needs to train a SpatialVLA policy on demonstrations."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from policies.execution.kinematics import Kinematics
+from policies.robots import get_robot
+from policies.spatialvla.checkpoint import load_weights
+from policies.spatialvla.config import SpatialVLAConfig
+from policies.spatialvla.fitting import fit_processor
+from policies.spatialvla.lora import add_adapters, merged, save_adapters
+from policies.spatialvla.model import build_model
+from policies.spatialvla.policy import SpatialVLAPolicy
+from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
+from policies.train_config import TrainConfig
+from policies.training_data import (
+    Columns,
+    Images,
+    TrainingData,
+    decode_images,
+    jitter_colors,
+    open_datasets,
+    open_images,
+    read_columns,
+    split_frames,
+)
+from policies.training_loop import POLICY_DIRECTORY
+from policies.training_report import validate
+from representation.data.lerobot_dataset import LeRobotDataset
+
+ADAPTERS_DIRECTORY = "adapters"
+
+
+class SpatialVLALearner:
+    """Data, network and objective of a SpatialVLA policy; a `policies.training_loop.Learner`.
+
+    Args:
+        config: the arguments.
+        accelerator: the processes of the run.
+    """
+
+    def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
+        self.config = config
+        self.data, self.training, self.held_out = load_data(config, accelerator)
+        self.model = build_model(self.data.processor.config, config.seed)
+        if config.initial is not None:
+            load_weights(self.model, config.initial, "float32")  # an optimizer's small steps vanish in half precision
+        if config.lora.rank:
+            add_adapters(self.model, config.lora)
+
+    def batch(self, frames: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
+        """Model inputs of some frames, colours changed at random."""
+        inputs = self.data.batch(frames)
+        inputs["pixel_values"] = jitter_colors(inputs["pixel_values"], self.config.jitter, generator)
+        return inputs
+
+    def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+        """Cross-entropy per token."""
+        return model(**batch).loss
+
+    def validate(self, model: nn.Module, batch_size: int) -> dict[str, float]:
+        """See `policies.training_report.validate`."""
+        return validate(merged(model), self.data, self.held_out, batch_size)
+
+    def save(self, model: nn.Module, directory: Path, device: str) -> None:
+        """Write the policy, and adapters alone beside the run's policy."""
+        SpatialVLAPolicy(merged(model), self.data.processor, device).save_pretrained(directory)
+        config = self.config
+        if config.lora.rank:
+            save_adapters(model, config.lora, str(config.initial), config.output / ADAPTERS_DIRECTORY)
+
+
+def prepare_processor(
+    config: TrainConfig, columns: Columns, frames: np.ndarray, robot: str, fps: float
+) -> SpatialVLAProcessor:
+    """Fit a processor to the training frames or, when resuming or starting from a policy, load its.
+
+    Raises:
+        ValueError: the policy to start from is of another kind than the arguments and the demonstrations say.
+    """
+    if config.resume:
+        return SpatialVLAPolicy.from_pretrained(config.output / POLICY_DIRECTORY).processor
+    if config.initial is not None:
+        return _processor_of(config, robot, fps)
+    network = getattr(SpatialVLAConfig, config.size)(use_ego3d=config.ego3d)
+    spec = get_robot(robot)
+    return fit_processor(
+        columns.actions[frames],
+        [columns.instructions[frame] for frame in frames],
+        network,
+        ProcessorSettings(robot=robot, camera=config.camera, control_hz=fps),
+        spec,
+        Kinematics(spec).forward,
+    )
+
+
+def _processor_of(config: TrainConfig, robot: str, fps: float) -> SpatialVLAProcessor:
+    processor = SpatialVLAPolicy.from_pretrained(config.initial).processor
+    settings = processor.settings
+    wanted = {"robot": robot, "control_hz": fps, "camera": config.camera, "ego3d": config.ego3d}
+    found = {
+        "robot": settings.robot,
+        "control_hz": settings.control_hz,
+        "camera": settings.camera,
+        "ego3d": processor.config.use_ego3d,
+    }
+    if found != wanted:
+        raise ValueError(f"--initial {config.initial}: expected a policy with {wanted}, found {found}")
+    return processor
+
+
+def load_data(config: TrainConfig, accelerator: Accelerator) -> tuple[TrainingData, np.ndarray, np.ndarray]:
+    """Demonstrations at hand, and the numbers of their training and held-out frames."""
+    datasets = open_datasets(config.dataset)
+    robot, fps = datasets[0].info.robot_type, datasets[0].info.fps
+    columns = read_columns(datasets, config.camera, Kinematics(get_robot(robot)).forward)
+    generator = np.random.default_rng(config.seed)
+    training, held_out = split_frames(columns, config.validation_episodes, generator)
+    held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])
+    processor = prepare_processor(config, columns, training, robot, fps)
+    images = load_images(config, accelerator, datasets, columns, processor)
+    return TrainingData(columns, images, processor), training, held_out
+
+
+def load_images(
+    config: TrainConfig,
+    accelerator: Accelerator,
+    datasets: Sequence[LeRobotDataset],
+    columns: Columns,
+    processor: SpatialVLAProcessor,
+) -> Images:
+    """Decode the videos once per machine, into files that all its processes map and that go when these end."""
+    directory = config.output / f"frames.{platform.node()}"
+    if accelerator.is_local_main_process:
+        decode_images(datasets, columns, processor, config.camera, directory, accelerator.is_main_process)
+    accelerator.wait_for_everyone()
+    images = open_images(directory)
+    accelerator.wait_for_everyone()
+    if accelerator.is_local_main_process:
+        shutil.rmtree(directory)
+    return images

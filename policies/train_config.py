@@ -1,0 +1,36 @@
+"""`TrainConfig`: the arguments of `policies.train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from policies.rdt.training_options import RDTTraining
+from policies.spatialvla.lora import LoraSettings
+from policies.training_loop import LoopConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig(LoopConfig):
+    """Arguments of a training run, after those of `LoopConfig`.
+
+    Attributes:
+        policy: what to train.
+        initial: directory of a trained policy to start from. Its sizes, tokens and action bins stay, whatever `size`
+            says; `camera` and `ego3d` must be its own. None starts afresh.
+        size: size of the network.
+        camera: view that a SpatialVLA policy reads.
+        ego3d: add 3-D position encodings from the depth camera to the image tokens of a SpatialVLA policy.
+        lora: fine-tune `initial`, a SpatialVLA policy, by adapters; the saved policy has them merged into its weights,
+            and `adapters/` holds them alone.
+        rdt: what else an RDT policy needs to know.
+    """
+
+    policy: Literal["spatialvla", "rdt"] = "spatialvla"
+    initial: Path | None = None
+    size: Literal["small", "tiny"] = "small"
+    camera: str = "front"
+    ego3d: bool = True
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    rdt: RDTTraining = field(default_factory=RDTTraining)
