@@ -13,11 +13,17 @@ from numpy.typing import NDArray
 
 from policies.execution.kinematics import rotation_from_rpy
 from sim.motions import CLOSED, OPEN, Vector, funnel, turn_between
+from sim.props import HANDLE_HALF_WIDTH, PEG_HALF_LENGTH, PEG_HALF_WIDTH, SOCKET_HALF_LENGTH, SOCKET_HALF_WIDTH
 from sim.scene import Item, Scene
+from sim.tasks.insertion import HOLDERS, grip, insertion_depth
+from sim.tasks.lift_tray import HANDLES
 from sim.tasks.pick import held
 from sim.tasks.sampling import LEFT, RIGHT
 
 HANDOVER = np.array((0.50, 0.0, 0.26))
+_TRAY_HEIGHT = 0.15
+_SOCKET_AT = np.array((0.56, 0.0, 0.18))
+_PART_HALF_WIDTHS = {"peg": PEG_HALF_WIDTH, "socket": SOCKET_HALF_WIDTH}
 _WAITING = (np.array((0.50, 0.24, 0.26)), np.array((0.50, -0.24, 0.26)))
 _BASES = (np.array((0.50, 0.469)), np.array((0.50, -0.469)))
 # A straight wrist is singular. It stays bent by more than 30 degrees when tools point straight down near the table, at
@@ -164,5 +170,62 @@ def _rising(scene: Scene, arm: int, bin_xy: Vector) -> ArmStep:
     return wait(scene, arm)
 
 
-BIMANUAL_EXPERTS: dict[str, Callable[[Scene], list[ArmStep]]] = {"transfer_cube": _transfer_cube, "sort": _sort}
+def _lift_tray(scene: Scene) -> list[ArmStep]:
+    yaw = yaw_of(scene, "tray")
+    handles = {arm: scene.tray_handle(side) for arm, side in HANDLES.items()}
+    rotations = {arm: pointing(arm, _VERTICAL, yaw) for arm in HANDLES}
+    ready = {arm: grasped(scene, arm, "tray", HANDLE_HALF_WIDTH) for arm in HANDLES}
+    steps = []
+    for arm, other in ((LEFT, RIGHT), (RIGHT, LEFT)):
+        if not ready[arm]:
+            steps.append(grasp(scene, arm, handles[arm], rotations[arm]))
+            continue
+        move = 0.5 * (handles[arm] - scene.tool_position(arm))
+        # The higher end waits for the lower one.
+        ends = handles[arm][2], handles[other][2]
+        move[2] = min(_TRAY_HEIGHT - ends[0], ends[1] + 0.015 - ends[0]) if ready[other] else 0.0
+        steps.append(ArmStep(move, rotations[arm], CLOSED))
+    return steps
+
+
+def _insertion(scene: Scene) -> list[ArmStep]:
+    socket, peg = scene.object_position("socket"), scene.object_position("peg")
+    ready = {arm: grasped(scene, arm, part, _PART_HALF_WIDTHS[part]) for arm, part in HOLDERS.items()}
+    off_axis = float(np.linalg.norm((socket - peg)[1:]))
+    bent = [abs(float(scene.object_rotation(part)[0, 0])) < np.cos(0.05) for part in HOLDERS.values()]
+    inside = insertion_depth(scene) > 0.003
+    pushing = all(ready.values()) and (inside or (off_axis < 0.003 and not any(bent)))
+    before = SOCKET_HALF_LENGTH + PEG_HALF_LENGTH + 0.03
+    goals = {LEFT: _SOCKET_AT, RIGHT: socket - np.array((before - 0.085 if pushing else before, 0.0, 0.0))}
+    if not ready[LEFT]:
+        goals[RIGHT] = _SOCKET_AT - np.array((before + 0.04, 0.0, 0.0))
+    steps = []
+    for arm, part in HOLDERS.items():
+        if not ready[arm]:
+            across = pointing(arm, _VERTICAL, np.pi / 2 + yaw_of(scene, part))
+            steps.append(grasp(scene, arm, grip(scene, arm), across))
+            continue
+        move = goals[arm] - scene.object_position(part)
+        if arm == RIGHT and inside:
+            move[0] = min(move[0], 0.02)
+        steps.append(ArmStep(move, _with_axis_along_x(scene, arm, part), CLOSED))
+    return steps
+
+
+def _with_axis_along_x(scene: Scene, arm: int, part: str) -> NDArray[np.float64]:
+    """Orientation of the tool, as upright as can be, in which the part that it holds lies along the table's x."""
+    rotation = scene.tool_rotation(arm)
+    axis = rotation.T @ scene.object_rotation(part)[:, 0]
+    up = -np.array((0.0, 0.0, 1.0)) + axis[2] * axis
+    up /= np.linalg.norm(up)
+    held = np.stack([axis, np.cross(up, axis), up], axis=1)
+    return held.T
+
+
+BIMANUAL_EXPERTS: dict[str, Callable[[Scene], list[ArmStep]]] = {
+    "transfer_cube": _transfer_cube,
+    "sort": _sort,
+    "lift_tray": _lift_tray,
+    "insertion": _insertion,
+}
 """Experts by task."""

@@ -139,6 +139,34 @@ PARAPHRASES: dict[str, Paraphrases] = {
             "pick up the {object} and place it in the bin on the {bin}",
         ),
     ),
+    "lift_tray": Paraphrases(
+        train=(
+            "lift the {tray} tray with both hands",
+            "lift the {tray} tray",
+            "pick up the {tray} tray with both grippers",
+            "take the {tray} tray by its handles and lift it",
+            "grab both handles and lift the {tray} tray",
+            "lift the {tray} tray and hold it level",
+        ),
+        held_out=(
+            "take the {tray} tray with both hands and hold it level",
+            "grab the {tray} tray by its handles and pick it up",
+        ),
+    ),
+    "insertion": Paraphrases(
+        train=(
+            "insert the {peg} peg into the {socket} socket",
+            "put the {peg} peg into the {socket} socket",
+            "push the {peg} peg into the {socket} socket",
+            "pick up the {peg} peg and the {socket} socket and put them together",
+            "take the {peg} peg and insert it into the {socket} socket",
+            "slide the {peg} peg into the {socket} socket",
+        ),
+        held_out=(
+            "take the {peg} peg and push it into the {socket} socket",
+            "pick up the {peg} peg and slide it into the {socket} socket",
+        ),
+    ),
 }
 """Sentences by task name. Roles: `object` and `base` as "red cube"; `bin` as "left"; the others as "red"."""
 

@@ -1,16 +1,18 @@
 """Things of a fixed shape that only some tasks use: a tray with two handles, a peg, and a socket that the peg fits.
 
-Lengths in metres. Each is a free body; the peg's and the socket's axes and the line from handle to handle are their y.
+Lengths in metres. Each is a free body; the tray's handles lie on its y axis, peg and socket along their x axes.
 """
 
 from __future__ import annotations
 
 import mujoco
 
-TRAY_HALF_LENGTH = 0.15
+TRAY_HALF_LENGTH = 0.17
 TRAY_HALF_WIDTH = 0.07
 HANDLE_HEIGHT = 0.034
 """Of the handles' grasp points above the tray's underside."""
+
+HANDLE_HALF_WIDTH = 0.013
 
 PEG_HALF_LENGTH = 0.07
 PEG_HALF_WIDTH = 0.011
@@ -45,17 +47,17 @@ def _add_tray(body: mujoco.MjsBody) -> None:
     _add_box(body, (TRAY_HALF_WIDTH, TRAY_HALF_LENGTH, 0.003), (0, 0, 0))
     for side, name in ((1, "left"), (-1, "right")):
         y = side * (TRAY_HALF_LENGTH - 0.014)
-        _add_box(body, (0.013, 0.014, 0.022), (0, y, 0.025))
+        _add_box(body, (HANDLE_HALF_WIDTH, 0.014, 0.022), (0, y, 0.025))
         body.add_site(name=f"tray_{name}", pos=(0, y, HANDLE_HEIGHT - 0.003))
 
 
 def _add_peg(body: mujoco.MjsBody) -> None:
-    _add_box(body, (PEG_HALF_WIDTH, PEG_HALF_LENGTH, PEG_HALF_WIDTH), (0, 0, 0))
+    _add_box(body, (PEG_HALF_LENGTH, PEG_HALF_WIDTH, PEG_HALF_WIDTH), (0, 0, 0))
 
 
 def _add_socket(body: mujoco.MjsBody) -> None:
     wall = 0.5 * (SOCKET_HALF_WIDTH - SOCKET_HALF_BORE)
     middle = SOCKET_HALF_BORE + wall
     for sign in (-1, 1):
-        _add_box(body, (wall, SOCKET_HALF_LENGTH, SOCKET_HALF_WIDTH), (sign * middle, 0, 0))
-        _add_box(body, (SOCKET_HALF_BORE, SOCKET_HALF_LENGTH, wall), (0, 0, sign * middle))
+        _add_box(body, (SOCKET_HALF_LENGTH, wall, SOCKET_HALF_WIDTH), (0, sign * middle, 0))
+        _add_box(body, (SOCKET_HALF_LENGTH, SOCKET_HALF_BORE, wall), (0, 0, sign * middle))

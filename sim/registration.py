@@ -13,6 +13,8 @@ ENVIRONMENTS: dict[str, str] = {
     "polyarm/Drawer-v0": "drawer",
     "polyarm/TransferCube-v0": "transfer_cube",
     "polyarm/Sort-v0": "sort",
+    "polyarm/LiftTray-v0": "lift_tray",
+    "polyarm/Insertion-v0": "insertion",
 }
 """Task by environment id."""
 

@@ -1,7 +1,8 @@
 """The language-conditioned tabletop tasks.
 
 `base.py` says what a task is; `sampling.py` draws objects; then one file per task: `reach`, `push`, `pick`, `place`,
-`stack`, `drawer` for one arm; `transfer_cube`, `sort` for two. `TASKS` finds a task by its name.
+`stack`, `drawer` for one arm; `transfer_cube`, `sort`, `lift_tray`,
+`insertion` for two. `TASKS` finds a task by its name.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from collections.abc import Sequence
 
 from sim.tasks.base import Task
 from sim.tasks.drawer import Drawer
+from sim.tasks.insertion import Insertion
+from sim.tasks.lift_tray import LiftTray
 from sim.tasks.pick import Pick
 from sim.tasks.place import Place
 from sim.tasks.push import Push
@@ -27,6 +30,8 @@ TASKS: dict[str, type[Task]] = {
     "drawer": Drawer,
     "transfer_cube": TransferCube,
     "sort": Sort,
+    "lift_tray": LiftTray,
+    "insertion": Insertion,
 }
 
 

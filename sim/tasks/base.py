@@ -8,9 +8,10 @@ import numpy as np
 
 from sim.layout import Layout
 from sim.scene import Scene
-from sim.suites import Variation
+from sim.suites import NOMINAL, Variation
 
 REST_SPEED = 0.05
+FOLLOW = 0.3
 
 
 class Task(Protocol):
@@ -42,6 +43,14 @@ class Task(Protocol):
     def progress(self) -> float:
         """How far the episode has come, from 0 at its start to 1 at the goal."""
         ...
+
+
+def moved_with_spawns(xy: tuple[float, float], variation: Variation) -> tuple[float, float]:
+    """Move the place of something large by `FOLLOW` of what the variation moves the spawn region by, metres."""
+    here, nominal = ((v.spawn_low, v.spawn_high) for v in (variation, NOMINAL))
+    shift = FOLLOW * (np.add(*here) - np.add(*nominal)) / 2.0
+    moved = np.array(xy) + shift
+    return float(moved[0]), float(moved[1])
 
 
 def fraction(remaining: float, initial: float) -> float:

@@ -10,13 +10,11 @@ import numpy as np
 from sim.appearance import COLOURS
 from sim.layout import CabinetLayout, Layout
 from sim.scene import Scene
-from sim.suites import NOMINAL, Variation
-from sim.tasks.base import fraction
+from sim.suites import Variation
+from sim.tasks.base import fraction, moved_with_spawns
 from sim.tasks.sampling import draw_distractors
 
 OPEN = 0.10
-_FOLLOW = 0.3
-_NOMINAL_REGION = (NOMINAL.spawn_low, NOMINAL.spawn_high)
 
 
 class Drawer:
@@ -29,12 +27,8 @@ class Drawer:
 
     @staticmethod
     def sample(rng: np.random.Generator, variation: Variation) -> Layout:
-        """Draw the cabinet, its two colours, and distractors on the near side of the table, off the drawers' way.
-
-        A variation that moves the spawn region moves the cabinet by `_FOLLOW` of that.
-        """
-        shift = _FOLLOW * (np.add(variation.spawn_low, variation.spawn_high) - np.add(*_NOMINAL_REGION)) / 2.0
-        xy = np.array((rng.uniform(0.64, 0.68), rng.uniform(-0.06, 0.06))) + shift
+        """Draw the cabinet, its two colours, and distractors on the near side of the table, off the drawers' way."""
+        xy = moved_with_spawns((rng.uniform(0.64, 0.68), rng.uniform(-0.06, 0.06)), variation)
         colours = tuple(rng.permutation(list(COLOURS))[:2].tolist())
         target = int(rng.integers(2))
         near_side = replace(variation, spawn_low=(0.28, -0.26), spawn_high=(0.38, 0.26))
@@ -42,7 +36,7 @@ class Drawer:
         return Layout(
             tuple(distractors),
             {"drawer": colours[target]},
-            cabinet=CabinetLayout((colours[0], colours[1]), (float(xy[0]), float(xy[1]))),
+            cabinet=CabinetLayout((colours[0], colours[1]), xy),
             target_drawer=target,
         )
 

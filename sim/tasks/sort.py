@@ -15,7 +15,6 @@ from sim.tasks.place import around_bin, in_bin
 from sim.tasks.sampling import LEFT, RIGHT, draw_distractors, draw_object, draw_pair
 
 SIDES = ("left", "right")
-_BIN_CLEARANCE = 0.14
 
 
 class Sort:
@@ -32,12 +31,12 @@ class Sort:
     @staticmethod
     def sample(rng: np.random.Generator, variation: Variation) -> Layout:
         """Draw the bins, which of them is asked for, then the named object and its distractors clear of both."""
-        x, y = float(rng.uniform(0.68, 0.72)), float(rng.uniform(-0.02, 0.02))
+        x, y = float(rng.uniform(0.70, 0.74)), float(rng.uniform(-0.02, 0.02))
         bins = ((x, y + 0.10), (x, y - 0.10))
         side = int(rng.integers(2))
         pair = draw_pair(rng, variation)
-        target = draw_object(rng, variation, pair, list(bins), clearance=_BIN_CLEARANCE)
         walls = [point for middle in bins for point in around_bin(middle)]
+        target = draw_object(rng, variation, pair, list(walls))
         distractors = draw_distractors(rng, variation, [pair], [target.xy, *walls], most=4)
         return Layout(
             (target, *distractors),

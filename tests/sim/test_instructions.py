@@ -5,7 +5,16 @@ import pytest
 
 from sim.instructions import PARAPHRASES, instruct
 
-NAMES = {"object": "red cube", "zone": "green", "base": "blue cube", "drawer": "purple", "bin": "left"}
+NAMES = {
+    "object": "red cube",
+    "zone": "green",
+    "base": "blue cube",
+    "drawer": "purple",
+    "bin": "left",
+    "tray": "red",
+    "peg": "blue",
+    "socket": "green",
+}
 TRAINING_WORDS = {word for group in PARAPHRASES.values() for sentence in group.train for word in sentence.split()}
 
 

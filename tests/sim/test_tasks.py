@@ -1,11 +1,14 @@
+import mujoco
 import numpy as np
 import pytest
 
 from sim.episode_id import EpisodeId
+from sim.props import PEG_HALF_LENGTH, SOCKET_HALF_LENGTH
 from sim.scene import BIN_HALF_WIDTH, OBJECT_SLOTS
 from sim.simulation import SimulationConfig, TabletopSimulation
 from sim.suites import SUITES
 from sim.tasks import TASKS, get_task, robot_of
+from sim.tasks.insertion import insertion_depth
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +193,31 @@ def test_sort_counts_the_named_bin_only(simulations):
         assert not simulation.advance(20).success
         put(scene, 0, (x, y, half + 0.007))
         assert simulation.advance(20).success
+
+
+def move_prop(scene, name, position):
+    scene.data.joint(name).qpos[:3] = position
+    scene.data.joint(name).qvel[:] = 0.0
+    mujoco.mj_forward(scene.model, scene.data)
+
+
+def test_a_tray_that_floats_without_hands_does_not_count(simulations):
+    scene = start(simulations["aloha"], "lift_tray")
+    move_prop(scene, "tray", (0.53, 0.0, 0.2))
+    assert not simulations["aloha"]._current.achieved()
+
+
+def test_a_peg_in_the_socket_counts_only_in_the_hands(simulations):
+    scene = start(simulations["aloha"], "insertion")
+    for name in ("peg", "socket"):
+        scene.data.joint(name).qpos[3:] = (1, 0, 0, 0)
+    move_prop(scene, "socket", (0.5, 0.0, 0.2))
+    for depth in (-0.02, 0.05):
+        move_prop(scene, "peg", (0.5 - SOCKET_HALF_LENGTH - PEG_HALF_LENGTH + depth, 0.002, 0.2))
+        assert insertion_depth(scene) == pytest.approx(depth)
+    assert not simulations["aloha"]._current.achieved()
+    move_prop(scene, "peg", (0.5, 0.05, 0.2))
+    assert insertion_depth(scene) < 0
 
 
 def test_a_task_of_another_robot_is_refused(simulation):
