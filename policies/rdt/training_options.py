@@ -24,8 +24,8 @@ class RDTTraining:
     """
 
     exterior: str = "top"
-    right_wrist: str = "wrist_right"
-    left_wrist: str = "wrist_left"
+    right_wrist: str = "right_wrist"
+    left_wrist: str = "left_wrist"
     history: bool = True
     chunk: int = 32
     image_size: int = 64

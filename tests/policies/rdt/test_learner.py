@@ -25,7 +25,7 @@ COLORS = {"left": (220, 40, 40), "right": (40, 60, 220)}
 
 def write_bimanual(root, rng):
     """Episodes in which colour and words tell which arm turns its waist."""
-    cameras = ("top", "wrist_right")
+    cameras = ("top", "right_wrist")
     features = {f"observation.images.{name}": {"dtype": "video", "shape": (SIDE, SIDE, 3)} for name in cameras}
     joints = {"dtype": "float32", "shape": (14,)}
     writer = LeRobotWriter(root, 25, {**features, "observation.state": joints, "action": joints}, "aloha")
@@ -89,7 +89,7 @@ def finished(config, tmp_path_factory):
 def observe(side, stamp=0.0):
     picture = np.full((SIDE, SIDE, 3), COLORS[side], np.uint8)
     view = CameraView(picture, np.ones((SIDE, SIDE)), np.eye(3), np.eye(4))
-    return Observation(stamp, {"top": view, "wrist_right": view}, SPEC.home, np.zeros(14), f"turn the {side} arm")
+    return Observation(stamp, {"top": view, "right_wrist": view}, SPEC.home, np.zeros(14), f"turn the {side} arm")
 
 
 def test_training_lowers_the_loss_and_leaves_metrics(finished):
@@ -105,7 +105,7 @@ def test_training_lowers_the_loss_and_leaves_metrics(finished):
 
 def test_the_saved_policy_is_the_averaged_one_with_its_encoders(finished):
     policy = load_policy(str(finished.output / "policy"))
-    assert (policy.robot, policy.cameras, policy.control_hz) == ("aloha", ("top", "wrist_right"), 25)
+    assert (policy.robot, policy.cameras, policy.control_hz) == ("aloha", ("top", "right_wrist"), 25)
     expected = finished.average
     for found, wanted in ((policy.model, expected.model), (policy.tower.vision_model, expected.tower)):
         for name, value in found.state_dict().items():
