@@ -12,6 +12,8 @@ from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
 
+ALOHA_TASKS = ("transfer_cube", "sort", "lift_tray", "insertion")
+
 
 def config_file(name: str) -> PathJoinSubstitution:
     """Path of an installed configuration file."""
@@ -48,8 +50,18 @@ def generate_launch_description() -> LaunchDescription:
                 description="random, noop, a shipped policy, a directory, or a hub id",
             ),
             DeclareLaunchArgument("device", default_value="cpu", description="torch device of the policy"),
-            DeclareLaunchArgument("robot", default_value="panda", description="name of the robot"),
-            DeclareLaunchArgument("task", default_value="all", description="tasks, separated by commas, or all"),
+            DeclareLaunchArgument(
+                "task",
+                default_value="all",
+                description="tasks of one robot, separated by commas, or all those of the panda",
+            ),
+            DeclareLaunchArgument(
+                "robot",
+                default_value=PythonExpression(
+                    ["'aloha' if {*'", LaunchConfiguration("task"), f"'.split(',')}} & {{*{ALOHA_TASKS}}} else 'panda'"]
+                ),
+                description="name of the robot; by default that of the tasks",
+            ),
             DeclareLaunchArgument(
                 "suite", default_value="nominal", description="variation suites, separated by commas"
             ),
@@ -119,7 +131,7 @@ def generate_launch_description() -> LaunchDescription:
                 {
                     "mode": value("mode", str),
                     "query_steps": value("query_steps", int),
-                    "simulation.robot": value("robot", str),
+                    "robot": value("robot", str),
                     "perturbation.blank_images": value("blank_images", bool),
                     "perturbation.shuffle_instructions": value("shuffle_instructions", bool),
                 },

@@ -1,9 +1,10 @@
 """`arm_gateway_node`: the only one that talks to the arm's controller, in a process of its own.
 
 Takes `planned_trajectory`, passes on what `ArmGateway` allows to `arm_controller/joint_trajectory`, and holds the arm
-when commands or joint states stay away, on `estop`, and when it is told to end. In realtime the watchdogs run on the
-steady clock. In lockstep simulated time waits for the answer, so a pause is no silence: time is the stamp of the newest
-joint state, and a trajectory waits for the joint state of its own stamp.
+when commands or joint states stay away, on `estop`, and when it is told to end. Several arms are held together, and
+each has a controller of its own (`left_arm_controller/joint_trajectory`). In realtime the watchdogs run on the steady
+clock. In lockstep simulated time waits for the answer, so a pause is no silence: time is the stamp of the newest joint
+state, and a trajectory waits for the joint state of its own stamp.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from policies.execution.arm_gateway import ArmGateway, GatewayCommand, GatewayCo
 from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_robot
 from ros_nodes.clock_watch import ClockWatch
-from ros_nodes.convert import joints_from_joint_state, message_from_trajectory, seconds, trajectory_from_message
+from ros_nodes.controllers import arm_messages, command_topic
+from ros_nodes.convert import joints_from_joint_state, seconds, trajectory_from_message
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.node_process import run_node
 from ros_nodes.params import declare
@@ -66,7 +68,9 @@ class ArmGatewayNode(Node):
         self._violation = ""
         self._last_violation = "none"
         self._held_since = self._steady_s()
-        self._out = self.create_publisher(JointTrajectoryMessage, "arm_controller/joint_trajectory", COMMAND)
+        self._out = [
+            self.create_publisher(JointTrajectoryMessage, command_topic(arm), COMMAND) for arm in self._spec.arms
+        ]
         self._subscriptions_made = [
             self.create_subscription(Bool, "estop", self._on_estop, LATCHED),
             self.create_subscription(JointState, "joint_states", self._on_joints, joint_state_in(self._config.mode)),
@@ -139,7 +143,8 @@ class ArmGatewayNode(Node):
         trajectory = command.trajectory
         if not moving and not self._lockstep:
             trajectory = on_arrival(trajectory, self._now())
-        self._out.publish(message_from_trajectory(trajectory, self._spec.joint_names))
+        for publisher, message in zip(self._out, arm_messages(trajectory, self._spec), strict=True):
+            publisher.publish(message)
         if moving:
             self._violation = ""
         elif command.reason:

@@ -14,6 +14,7 @@ from typing import get_args
 
 from policies.execution.chunk_scheduler import SchedulerMode
 from ros_nodes.resources import config_file
+from sim.tasks import named_tasks, robot_of
 
 BOOLEAN = ("true", "false")
 
@@ -108,7 +109,7 @@ SIM_EVAL = Graph(
             {
                 "mode": "mode",
                 "query_steps": "query_steps",
-                "simulation.robot": "robot",
+                "robot": "robot",
                 "perturbation.blank_images": "blank_images",
                 "perturbation.shuffle_instructions": "shuffle_instructions",
             },
@@ -146,8 +147,10 @@ SIM_EVAL = Graph(
     arguments={
         "policy": GraphArgument("spatialvla_small", "random, noop, a shipped policy, a directory, or a hub id"),
         "device": GraphArgument("cpu", "torch device of the policy"),
-        "robot": GraphArgument("panda", "name of the robot"),
-        "task": GraphArgument("all", "tasks, separated by commas, or all"),
+        "task": GraphArgument("all", "tasks of one robot, separated by commas, or all those of the panda"),
+        "robot": GraphArgument(
+            lambda values: robot_of(named_tasks(values["task"])), "name of the robot; by default that of the tasks"
+        ),
         "suite": GraphArgument("nominal", "variation suites, separated by commas"),
         "severity": GraphArgument("1", "grades of the suites from 1 to 3, separated by commas"),
         "episodes": GraphArgument("5", "episodes per task, suite and severity", kind=int),

@@ -134,7 +134,7 @@ class PolicyNode(LoadingLifecycleNode):
         """Load the policy, refuse one that does not fit the robot, and warm it up."""
         name = self._policy_config.checkpoint
         torch.set_num_threads(self._policy_config.threads)  # of this thread, the worker's
-        policy = load_policy(name, self._policy_config.device)
+        policy = load_policy(name, self._policy_config.device, self._config.robot)
         mismatch = policy_mismatch(policy, name, self._spec)
         if mismatch:
             raise ValueError(mismatch)

@@ -1,8 +1,9 @@
 """`simulator_node`: stands for the cameras, the arm and its controllers.
 
 Publishes what cameras and encoders publish and takes `trajectory_msgs/JointTrajectory` as ros2_control's
-JointTrajectoryController does. In `lockstep` simulated time waits for the answer to each observation; in `realtime` it
-follows the wall clock. An episode is chosen by the parameters `episode.*` and begun by the service `~/reset`.
+JointTrajectoryController does, on a topic for each arm; arms move together, once each has got its part. In `lockstep`
+simulated time waits for the answer to each observation; in `realtime` it follows the wall clock. An episode is chosen
+by the parameters `episode.*` and begun by the service `~/reset`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 from rclpy.clock import Clock, ClockType
@@ -19,7 +21,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
-from ros_nodes.convert import trajectory_from_message
+from ros_nodes.controllers import ArmTrajectories, command_topic
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.lockstep_drive import LockstepDrive
 from ros_nodes.node_process import run_node
@@ -31,18 +33,19 @@ from ros_nodes.simulator_status import SimulatorStatus
 from sim.episode_id import EpisodeId
 from sim.perturbation import Perturbation
 from sim.simulation import SimulationConfig, TabletopSimulation
+from sim.tasks import tasks_of
 from sim.videos import Film
 
 POLL_S = 0.01
 FIRST_EPISODE = EpisodeId(task="reach", suite="nominal", severity=1, index=0, seed=0)
-COMMAND_TOPIC = "arm_controller/joint_trajectory"
 
 
 @dataclass(frozen=True, slots=True)
 class SimulatorConfig:
-    """How simulated time passes.
+    """What is simulated, and how simulated time passes.
 
     Attributes:
+        robot: name of the robot; cameras and control rate follow from it where `simulation` does not say otherwise.
         mode: lockstep (time waits for the policy) or realtime (wall clock).
         query_steps: lockstep: control steps from one observation to the next.
         partner_limit_s: lockstep: longest wait for subscribers after a reset, seconds of wall clock.
@@ -51,6 +54,7 @@ class SimulatorConfig:
         joint_rate_hz: realtime: joint states per second.
     """
 
+    robot: str = "panda"
     mode: Mode = "lockstep"
     query_steps: int = field(default=1, metadata={"range": (1, 1000)})
     partner_limit_s: float = field(default=20.0, metadata={"range": (0.1, 3600.0)})
@@ -88,8 +92,11 @@ class SimulatorNode(Node):
     def __init__(self) -> None:
         super().__init__("simulator_node")
         config = declare(self, SimulatorConfig)
-        self._simulation = TabletopSimulation(declare(self, SimulationConfig, "simulation"))
-        declare(self, EpisodeParameters, "episode", read_only=False)
+        defaults = asdict(SimulationConfig.of(config.robot))
+        self._simulation = TabletopSimulation(declare(self, SimulationConfig, "simulation", defaults))
+        robot = self._simulation.robot
+        first = {"task": tasks_of(robot.name)[0], "cameras": self._simulation.config.cameras}
+        declare(self, EpisodeParameters, "episode", first, read_only=False)
         names = self._simulation.robot.joint_names
         topics = SensorTopics(self, names, self._simulation.config.cameras, config.mode)
         self._status = self.create_publisher(String, "~/status", LATCHED)
@@ -102,7 +109,13 @@ class SimulatorNode(Node):
             self, self._simulation.robot.name, {"simulation": self._simulation_health, "controller": self._arm_health}
         )
         self._reset = self.create_service(Trigger, "~/reset", self._on_reset)
-        self._commands = self.create_subscription(JointTrajectoryMessage, COMMAND_TOPIC, self._on_trajectory, COMMAND)
+        self._arm_trajectories = ArmTrajectories(robot)
+        self._commands = [
+            self.create_subscription(
+                JointTrajectoryMessage, command_topic(arm), partial(self._on_trajectory, place), COMMAND
+            )
+            for place, arm in enumerate(robot.arms)
+        ]
         self._publish_status()
         self.get_logger().info(f"simulating {self._simulation.robot.name} in {config.mode}")
 
@@ -164,14 +177,17 @@ class SimulatorNode(Node):
             raise ValueError(f"episode.cameras: expected some of {list(known)}, found {list(cameras)}")
         return cameras
 
-    def _on_trajectory(self, message: JointTrajectoryMessage) -> None:
+    def _on_trajectory(self, arm: int, message: JointTrajectoryMessage) -> None:
         if self._drive.status().episode is None:
             return  # the arm has no position before the first episode
         if not message.points:
             self._drive.cancel()
             return
         try:
-            reason = self._drive.take(trajectory_from_message(message, self._simulation.robot.joint_names))
+            trajectory = self._arm_trajectories.take(arm, message)
+            if trajectory is None:
+                return
+            reason = self._drive.take(trajectory)
         except ValueError as error:
             reason = str(error)
             if isinstance(self._drive, LockstepDrive):

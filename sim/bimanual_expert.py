@@ -118,12 +118,14 @@ def _transfer_cube(scene: Scene) -> list[ArmStep]:
         return [ArmStep(still, receiving, CLOSED), wait(scene, RIGHT)]
     if grasped(scene, RIGHT, 0, half) and held(scene, 0, RIGHT):
         carry, offset = HANDOVER - cube, cube - scene.tool_position(LEFT)
-        ready = np.linalg.norm(carry) < 0.012 and aligned(scene, RIGHT, giving) and aligned(scene, LEFT, receiving)
-        if ready and np.linalg.norm(offset) < 0.010:
-            return [ArmStep(0.5 * offset, receiving, CLOSED), ArmStep(still, giving, CLOSED)]
-        approach = receiving[:, 2]
-        if not ready or np.linalg.norm(offset - approach * (approach @ offset)) > 0.008:
-            offset = offset - 0.10 * approach
+        ready = np.linalg.norm(carry) < 0.025 and aligned(scene, RIGHT, giving) and aligned(scene, LEFT, receiving)
+        aside, across, ahead = receiving.T @ offset
+        if ready and abs(aside) < 0.010 and abs(across) < 0.012 and ahead < 0.012:
+            return [ArmStep(0.5 * offset, receiving, CLOSED), ArmStep(0.5 * carry, giving, CLOSED)]
+        # A left finger fits between the right ones with 9 mm to spare.
+        room = 0.010 if ahead < 0.06 else 0.006
+        if not ready or max(abs(aside), abs(across)) > room:
+            offset = offset - 0.10 * receiving[:, 2]
         return [ArmStep(offset, receiving, OPEN), ArmStep(carry, giving, CLOSED)]
     cube[2] = max(cube[2], 0.018)
     return [wait(scene, LEFT), grasp(scene, RIGHT, cube, pointing(RIGHT, _VERTICAL, yaw_of(scene, 0)))]

@@ -22,7 +22,7 @@ from sim.demonstrations import NO_NOISE, NoiseConfig, demonstrate, records_joint
 from sim.episode_id import EpisodeId
 from sim.expert import MAX_STEP
 from sim.simulation import SimulationConfig, TabletopSimulation
-from sim.tasks import TASKS, robot_of, tasks_of
+from sim.tasks import TASKS, named_tasks, robot_of
 
 Demonstration = tuple[int, str, list[dict[str, Any]] | None]
 
@@ -63,8 +63,8 @@ class CollectConfig:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Names of the tasks, checked."""
-        return tasks_of("panda") if self.task == "all" else tuple(self.task.split(","))
+        """Names of the tasks."""
+        return named_tasks(self.task)
 
     def simulation(self) -> SimulationConfig:
         """What simulates them: the robot follows from the tasks.

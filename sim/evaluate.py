@@ -26,7 +26,7 @@ from sim.executors import Job, run_in_processes, run_on_ray
 from sim.protocol import EvaluationProtocol
 from sim.suites import SEVERITIES, get_suite
 from sim.summary import PolicyDescription, RunDescription, write_results
-from sim.tasks import robot_of, tasks_of
+from sim.tasks import named_tasks, robot_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Arguments:
         Raises:
             ValueError: unknown task or suite, tasks of different robots, or a number out of range.
         """
-        tasks = tasks_of("panda") if self.task == "all" else _names(self.task)
+        tasks = named_tasks(self.task)
         robot = robot_of(tasks)
         protocol = EvaluationProtocol(
             tasks=tasks,

@@ -40,6 +40,11 @@ def tasks_of(robot: str) -> tuple[str, ...]:
     return tuple(name for name, task in TASKS.items() if task.robot == robot)
 
 
+def named_tasks(text: str) -> tuple[str, ...]:
+    """Tasks separated by commas, or `all`: those of the panda."""
+    return tasks_of("panda") if text == "all" else tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def robot_of(tasks: Sequence[str]) -> str:
     """Name of the robot that does all of these tasks.
 

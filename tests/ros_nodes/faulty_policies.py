@@ -23,7 +23,7 @@ class Sweep:
     control_hz = 10.0
     chunk_length = 16
 
-    def __init__(self) -> None:
+    def __init__(self, robot: str) -> None:
         self._direction = 1.0
         self._count = 0
 
@@ -63,10 +63,10 @@ class OtherRobot(Sweep):
 class Slow(Sweep):
     """Takes longer to load than anybody waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, robot: str) -> None:
         import time
 
-        super().__init__()
+        super().__init__(robot)
         time.sleep(60)
 
 

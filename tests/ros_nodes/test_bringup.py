@@ -13,6 +13,7 @@ import pytest
 
 from ros_nodes.bringup import parse_arguments, run_graph
 from ros_nodes.graphs import GRAPHS, SIM_EVAL, Graph
+from sim.tasks import tasks_of
 
 PATIENCE_S = 15.0
 WAITS = "import signal; signal.signal(signal.SIGINT, lambda *_: exit(0)); print('up', flush=True); signal.pause()"
@@ -102,6 +103,16 @@ def test_nodes_follow_the_clock_topic_in_lockstep_only():
     assert SIM_EVAL.resolve({})["use_sim_time"] == "true"
     assert SIM_EVAL.resolve({"mode": "realtime"})["use_sim_time"] == "false"
     assert SIM_EVAL.resolve({"mode": "realtime", "use_sim_time": "true"})["use_sim_time"] == "true"
+
+
+def test_the_robot_follows_from_the_tasks(repository):
+    assert SIM_EVAL.resolve({})["robot"] == "panda"
+    assert SIM_EVAL.resolve({"task": "sort,lift_tray"})["robot"] == "aloha"
+    with pytest.raises(ValueError, match="expected some of one robot"):
+        SIM_EVAL.resolve({"task": "pick,sort"})
+    tree = ast.parse((repository / "launch" / "sim_eval.launch.py").read_text())
+    (names,) = (node.value for node in tree.body if isinstance(node, ast.Assign))
+    assert ast.literal_eval(names) == tasks_of("aloha")
 
 
 def calls_of(tree: ast.AST, name: str) -> list[ast.Call]:

@@ -46,6 +46,13 @@ def test_the_graph_gives_the_episodes_of_the_in_process_evaluation_every_time(tm
     assert_same(over_ros, run("ros_nodes.evaluate", "random", tmp_path / "again", *options, "--videos", "0"))
 
 
+def test_two_arms_get_the_same_through_two_controllers(tmp_path):
+    options = ("--task", "transfer_cube", "--episodes", "1", "--query-steps", "4", "--videos", "0")
+    over_ros = run("ros_nodes.evaluate", "random", tmp_path / "ros", *options)
+    assert over_ros.protocol.robot == "aloha"
+    assert_same(over_ros, run("sim.evaluate", "random", tmp_path / "in_process", *options))
+
+
 @pytest.mark.skipif("spatialvla_small" not in shipped_policies(), reason="the trained checkpoint is not in this tree")
 @pytest.mark.parametrize("perturbation", [(), ("--shuffle-instructions",)], ids=["as it is", "wrong instructions"])
 def test_a_policy_that_looks_through_cameras_sees_the_same_over_the_graph(tmp_path, perturbation):
