@@ -77,7 +77,13 @@ def generate_launch_description() -> LaunchDescription:
                 "scheduler",
                 default_value="receding_horizon",
                 description="how overlapping chunks become one motion",
-                choices=["receding_horizon", "temporal_ensembling", "adaptive_ensembling"],
+                choices=[
+                    "receding_horizon",
+                    "temporal_ensembling",
+                    "gated_ensembling",
+                    "adaptive_ensembling",
+                    "real_time_chunking",
+                ],
             ),
             DeclareLaunchArgument(
                 "blank_images",

@@ -159,7 +159,7 @@ class Policy(Protocol):
         ...
 
 
-ContinuationMethod = Literal["guided", "blend", "replace", "clean"]
+ContinuationMethod = Literal["guided", "blend", "replace", "clean", "select"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class Continuation:
         committed: rows, from the first, that will be past when the answer is there: the arm will have executed what the
             chunk before says of them.
         method: "guided" along the network's Jacobian, "blend" of the two chunks, "replace" of the committed rows alone,
-            or "clean" rows for a network that was trained with such.
+            "clean" rows for a network that was trained with such, or "select" of several chunks the one that fits best.
         beta: largest weight of the guidance.
     """
 

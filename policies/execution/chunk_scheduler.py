@@ -6,6 +6,8 @@ Modes of using a new chunk while older ones still have rows to come:
 - `temporal_ensembling`: the mean of what the last chunks say of the same instant, weights exp(-T i) with i = 0 for the
   oldest (Zhao et al., "Learning Fine-Grained Bimanual Manipulation with Low-Cost Hardware", RSS 2023). The default
   T = -0.8 is SpatialVLA's: the newest chunk weighs most.
+- `gated_ensembling`: the same, without older chunks that lead the other way (their way to the newest chunk's last
+  instant has a negative cosine with its way): the mean of two ways around an obstacle would go through it.
 - `adaptive_ensembling`: weights exp(alpha cos(step_i, step_newest)): older chunks count as far as they move the same
   way (Li et al., "CogACT", 2024).
 - `real_time_chunking`: the newest chunk alone, which the policy makes to go on with the one before: rows that are
@@ -26,7 +28,9 @@ from policies.execution.trajectory import JointTrajectory
 from policies.interface import ActionChunk, ContinuationMethod
 from policies.robots.spec import RobotSpec
 
-SchedulerMode = Literal["receding_horizon", "temporal_ensembling", "adaptive_ensembling", "real_time_chunking"]
+SchedulerMode = Literal[
+    "receding_horizon", "temporal_ensembling", "gated_ensembling", "adaptive_ensembling", "real_time_chunking"
+]
 
 # Share of the gripper's velocity limit at which a jump between open and closed is spread over the rows.
 GRIPPER_RATE = 0.5
@@ -43,7 +47,7 @@ class SchedulerConfig:
     Attributes:
         mode: see the module's docstring.
         window: number of chunks that are blended, the newest included.
-        temperature: T of `temporal_ensembling`; negative weighs the newest chunk most.
+        temperature: T of `temporal_ensembling` and `gated_ensembling`; negative weighs the newest chunk most.
         alpha: of `adaptive_ensembling`; 0 is the plain mean.
         method: of `real_time_chunking`, see `policies.interface.Continuation`.
         beta: of `real_time_chunking`, largest weight of the guidance.
@@ -132,12 +136,14 @@ class ChunkScheduler:
         rows = np.empty_like(chunk.rows)
         previous = np.vstack([start, chunk.rows[:-1]])
         older = list(self._chunks)[-(self.config.window - 1) :] if self.config.window > 1 else []
+        if self.config.mode == "gated_ensembling":
+            older = [old for old in older if _agrees(old, chunk, start)]
         for k in range(len(rows)):
             due = chunk.stamp + (k + 1) * chunk.dt
             predictions = [(old, _at(old, due)) for old in older]
             found = [(old, row) for old, row in predictions if row is not None]
             stack = np.array([*(row for _, row in found), chunk.rows[k]])  # (m, n), oldest first
-            if self.config.mode == "temporal_ensembling":
+            if self.config.mode in ("temporal_ensembling", "gated_ensembling"):
                 weights = np.exp(-self.config.temperature * np.arange(len(stack)))
             else:
                 newest_step = chunk.rows[k] - previous[k]
@@ -192,6 +198,13 @@ def _at(chunk: ActionChunk, time: float) -> NDArray[np.float64] | None:
         return chunk.rows[nearest]
     below = int(row)
     return chunk.rows[below] + (row - below) * (chunk.rows[below + 1] - chunk.rows[below])
+
+
+def _agrees(old: ActionChunk, new: ActionChunk, start: NDArray) -> bool:
+    """Whether two chunks lead from a start (n,) the same way, as far as both go."""
+    until = min(old.end, new.end)
+    ways = [_at(chunk, until) for chunk in (old, new)]
+    return any(way is None for way in ways) or _cosine(ways[0] - start, ways[1] - start) >= 0
 
 
 def _cosine(a: NDArray, b: NDArray) -> float:

@@ -29,7 +29,7 @@ from policies.rdt.image_tower import ImageFeatures, ImageTower, SiglipTower
 from policies.rdt.images import CAMERA_ROLES, FRAMES, CameraRole, Picture, prepare_pictures
 from policies.rdt.language import T5TextEncoder, TextEncoder
 from policies.rdt.network import Attended, Conditions, RDTModel
-from policies.rdt.prefix import Prefix
+from policies.rdt.prefix import Prefix, most_consistent
 from policies.rdt.running_chunk import RunningChunk
 from policies.rdt.sampling import draw_noise, regress, sample
 from policies.rdt.solver import DPMSolverPP
@@ -41,6 +41,7 @@ from policies.robots import get_robot
 POLICY_FILE = "policy.json"
 TOWER, TEXT_ENCODER, EMBEDDINGS = "image_tower", "text_encoder", "embeddings"
 DEFAULT_SEED = 0
+SELECTED_FROM = 16  # chunks that "select" draws
 _LOG = logging.getLogger(__name__)
 
 
@@ -146,7 +147,11 @@ class RDTPolicy:
         """
         self._look(observation)
         prefix = self._running.prefix(observation.stamp, self._state(observation), continuation)
-        return self._answered(observation, prefix)
+        if prefix is None or continuation.method != "select":
+            return self._answered(observation, prefix)
+        chunks = self.draw(observation, self._history.pictures(observation.stamp), SELECTED_FROM)
+        mask = self.settings.embodiment.state_to_unified(self._state(observation))[1]
+        return self._taken(observation, chunks[most_consistent(chunks, prefix, torch.from_numpy(mask).to(chunks))])
 
     def _look(self, observation: Observation) -> None:
         found = {role: name for role, name in self._roles.items() if name in observation.cameras}
@@ -157,6 +162,9 @@ class RDTPolicy:
 
     def _answered(self, observation: Observation, prefix: Prefix | None) -> ActionChunk:
         (vectors,) = self.draw(observation, self._history.pictures(observation.stamp), 1, prefix)
+        return self._taken(observation, vectors)
+
+    def _taken(self, observation: Observation, vectors: Tensor) -> ActionChunk:
         self._running.remember(observation.stamp, vectors)
         return self.chunk(observation, vectors)
 

@@ -13,9 +13,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from policies.interface import ContinuationMethod
 from policies.rdt.solver import Level
 
+PrefixMode = Literal["guided", "blend", "replace", "clean"]
 Schedule = Literal["exp", "linear", "ones", "zeros"]
 Jacobian = Literal["exact", "identity"]
 
@@ -43,7 +43,7 @@ class Prefix:
     committed: int
     overlap: int
     schedule: Schedule = "exp"
-    mode: ContinuationMethod = "guided"
+    mode: PrefixMode = "guided"
     beta: float = 5.0
     jacobian: Jacobian = "exact"
     slots: Tensor | None = None

@@ -66,7 +66,7 @@ class RunningChunk:
             actions=torch.cat([left, left[-1:].expand(passed, -1)]),
             committed=min(continuation.committed, len(left)),
             overlap=len(left),
-            mode=continuation.method,
+            mode="guided" if continuation.method == "select" else continuation.method,
             beta=continuation.beta,
             slots=self._slots.to(left.device),
         )

@@ -116,6 +116,14 @@ def test_adaptive_ensembling_weighs_chunks_that_move_the_same_way():
     np.testing.assert_allclose(offsets(trajectory)[0], weights @ [-0.01, 0.01] / weights.sum(), atol=1e-12)
 
 
+@pytest.mark.parametrize(("older", "expected"), [(0.03, (0.03 + 0.01) / 2), (-0.03, 0.01)])
+def test_gated_ensembling_leaves_out_chunks_that_lead_the_other_way(older, expected):
+    scheduler = ChunkScheduler(SPEC, SchedulerConfig("gated_ensembling", temperature=0.0))
+    scheduler.plan(chunk(0.0, [older] * 4), HOME, 0.0)
+    trajectory = scheduler.plan(chunk(0.1, [0.01] * 4), HOME, 0.1)
+    np.testing.assert_allclose(offsets(trajectory)[:3], expected, atol=1e-12)
+
+
 def test_motion_between_rows_never_overshoots_them():
     rng = np.random.default_rng(0)
     for _ in range(50):

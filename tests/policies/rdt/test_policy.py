@@ -159,6 +159,23 @@ def test_a_chunk_goes_on_with_the_one_before(policy):
     assert second.rows[0, 7] != first.rows[2, 7]  # the gripper is free
 
 
+def test_of_many_chunks_the_one_that_fits_best_is_taken(policy, monkeypatch):
+    policy.reset(0)
+    first = policy.act_on(observe(0.0), Continuation(0))
+    running = policy._running._vectors
+    drawn = []
+
+    def draw(observation, pictures, samples, prefix=None):
+        left = torch.cat([running[2:], running[-1:].expand(2, -1)])
+        drawn.append(samples)
+        return left + torch.arange(samples).sub(5).abs()[:, None, None]
+
+    monkeypatch.setattr(policy, "draw", draw)
+    second = policy.act_on(at(observe(0.2), first.rows[1]), Continuation(3, "select"))
+    assert drawn == [16]
+    np.testing.assert_allclose(second.rows[:6], first.rows[2:], atol=1e-6)
+
+
 @pytest.mark.parametrize("case", ["reset", "elsewhere", "long ago", "earlier"])
 def test_a_plan_that_the_arm_does_not_follow_is_not_gone_on_with(policy, case):
     policy.reset(0)
@@ -243,7 +260,7 @@ def test_a_released_directory_needs_to_be_told_its_robot(policy, tmp_path):
     [
         ({"img_token_dim": 32}, "image tower"),
         ({"lang_token_dim": 16}, "text encoder"),
-        ({"image_grid": (1, 3, 4)}, "image_grid"),
+        ({"image_grid": (3, 3, 4)}, "image_grid"),
     ],
 )
 def test_encoders_of_other_sizes_are_refused(text, change, message):
