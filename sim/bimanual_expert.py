@@ -20,9 +20,10 @@ from sim.tasks.lift_tray import HANDLES
 from sim.tasks.pick import held
 from sim.tasks.sampling import LEFT, RIGHT
 
-HANDOVER = np.array((0.50, 0.0, 0.26))
+_HANDOVER = np.array((0.50, 0.0, 0.26))
 _TRAY_HEIGHT = 0.15
 _SOCKET_AT = np.array((0.56, 0.0, 0.18))
+_PUSHED_IN = 0.055
 _PART_HALF_WIDTHS = {"peg": PEG_HALF_WIDTH, "socket": SOCKET_HALF_WIDTH}
 _WAITING = (np.array((0.50, 0.24, 0.26)), np.array((0.50, -0.24, 0.26)))
 _BASES = (np.array((0.50, 0.469)), np.array((0.50, -0.469)))
@@ -125,7 +126,7 @@ def _transfer_cube(scene: Scene) -> list[ArmStep]:
             return [ArmStep(still, receiving, CLOSED), ArmStep(-0.1 * giving[:, 2], giving, OPEN)]
         return [ArmStep(still, receiving, CLOSED), wait(scene, RIGHT)]
     if grasped(scene, RIGHT, 0, half) and held(scene, 0, RIGHT):
-        carry, offset = HANDOVER - cube, cube - scene.tool_position(LEFT)
+        carry, offset = _HANDOVER - cube, cube - scene.tool_position(LEFT)
         ready = np.linalg.norm(carry) < 0.025 and aligned(scene, RIGHT, giving) and aligned(scene, LEFT, receiving)
         aside, across, ahead = receiving.T @ offset
         if ready and abs(aside) < 0.010 and abs(across) < 0.012 and ahead < 0.012:
@@ -208,10 +209,11 @@ def _insertion(scene: Scene) -> list[ArmStep]:
     bent = [abs(float(scene.object_rotation(part)[0, 0])) < np.cos(0.06) for part in HOLDERS.values()]
     inside = insertion_depth(scene) > 0.003
     pushing = all(ready.values()) and (inside or (off_axis < 0.0035 and not any(bent)))
-    before = SOCKET_HALF_LENGTH + PEG_HALF_LENGTH + 0.03
-    goals = {LEFT: _SOCKET_AT, RIGHT: socket - np.array((before - 0.085 if pushing else before, 0.0, 0.0))}
+    mouths = np.array((SOCKET_HALF_LENGTH + PEG_HALF_LENGTH, 0.0, 0.0))  # between the middles of peg and socket
+    gap = np.array((-_PUSHED_IN if pushing else 0.03, 0.0, 0.0))
+    goals = {LEFT: _SOCKET_AT, RIGHT: socket - mouths - gap}
     if not ready[LEFT]:
-        goals[RIGHT] = _SOCKET_AT - np.array((before + 0.04, 0.0, 0.0))
+        goals[RIGHT] = _SOCKET_AT - mouths - 2 * gap
     steps = []
     for arm, part in HOLDERS.items():
         if not ready[arm]:
@@ -231,8 +233,7 @@ def _with_axis_along_x(scene: Scene, arm: int, part: str) -> NDArray[np.float64]
     axis = rotation.T @ scene.object_rotation(part)[:, 0]
     up = -np.array((0.0, 0.0, 1.0)) + axis[2] * axis
     up /= np.linalg.norm(up)
-    held = np.stack([axis, np.cross(up, axis), up], axis=1)
-    return held.T
+    return np.stack([axis, np.cross(up, axis), up])
 
 
 BIMANUAL_EXPERTS: dict[str, Callable[[Scene], list[ArmStep]]] = {
