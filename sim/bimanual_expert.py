@@ -20,9 +20,10 @@ from sim.tasks.lift_tray import HANDLES
 from sim.tasks.pick import held
 from sim.tasks.sampling import LEFT, RIGHT
 
-HANDOVER = np.array((0.50, 0.0, 0.26))
+_HANDOVER = np.array((0.50, 0.0, 0.26))
 _TRAY_HEIGHT = 0.15
 _SOCKET_AT = np.array((0.56, 0.0, 0.18))
+_PUSHED_IN = 0.055
 _PART_HALF_WIDTHS = {"peg": PEG_HALF_WIDTH, "socket": SOCKET_HALF_WIDTH}
 _WAITING = (np.array((0.50, 0.24, 0.26)), np.array((0.50, -0.24, 0.26)))
 _BASES = (np.array((0.50, 0.469)), np.array((0.50, -0.469)))
@@ -77,11 +78,19 @@ def aligned(scene: Scene, arm: int, rotation: NDArray[np.float64]) -> bool:
     return float(np.linalg.norm(turn_between(scene.tool_rotation(arm), rotation))) < _ALIGNED
 
 
-def grasp(scene: Scene, arm: int, goal: Vector, rotation: NDArray[np.float64]) -> ArmStep:
-    """Turn to an orientation, come down on `goal` with open fingers and close them there."""
-    offset = goal - scene.tool_position(arm)
-    if np.linalg.norm(offset[:2]) < 0.012 and abs(offset[2]) < 0.010 and aligned(scene, arm, rotation):
-        return ArmStep(0.5 * offset, rotation, CLOSED)
+def poised(scene: Scene, arm: int, goal: Vector, rotation: NDArray[np.float64], half_width: float) -> bool:
+    """Whether fingers that close would take hold of something of that half width at `goal`."""
+    along, across, ahead = rotation.T @ (goal - scene.tool_position(arm))
+    room = scene.robot.upper[scene.robot.arms[arm].gripper] - half_width - 0.003
+    return abs(along) < 0.012 and abs(across) < room and abs(ahead) < 0.012 and aligned(scene, arm, rotation)
+
+
+def grasp(
+    scene: Scene, arm: int, goal: Vector, rotation: NDArray[np.float64], half_width: float, may_close: bool = True
+) -> ArmStep:
+    """Turn to an orientation, come down on `goal` with open fingers and close them there, if they may."""
+    if may_close and poised(scene, arm, goal, rotation, half_width):
+        return ArmStep(0.5 * (goal - scene.tool_position(arm)), rotation, CLOSED)
     if not aligned(scene, arm, rotation):
         goal = goal + np.array((0.0, 0.0, 0.16))
     return ArmStep(funnel(scene.tool_position(arm), goal, hover=0.09), rotation, OPEN)
@@ -117,7 +126,7 @@ def _transfer_cube(scene: Scene) -> list[ArmStep]:
             return [ArmStep(still, receiving, CLOSED), ArmStep(-0.1 * giving[:, 2], giving, OPEN)]
         return [ArmStep(still, receiving, CLOSED), wait(scene, RIGHT)]
     if grasped(scene, RIGHT, 0, half) and held(scene, 0, RIGHT):
-        carry, offset = HANDOVER - cube, cube - scene.tool_position(LEFT)
+        carry, offset = _HANDOVER - cube, cube - scene.tool_position(LEFT)
         ready = np.linalg.norm(carry) < 0.025 and aligned(scene, RIGHT, giving) and aligned(scene, LEFT, receiving)
         aside, across, ahead = receiving.T @ offset
         if ready and abs(aside) < 0.010 and abs(across) < 0.012 and ahead < 0.012:
@@ -128,7 +137,7 @@ def _transfer_cube(scene: Scene) -> list[ArmStep]:
             offset = offset - 0.10 * receiving[:, 2]
         return [ArmStep(offset, receiving, OPEN), ArmStep(carry, giving, CLOSED)]
     cube[2] = max(cube[2], 0.018)
-    return [wait(scene, LEFT), grasp(scene, RIGHT, cube, pointing(RIGHT, _VERTICAL, yaw_of(scene, 0)))]
+    return [wait(scene, LEFT), grasp(scene, RIGHT, cube, pointing(RIGHT, _VERTICAL, yaw_of(scene, 0)), half)]
 
 
 def _sort(scene: Scene) -> list[ArmStep]:
@@ -150,7 +159,7 @@ def _sort(scene: Scene) -> list[ArmStep]:
     else:
         item[2] = max(item[2], 0.018)
         yaw = yaw_of(scene, 0) if scene.layout.objects[0].shape == "cube" else 0.0
-        steps[arm] = grasp(scene, arm, item, pointing(arm, _VERTICAL, yaw))
+        steps[arm] = grasp(scene, arm, item, pointing(arm, _VERTICAL, yaw), half)
     return steps
 
 
@@ -177,10 +186,12 @@ def _lift_tray(scene: Scene) -> list[ArmStep]:
     handles = {arm: scene.tray_handle(side) for arm, side in HANDLES.items()}
     rotations = {arm: pointing(arm, _VERTICAL, yaw) for arm in HANDLES}
     ready = {arm: grasped(scene, arm, "tray", HANDLE_HALF_WIDTH) for arm in HANDLES}
+    # They close together: a hand that holds the tray alone would drag it from the other one.
+    close = all(ready[a] or poised(scene, a, handles[a], rotations[a], HANDLE_HALF_WIDTH) for a in HANDLES)
     steps = []
     for arm, other in ((LEFT, RIGHT), (RIGHT, LEFT)):
         if not ready[arm]:
-            steps.append(grasp(scene, arm, handles[arm], rotations[arm]))
+            steps.append(grasp(scene, arm, handles[arm], rotations[arm], HANDLE_HALF_WIDTH, close))
             continue
         move = 0.5 * (handles[arm] - scene.tool_position(arm))
         # The higher end waits for the lower one.
@@ -193,19 +204,21 @@ def _lift_tray(scene: Scene) -> list[ArmStep]:
 def _insertion(scene: Scene) -> list[ArmStep]:
     socket, peg = scene.object_position("socket"), scene.object_position("peg")
     ready = {arm: grasped(scene, arm, part, _PART_HALF_WIDTHS[part]) for arm, part in HOLDERS.items()}
-    off_axis = float(np.linalg.norm((socket - peg)[1:]))
-    bent = [abs(float(scene.object_rotation(part)[0, 0])) < np.cos(0.05) for part in HOLDERS.values()]
+    tip = peg + PEG_HALF_LENGTH * scene.object_rotation("peg")[:, 0]
+    off_axis = np.abs(scene.object_rotation("socket").T @ (tip - socket))[1:].max()
+    bent = [abs(float(scene.object_rotation(part)[0, 0])) < np.cos(0.06) for part in HOLDERS.values()]
     inside = insertion_depth(scene) > 0.003
-    pushing = all(ready.values()) and (inside or (off_axis < 0.003 and not any(bent)))
-    before = SOCKET_HALF_LENGTH + PEG_HALF_LENGTH + 0.03
-    goals = {LEFT: _SOCKET_AT, RIGHT: socket - np.array((before - 0.085 if pushing else before, 0.0, 0.0))}
+    pushing = all(ready.values()) and (inside or (off_axis < 0.0035 and not any(bent)))
+    mouths = np.array((SOCKET_HALF_LENGTH + PEG_HALF_LENGTH, 0.0, 0.0))  # between the middles of peg and socket
+    gap = np.array((-_PUSHED_IN if pushing else 0.03, 0.0, 0.0))
+    goals = {LEFT: _SOCKET_AT, RIGHT: socket - mouths - gap}
     if not ready[LEFT]:
-        goals[RIGHT] = _SOCKET_AT - np.array((before + 0.04, 0.0, 0.0))
+        goals[RIGHT] = _SOCKET_AT - mouths - 2 * gap
     steps = []
     for arm, part in HOLDERS.items():
         if not ready[arm]:
             across = pointing(arm, _VERTICAL, np.pi / 2 + yaw_of(scene, part))
-            steps.append(grasp(scene, arm, grip(scene, arm), across))
+            steps.append(grasp(scene, arm, grip(scene, arm), across, _PART_HALF_WIDTHS[part]))
             continue
         move = goals[arm] - scene.object_position(part)
         if arm == RIGHT and inside:
@@ -220,8 +233,7 @@ def _with_axis_along_x(scene: Scene, arm: int, part: str) -> NDArray[np.float64]
     axis = rotation.T @ scene.object_rotation(part)[:, 0]
     up = -np.array((0.0, 0.0, 1.0)) + axis[2] * axis
     up /= np.linalg.norm(up)
-    held = np.stack([axis, np.cross(up, axis), up], axis=1)
-    return held.T
+    return np.stack([axis, np.cross(up, axis), up])
 
 
 BIMANUAL_EXPERTS: dict[str, Callable[[Scene], list[ArmStep]]] = {

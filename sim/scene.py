@@ -211,8 +211,8 @@ class Scene:
         model = self.model
         for index, body in enumerate(self._bins):
             body.pos = (*layout.bins[index], 0.0) if index < len(layout.bins) else _FAR_AWAY
-        if self.robot.name != "panda":
-            return
+        if len(self.robot.arms) > 1:
+            return  # no zones, no cabinet
         for index in range(2):
             zone = layout.zones[index] if index < len(layout.zones) else None
             model.body(f"zone{index}").pos = (*zone.xy, 0.0) if zone else _FAR_AWAY
@@ -311,7 +311,7 @@ def _compile(robot: RobotSpec, robot_model: str) -> mujoco.MjModel:
     _add_room(world)
     _add_objects(world)
     _add_bin(world, "bin")
-    if robot.name == "panda":
+    if len(robot.arms) == 1:
         _add_zones(world)
         _add_cabinet(world)
     else:

@@ -1,8 +1,8 @@
 """The language-conditioned tabletop tasks.
 
-`base.py` says what a task is; `sampling.py` draws objects; then one file per task: `reach`, `push`, `pick`, `place`,
-`stack`, `drawer` for one arm; `transfer_cube`, `sort`, `lift_tray`,
-`insertion` for two. `TASKS` finds a task by its name.
+`base.py` says what a task is; `sampling.py` draws objects; then one file per task. `reach`, `push`, `pick`, `place`,
+`stack` and `drawer` are for one arm; `transfer_cube`, `sort`, `lift_tray` and `insertion` for two. `TASKS` finds a task
+by its name.
 """
 
 from __future__ import annotations

@@ -25,8 +25,9 @@ def test_the_expert_succeeds(simulations, task):
     assert all(frames is not None for frames in results)
 
 
-@pytest.mark.parametrize("task", ["pick", "push"])
-def test_the_expert_recovers_from_disturbance(simulation, task):
+@pytest.mark.parametrize("task", ["pick", "push", "transfer_cube", "sort", "lift_tray"])
+def test_the_expert_recovers_from_disturbance(simulations, task):
+    simulation = simulations[get_task(task).robot]
     noise = NoiseConfig(clean_share=0.0, kick_rate=0.06, scattered_start_share=1.0)
     results = [demonstrate(simulation, EpisodeId(task, "nominal", 1, i, 12), noise) for i in range(4)]
     assert sum(frames is not None for frames in results) >= 3
