@@ -30,6 +30,7 @@ RELEASED_BINS = {"theta": 16, "phi": 32, "r": 8, "roll": 16, "pitch": 16, "yaw":
 
 GaussianStats = Mapping[str, Mapping[str, float]]
 DecodeMode = Literal["midpoint", "centroid"]
+Distribution = Literal["gaussian", "uniform"]
 
 
 def to_spherical(xyz: ArrayLike) -> NDArray[np.float64]:
@@ -166,6 +167,12 @@ class ActionGrid:
             mean = np.clip(total / np.maximum(count, 1), edges[:-1], edges[1:])
             centroids[axis] = np.where(count >= min_count, mean, self.centroids[axis])
         return ActionGrid(self.edges, centroids, self.spherical, self.gripper_bins)
+
+    @property
+    def distribution(self) -> Distribution:
+        """Name of the rule behind the edges, as `processor_config.json` calls it."""
+        uniform = ActionGrid.uniform(self.num_bins, self.spherical).edges
+        return "uniform" if all(np.allclose(self.edges[axis], uniform[axis]) for axis in uniform) else "gaussian"
 
     @property
     def num_bins(self) -> dict[str, int]:

@@ -19,7 +19,7 @@ def decode_greedy(
     """Decode a batch of prompts.
 
     The ids equal those of free greedy decoding whenever that picks legal ids; where it would not, the best legal id is
-    taken instead.
+    taken instead. Ranges that hold the whole vocabulary give free decoding itself.
 
     Args:
         model: in evaluation mode.

@@ -10,7 +10,7 @@ of the policy's own statistics the actions would have fitted.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from policies.spatialvla.action_grid import (
     AXIS_RANGES,
     RELEASED_BINS,
     ActionGrid,
+    Distribution,
     GaussianStats,
     fit_gaussian_stats,
     grid_coordinates,
@@ -50,6 +51,7 @@ class FitGridsConfig:
         key: name of the new statistics in the policy.
         robot: name of the robot; the dataset's if empty.
         camera: view that the policy is to read; its own if empty.
+        distribution: bins of equal probability under the Gaussians, or of equal width to compare with.
         min_sigma: smallest deviation, in normalised units, that places the edges.
         mode: "trilinear", or "reference" to compare with the published interpolation.
         periodic_phi: interpolate across the seam of the azimuth.
@@ -61,6 +63,7 @@ class FitGridsConfig:
     key: str = "adapted"
     robot: str = ""
     camera: str = ""
+    distribution: Distribution = "gaussian"
     min_sigma: float = MIN_SIGMA
     mode: AdaptationMode = "trilinear"
     periodic_phi: bool = False
@@ -83,6 +86,15 @@ def read_actions(paths: Sequence[Path]) -> NDArray[np.float64]:
     return np.concatenate(parts)
 
 
+def make_grid(
+    gaussian: GaussianStats, num_bins: Mapping[str, int], min_sigma: float, spherical: bool, distribution: Distribution
+) -> ActionGrid:
+    """Place the edges; uniform ones take no notice of the Gaussians."""
+    if distribution == "uniform":
+        return ActionGrid.uniform(num_bins, spherical)
+    return ActionGrid.from_gaussian(gaussian, num_bins, min_sigma, spherical)
+
+
 def refit(
     policy: SpatialVLAPolicy,
     actions: NDArray[np.float64],
@@ -90,6 +102,7 @@ def refit(
     min_sigma: float = MIN_SIGMA,
     mode: AdaptationMode = "trilinear",
     periodic_phi: bool = False,
+    distribution: Distribution = "gaussian",
     **settings: object,
 ) -> SpatialVLAPolicy:
     """Carry a policy over to the scale and bins of other actions; the policy's own model is changed.
@@ -101,13 +114,14 @@ def refit(
         min_sigma: see `ActionGrid.from_gaussian`.
         mode: see `adapt_grid`.
         periodic_phi: see `adapt_grid`.
+        distribution: see `FitGridsConfig`.
         settings: changes to its `ProcessorSettings`, such as `control_hz` or `camera`.
     """
     old = policy.processor
     statistics = action_statistics(actions)
     normalized = ActionNormalizer.from_statistics(statistics).normalize(actions)
     gaussian = fit_gaussian_stats(normalized, old.grid.spherical)
-    grid = ActionGrid.from_gaussian(gaussian, old.grid.num_bins, min_sigma, old.grid.spherical)
+    grid = make_grid(gaussian, old.grid.num_bins, min_sigma, old.grid.spherical, distribution)
     grid = grid.with_empirical_centroids(normalized)
     adapt_grid(policy.model, old.grid, grid, mode=mode, periodic_phi=periodic_phi)
     changed = replace(old.settings, dataset_key=key, **settings)
@@ -159,7 +173,7 @@ def fit_grids(config: FitGridsConfig) -> None:
     bins = RELEASED_BINS if policy is None else policy.processor.grid.num_bins
     spherical = policy is None or policy.processor.grid.spherical
     gaussian = fit_gaussian_stats(normalized, spherical)
-    grid = ActionGrid.from_gaussian(gaussian, bins, config.min_sigma, spherical)
+    grid = make_grid(gaussian, bins, config.min_sigma, spherical, config.distribution)
     config.output.mkdir(parents=True, exist_ok=True)
     draw_grids(config.output / "grids.png", normalized, gaussian, grid)
     edges = {axis: values.tolist() for axis, values in grid.edges.items()}
@@ -171,7 +185,16 @@ def fit_grids(config: FitGridsConfig) -> None:
     changes = {"control_hz": float(dataset.info.fps), "robot": config.robot or dataset.info.robot_type}
     if config.camera:
         changes["camera"] = config.camera
-    adapted = refit(policy, actions, config.key, config.min_sigma, config.mode, config.periodic_phi, **changes)
+    adapted = refit(
+        policy,
+        actions,
+        config.key,
+        config.min_sigma,
+        config.mode,
+        config.periodic_phi,
+        config.distribution,
+        **changes,
+    )
     adapted.save_pretrained(config.output / "policy")
 
 

@@ -86,7 +86,7 @@ class SpatialVLAPolicy:
         if not observations:
             return []
         inputs = {name: value.to(self.device) for name, value in self.processor.observe(observations).items()}
-        ids, log_probs = decode_greedy(self.model, inputs, self.processor.actions.slot_ranges(), self.chunk_length)
+        ids, log_probs = decode_greedy(self.model, inputs, self._token_ranges(), self.chunk_length)
         rows = self.processor.decode(ids.cpu().numpy())
         log_probs = log_probs.cpu().numpy().reshape(len(rows), self.chunk_length, TOKENS_PER_ACTION)
         confidence = np.exp(log_probs.astype(np.float64).sum(-1))
@@ -94,6 +94,10 @@ class SpatialVLAPolicy:
             ActionChunk(observation.stamp, 1.0 / self.control_hz, "cartesian_delta", rows[i], confidence[i])
             for i, observation in enumerate(observations)
         ]
+
+    def _token_ranges(self) -> Sequence[tuple[int, int]]:
+        slots = self.processor.actions.slot_ranges()
+        return slots if self.processor.settings.constrained else [(0, self.model.config.vocabulary_size)] * len(slots)
 
     def save_pretrained(self, directory: str | Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
         """Write a directory in the released layout, with our additions in the groups `polyarm`.

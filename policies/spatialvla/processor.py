@@ -50,6 +50,8 @@ class ProcessorSettings:
         chunk: number of actions in a chunk.
         image_fit: "crop" the centre square, or "squash" the whole image into the square as the released model does.
         decode: "centroid" or "midpoint" (released) of the bins.
+        constrained: choose each token among those of its slot. False (released): among the whole vocabulary; what is
+            not of the slot is then clipped into it.
         dataset_key: name of the statistics in `processor_config.json` that un-normalise.
         intrinsics: "true", those of the camera, or "unified": one calibration for every camera, that of
             `intrinsic_config`, as the released weights were trained with.
@@ -64,6 +66,7 @@ class ProcessorSettings:
     chunk: int = 4
     image_fit: ImageFit = "crop"
     decode: DecodeMode = "centroid"
+    constrained: bool = True
     dataset_key: str = "default"
     intrinsics: Calibration = "true"
     depth_scale: float = 1.0

@@ -27,7 +27,7 @@ def save_processor(processor: SpatialVLAProcessor, directory: Path) -> None:
         "processor_class": "SpatialVLAProcessor",
         "action_chunk_size": settings.chunk,
         "action_config": {
-            "distribution": "gaussian",
+            "distribution": grid.distribution,
             "num_bins": {**num_bins, "gripper": grid.gripper_bins, "total": sum(grid.slot_sizes)},
             "use_spherical": grid.spherical,
         },

@@ -28,7 +28,7 @@ class TokenSteps(Protocol):
         ...
 
     def advance(self, ids: Tensor, positions: Tensor, bias: Tensor | None) -> Tensor:
-        """Hidden states (B, D) after action ids (B,) at positions (B,); bias (B, m) over the m keys, or None."""
+        """Hidden states (B, D) after ids (B,) at positions (B,); bias (B, m) over the m keys, or None."""
         ...
 
 
@@ -62,7 +62,7 @@ class NumpySteps:
 
     def __init__(self, model: SpatialVLAModel, cache: KeyValueCache) -> None:
         decoder = model.language_model.model
-        self._cache = cache
+        self._model, self._cache = model, cache
         self._layers = [_LayerView(layer) for layer in decoder.layers]
         self._norm, self._eps = 1.0 + _view(decoder.norm.weight), decoder.norm.eps
         self._head = _view(model.language_model.lm_head.weight)
@@ -85,12 +85,18 @@ class NumpySteps:
         angles = positions.numpy()[:, None].astype(np.float32) * self._frequencies
         cos, sin = np.cos(angles), np.sin(angles)
         rotation = np.concatenate([cos, cos], -1)[:, None], np.concatenate([-sin, sin], -1)[:, None]
-        hidden = self._embedding[ids.numpy() - self._begin] * self._scale
+        hidden = self._embed(ids)
         mask = None if bias is None else bias.numpy()[:, None, None]
         for index, layer in enumerate(self._layers):
             hidden = layer.run(hidden, rotation, mask, self._cache, index)
         self._cache.length += 1
         return torch.from_numpy(_normalized(hidden, self._norm, self._eps))
+
+    def _embed(self, ids: Tensor) -> Array:
+        index = ids.numpy() - self._begin
+        if ((index >= 0) & (index < len(self._embedding))).all():
+            return self._embedding[index] * self._scale
+        return self._model.embed_tokens(ids[:, None])[:, 0].numpy()
 
 
 class _LayerView:

@@ -58,6 +58,15 @@ def test_ids_equal_free_greedy_decoding_when_its_choices_are_legal(policy):
     assert torch.equal(ids, free)
 
 
+@torch.no_grad()
+def test_ranges_of_the_whole_vocabulary_decode_freely_even_where_ids_are_no_actions(policy):
+    model = policy.model
+    inputs = policy.processor.collate(**make_frames(np.random.default_rng(0), 3))
+    ids, _ = decode_greedy(model, inputs, [(0, model.config.vocabulary_size)] * 3, 4)
+    assert torch.equal(ids, free_greedy(model, inputs, 12)[0])
+    assert (ids < model.config.action_token_begin_idx).any()
+
+
 def test_every_token_is_legal_in_its_slot(policy):
     inputs = policy.processor.collate(**make_frames(np.random.default_rng(1), 4))
     slots = policy.processor.actions.slot_ranges()

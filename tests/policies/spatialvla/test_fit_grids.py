@@ -48,6 +48,16 @@ def test_actions_on_another_scale_are_represented_far_better_after_the_refit():
     assert error(refit(policy, actions, "slow").processor) < 0.5 * before
 
 
+def test_bins_of_equal_width_can_be_had_to_compare_with(dataset, tmp_path):
+    make_policy().save_pretrained(tmp_path / "before")
+    arguments = ["--dataset", str(dataset), "--policy", str(tmp_path / "before"), "--output", str(tmp_path / "out")]
+    assert main([*arguments, "--distribution", "uniform"]) == 0
+    grid = SpatialVLAPolicy.from_pretrained(tmp_path / "out" / "policy").processor.grid
+    np.testing.assert_allclose(np.diff(grid.edges["roll"]), 2 / 3)
+    assert grid.distribution == "uniform"
+    assert make_policy().processor.grid.distribution == "gaussian"
+
+
 def test_the_statistics_that_fit_come_first_and_the_others_are_marked():
     actions = demonstration_actions(np.random.default_rng(0))
     double = actions * np.r_[np.full(6, 3.0), 1.0]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,6 +55,17 @@ def test_a_batch_is_answered_as_one_by_one(policy):
         np.testing.assert_array_equal(chunk.rows, alone.rows)
         np.testing.assert_allclose(chunk.confidence, alone.confidence, rtol=1e-3)
         assert chunk.stamp == observation.stamp
+
+
+def test_without_constraint_tokens_of_the_whole_vocabulary_are_clipped_into_their_slots(policy):
+    free = SpatialVLAPolicy(
+        policy.model,
+        replace(policy.processor, settings=replace(policy.processor.settings, constrained=False)),
+    )
+    observation = make_observations(np.random.default_rng(0), 1)[0]
+    rows = free.act(observation).rows
+    assert np.isfinite(rows).all()
+    assert not np.array_equal(rows, policy.act(observation).rows)
 
 
 def test_an_empty_batch_has_no_answers(policy):
