@@ -181,6 +181,7 @@ class ArmGatewayNode(Node):
             "reason": self._gateway.reason,
             "last_violation": self._last_violation,
             "hold_s": f"{self._steady_s() - self._held_since:.2f}",
+            "controllers_not_connected": sum(not publisher.get_subscription_count() for publisher in self._out),
             "estop_publishers": self._subscriptions_made[0].get_publisher_count(),
             **self._gateway.counters,
         }

@@ -203,16 +203,23 @@ class EpisodeRunnerNode(GraphClient):
         return {name: found[f"{prefix}.{name}"] for name in like}
 
     def _reset_gateway(self) -> int:
-        """Let the gateway forget the episode before; returns how many trajectories it has rejected so far."""
+        """Let the gateway forget the episode before; returns how many trajectories it has rejected so far.
+
+        Waits until the gateway is connected to every controller: a command before that would be lost.
+        """
         heard = self._gateway_reports
         self.trigger("arm_gateway_node/reset", self._limits.service_limit_s)
         concern = f"{self._node_name('arm_gateway_node')}: gateway"
         self.wait_until(
-            lambda: self._gateway_reports > heard and self._diagnostics[concern]["state"] == "WAITING_FOR_STATE",
+            lambda: self._gateway_reports > heard and self._is_ready(self._diagnostics[concern]),
             self._limits.service_limit_s,
             f"the diagnostic '{concern}' after its reset",
         )
         return int(self._diagnostics[concern].get("trajectory_rejected", 0))
+
+    @staticmethod
+    def _is_ready(gateway: Mapping[str, str]) -> bool:
+        return gateway["state"] == "WAITING_FOR_STATE" and gateway.get("controllers_not_connected", "0") == "0"
 
     def _run_episode(self, episode: EpisodeId, filmed: bool) -> EpisodeResult:
         began = time.monotonic()

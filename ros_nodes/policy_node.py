@@ -54,7 +54,7 @@ class NodeConfig:
         mode: lockstep (every observation is answered; time is its stamp) or realtime (the newest one is, at the
             policy's `control_hz`).
         autostart: configure and activate without being asked.
-        discovery_limit_s: how long to wait, when activated, for publishers of joints and cameras.
+        discovery_limit_s: how long to wait, when activated, for publishers of joints and cameras and for the gateway.
     """
 
     robot: str = "panda"
@@ -162,12 +162,19 @@ class PolicyNode(LoadingLifecycleNode):
         self._topics = self._runner = None
 
     def refusal(self) -> str:
-        """Name the topics that the policy needs and nobody publishes."""
+        """Name the topics that the policy needs and nobody publishes, or the one that nobody would hear."""
         limit = self._steady_s() + self._config.discovery_limit_s
-        while missing := self._topics.without_publisher():
+        while reason := self._disconnected():
             if self._steady_s() > limit:
-                return f"expected publishers within {self._config.discovery_limit_s:g} s, found none of {missing}"
+                return f"expected within {self._config.discovery_limit_s:g} s {reason}"
             time.sleep(DISCOVERY_POLL_S)
+        return ""
+
+    def _disconnected(self) -> str:
+        if missing := self._topics.without_publisher():
+            return f"publishers, found none of {missing}"
+        if not self._out.get_subscription_count():
+            return f"a subscriber of {self._out.topic_name}, the arm gateway, found none"
         return ""
 
     def activated(self) -> None:

@@ -34,6 +34,7 @@ class SensorTopics:
     """
 
     def __init__(self, node: Node, joint_names: Sequence[str], cameras: Sequence[str], mode: Mode) -> None:
+        self._node = node
         self._joint_names = joint_names
         self._clock = node.create_publisher(Clock, "/clock", 10)
         self._joints = node.create_publisher(JointState, "joint_states", JOINT_STATE_OUT)
@@ -52,11 +53,18 @@ class SensorTopics:
         }
 
     def without_subscriber(self, cameras: Sequence[str]) -> list[str]:
-        """Topics that a policy needs (joints, and all of some cameras) and nobody listens to yet."""
+        """Topics that a policy needs (joints, and all of some cameras) and somebody, or nobody, does not hear yet.
+
+        Both policy and gateway need the joints: what is published before each is connected is lost to it.
+        """
         needed = [self._joints, self._instruction]
         for name in cameras:
             needed += [self._color[name], self._depth[name], self._info[name], self._mounts[name]]
-        return [publisher.topic_name for publisher in needed if publisher.get_subscription_count() == 0]
+        missing = [publisher.topic_name for publisher in needed if publisher.get_subscription_count() == 0]
+        listeners = min(2, self._node.count_subscribers(self._joints.topic_name))
+        if not missing and self._joints.get_subscription_count() < listeners:
+            missing.append(self._joints.topic_name)
+        return missing
 
     def publish_clock(self, time: float) -> None:
         """Tell the time."""
