@@ -406,16 +406,18 @@ class FakeRobot:
 
 
 @contextmanager
-def node_process(node: str, namespace: str, *parameters: str) -> Iterator[subprocess.Popen]:
+def node_process(node: str, namespace: str, *parameters: str, remap: Sequence[str] = ()) -> Iterator[subprocess.Popen]:
     """Run a node as a process; no process is left behind.
 
     Args:
         node: a module of `ros_nodes`, or the path of a script.
         namespace: of the node.
         *parameters: in the form `name:=value`.
+        remap: names in the form `from:=to`.
     """
     target = [node] if node.endswith(".py") else ["-m", f"ros_nodes.{node}"]
-    arguments = ["-r", f"__ns:={namespace}", *(part for parameter in parameters for part in ("-p", parameter))]
+    arguments = [part for rule in (f"__ns:={namespace}", *remap) for part in ("-r", rule)]
+    arguments += [part for parameter in parameters for part in ("-p", parameter)]
     # A file: a pipe that nobody reads would stop a node that talks much.
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(

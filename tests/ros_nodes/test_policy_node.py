@@ -102,6 +102,18 @@ def test_a_policy_whose_camera_nobody_publishes_is_not_activated(robot):
         assert blind.state_of("policy_node") == "inactive"
 
 
+def test_a_policy_that_no_gateway_hears_is_not_activated():
+    parameters = ("policy.checkpoint:=sweep", "mode:=realtime", "discovery_limit_s:=3.0")
+    remap = ["planned_trajectory:=elsewhere"]
+    with (
+        FakeRobot("/unheard", cameras=("front",)) as robot,
+        node_process(POLICIES, robot.namespace, *parameters, remap=remap),
+    ):
+        assert robot.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
+        assert not robot.change_state("policy_node", Transition.TRANSITION_ACTIVATE)
+        robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "not activated", "a subscriber of /unheard/elsewhere")
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
