@@ -202,7 +202,19 @@ def decode_images(
             start = stop
         dataset.close()
 
-    with bar, ThreadPoolExecutor(DECODING_THREADS) as pool:
+    with bar:
+        decode_in_threads(datasets, decode)
+
+
+def decode_in_threads(datasets: Sequence[LeRobotDataset], decode: Callable[[Path, range, int], None]) -> None:
+    """Share the episodes of some datasets among threads.
+
+    Args:
+        datasets: one after the other.
+        decode: called with a dataset's directory, numbers of its episodes, and the number of their first frame, counted
+            over all datasets.
+    """
+    with ThreadPoolExecutor(DECODING_THREADS) as pool:
         jobs, start = [], 0
         for dataset in datasets:
             for part in np.array_split(np.arange(dataset.num_episodes), DECODING_THREADS):

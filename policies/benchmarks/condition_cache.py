@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -131,7 +131,7 @@ def run(settings: CacheSettings, sizes: Mapping[str, RDTConfig] = SIZES) -> dict
     cases = [(name, config, seed) for name, config in sizes.items() for seed in range(settings.seeds)]
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in sizes}
     for name, config, seed in tqdm(cases, "condition_cache", unit="case"):
-        results[name].append(measure(replace(config), seed, settings))
+        results[name].append(measure(config, seed, settings))
     return {
         "settings": asdict(settings),
         "machine": describe_machine(),

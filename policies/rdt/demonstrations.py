@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +13,9 @@ from tqdm import tqdm
 from policies.rdt.embodiment import Embodiment
 from policies.rdt.images import square_picture
 from policies.robots.spec import RobotSpec
-from policies.training_data import TASK_KEY
+from policies.training_data import TASK_KEY, decode_in_threads
 from representation.data.lerobot_dataset import LeRobotDataset
 
-DECODING_THREADS = 2
 MIN_HALF_RANGE = 1e-2  # rad (m); a joint that stands still must not be blown up
 
 
@@ -121,15 +119,8 @@ def decode_pictures(
             start += length
         dataset.close()
 
-    with bar, ThreadPoolExecutor(DECODING_THREADS) as pool:
-        jobs, start = [], 0
-        for dataset in datasets:
-            for part in np.array_split(np.arange(dataset.num_episodes), DECODING_THREADS):
-                if len(part):
-                    jobs.append(pool.submit(decode, dataset.root, range(part[0], part[-1] + 1), start))
-                    start += sum(dataset.entries[index].length for index in part)
-        for job in jobs:
-            job.result()
+    with bar:
+        decode_in_threads(datasets, decode)
 
 
 def fit_embodiment(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from torch import Tensor
 from policies.rdt.config import Prediction
 
 
+@lru_cache
 def alphas_cumprod(steps: int = 1000) -> NDArray[np.float64]:
     """Signal power (steps,) that is left after each step of the forward process: squared-cosine schedule, capped.
 
