@@ -143,8 +143,11 @@ class RDTPolicy:
         """Answer one observation so that the chunk goes on with the one before; see `RunningChunk.prefix`.
 
         Raises:
-            ValueError: see `act`; or method "clean" for a network that was not trained with clean prefixes.
+            ValueError: see `act`; or a network that was trained for regression, or, with method "clean", without clean
+                prefixes.
         """
+        if self.settings.objective == "regression":
+            raise ValueError("real-time chunking: expected a network that samples, found one trained for regression")
         self._look(observation)
         prefix = self._running.prefix(observation.stamp, self._state(observation), continuation)
         if prefix is None or continuation.method != "select":

@@ -144,6 +144,14 @@ def test_many_samples_share_their_conditions_and_differ(policy):
     assert (samples[0] - samples[1]).abs().max() > 1e-3
 
 
+def test_a_regression_network_cannot_go_on_with_its_chunks(policy):
+    settings = replace(policy.settings, objective="regression")
+    regression = RDTPolicy(policy.model, policy.tower, policy.text, settings)
+    assert np.isfinite(regression.act(observe()).rows).all()
+    with pytest.raises(ValueError, match="found one trained for regression"):
+        regression.act_on(observe(0.1), Continuation(0))
+
+
 def at(observation, joints):
     return replace(observation, joint_positions=joints)
 
