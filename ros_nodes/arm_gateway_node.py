@@ -1,7 +1,11 @@
 """`arm_gateway_node`: the only one that talks to the arm's controller, in a process of its own.
 
-Takes `planned_trajectory`, passes on what `ArmGateway` allows to `arm_controller/joint_trajectory`, and holds the arm
-when commands or joint states stay away, on `estop`, and when it is told to end. Several arms are held together, and
+Takes `planned_trajectory`, passes on what `ArmGateway` allows to `arm_controller/joint_trajectory` (or samples it for
+another kind of controller, see `output`), and holds the arm when commands or joint states stay away, on `estop`, when
+somebody else publishes to its controllers, and when it is told to end. `speed_scale` slows it, `~/home` brings it home,
+and in shadow mode it moves nothing and publishes on `~/shadow_trajectory` what it would send.
+
+Several arms are held together, and
 each has a controller of its own (`left_arm_controller/joint_trajectory`). In realtime the watchdogs run on the steady
 clock. In lockstep simulated time waits for the answer, so a pause is no silence: time is the stamp of the newest joint
 state, and a trajectory waits for the joint state of its own stamp.
@@ -10,21 +14,24 @@ state, and a trajectory waits for the joint state of its own stamp.
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.timer import Timer
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Float64
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
 from policies.execution.arm_gateway import ArmGateway, GatewayCommand, GatewayConfig, GatewayState
+from policies.execution.outputs import Output
 from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_robot
 from ros_nodes.clock_watch import ClockWatch
-from ros_nodes.controllers import arm_messages, command_topic
+from ros_nodes.controllers import ForwardCommandOutput, ServoOutput, TrajectoryOutput, command_topic
 from ros_nodes.convert import joints_from_joint_state, seconds, trajectory_from_message
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.node_process import run_node
@@ -33,6 +40,7 @@ from ros_nodes.qos import COMMAND, LATCHED, Mode, joint_state_in
 
 LOG_PERIOD_S = 1.0
 MIN_STOP_S = 0.01
+RIVAL_PERIOD_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +52,17 @@ class NodeConfig:
         mode: lockstep (time is the stamp of the joint states) or realtime.
         watchdog_period_s: time between two looks of the watchdogs.
         pairing_limit_s: in lockstep, longest wait of a trajectory for the joint state of its stamp.
+        output: what the arm's controllers take: trajectory (JointTrajectoryController), forward_command
+            (ForwardCommandController of positions) or servo (MoveIt Servo, and a gripper controller).
+        output_rate_hz: samples per second for forward_command and servo.
     """
 
     robot: str = "panda"
     mode: Mode = "realtime"
     watchdog_period_s: float = field(default=0.01, metadata={"range": (0.001, 0.01)})
     pairing_limit_s: float = field(default=2.0, metadata={"range": (0.01, 60.0)})
+    output: Output = "trajectory"
+    output_rate_hz: float = field(default=100.0, metadata={"range": (20.0, 1000.0)})
 
 
 class ArmGatewayNode(Node):
@@ -59,7 +72,8 @@ class ArmGatewayNode(Node):
         super().__init__("arm_gateway_node")
         self._config = declare(self, NodeConfig)
         self._spec = get_robot(self._config.robot)
-        self._gateway = ArmGateway(self._spec, declare(self, GatewayConfig, "gateway"))
+        config = declare(self, GatewayConfig, "gateway")
+        self._gateway = ArmGateway(self._spec, config)
         self._lockstep = self._config.mode == "lockstep"
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._clock_watch = ClockWatch()
@@ -68,21 +82,41 @@ class ArmGatewayNode(Node):
         self._violation = ""
         self._last_violation = "none"
         self._held_since = self._steady_s()
-        self._out = [
-            self.create_publisher(JointTrajectoryMessage, command_topic(arm), COMMAND) for arm in self._spec.arms
-        ]
+        self._sampler: Timer | None = None
+        self._output = self._make_output(config.shadow)
+        self._looked_for_rivals = 0.0
         self._subscriptions_made = [
             self.create_subscription(Bool, "estop", self._on_estop, LATCHED),
             self.create_subscription(JointState, "joint_states", self._on_joints, joint_state_in(self._config.mode)),
             self.create_subscription(JointTrajectoryMessage, "planned_trajectory", self._on_plan, COMMAND),
+            self.create_subscription(Float64, "speed_scale", self._on_speed_scale, LATCHED),
         ]
-        self._reset = self.create_service(Trigger, "~/reset", self._on_reset)
+        self._services_made = [
+            self.create_service(Trigger, "~/reset", self._on_reset),
+            self.create_service(Trigger, "~/home", self._on_home),
+        ]
         self._diagnostics = Diagnostics(self, self._spec.name, {"gateway": self._health, "clock": self._clock_health})
         self._watchdog = self.create_timer(self._config.watchdog_period_s, self._on_tick, clock=self._steady)
+
+    def _make_output(self, shadow: bool) -> TrajectoryOutput | ForwardCommandOutput | ServoOutput:
+        if shadow:
+            return TrajectoryOutput(self, self._spec, ["~/shadow_trajectory"] * len(self._spec.arms))
+        if self._config.output == "trajectory":
+            return TrajectoryOutput(self, self._spec, [command_topic(arm) for arm in self._spec.arms])
+        if self._lockstep:
+            raise ValueError(f"output: expected trajectory in lockstep, found {self._config.output}")
+        kind = ForwardCommandOutput if self._config.output == "forward_command" else ServoOutput
+        output = kind(self, self._spec)
+        self._sampler = self.create_timer(1 / self._config.output_rate_hz, self._on_sample, clock=self._steady)
+        return output
 
     def stop(self) -> None:
         """Hold the arm: nobody guards it from now on."""
         self._send(self._gateway.on_estop(True, self._now()))
+        while self._sampler is not None and self._now() < self._gateway.motion_end:
+            self._on_sample()
+            time.sleep(1 / self._config.output_rate_hz)
+        self._on_sample()
         self._diagnostics.publish()
 
     def _on_joints(self, message: JointState) -> None:
@@ -116,6 +150,24 @@ class ArmGatewayNode(Node):
     def _on_estop(self, message: Bool) -> None:
         self._send(self._gateway.on_estop(message.data, self._now()))
 
+    def _on_sample(self) -> None:
+        desired = self._gateway.desired(self._now())
+        if self._sampler is not None and desired is not None:
+            self._output.sample(desired)
+
+    def _on_speed_scale(self, message: Float64) -> None:
+        try:
+            self._send(self._gateway.set_speed_scale(message.data, self._now()))
+        except ValueError as error:
+            self._violate(str(error))  # the scale stays as it was
+
+    def _on_home(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        command = self._gateway.home(*self._times())
+        self._send(command)
+        response.success = command is not None and not command.rejected
+        response.message = self._gateway.reason
+        return response
+
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._gateway.reset()
         response.message = self._gateway.reason
@@ -127,6 +179,9 @@ class ArmGatewayNode(Node):
     def _on_tick(self) -> None:
         steady = self._steady_s()
         self._clock_watch.look(self._now(), steady)
+        if steady - self._looked_for_rivals > RIVAL_PERIOD_S:
+            self._looked_for_rivals = steady
+            self._look_for_rivals()
         self._send(self._gateway.tick(*self._times()))
         if self._waiting is not None and steady - self._waiting[1] > self._config.pairing_limit_s:
             stamp, self._waiting = self._waiting[0].stamp, None
@@ -136,6 +191,13 @@ class ArmGatewayNode(Node):
             )
         self._diagnostics.publish_changes()
 
+    def _look_for_rivals(self) -> None:
+        for topic in self._output.topics:
+            names = [found.node_name for found in self.get_publishers_info_by_topic(topic)]
+            if len(names) > 1:
+                rivals = [name for name in names if name != self.get_name()] or names[1:]
+                self._send(self._gateway.on_rival(f"{', '.join(rivals)} on {topic}", self._now()))
+
     def _send(self, command: GatewayCommand | None) -> None:
         if command is None:
             return
@@ -143,8 +205,7 @@ class ArmGatewayNode(Node):
         trajectory = command.trajectory
         if not moving and not self._lockstep:
             trajectory = on_arrival(trajectory, self._now())
-        for publisher, message in zip(self._out, arm_messages(trajectory, self._spec), strict=True):
-            publisher.publish(message)
+        self._output.send(trajectory)
         if moving:
             self._violation = ""
         elif command.reason:
@@ -181,7 +242,8 @@ class ArmGatewayNode(Node):
             "reason": self._gateway.reason,
             "last_violation": self._last_violation,
             "hold_s": f"{self._steady_s() - self._held_since:.2f}",
-            "controllers_not_connected": sum(not publisher.get_subscription_count() for publisher in self._out),
+            "controllers_not_connected": self._output.not_connected(),
+            "speed_scale": self._gateway.speed_scale,
             "estop_publishers": self._subscriptions_made[0].get_publisher_count(),
             **self._gateway.counters,
         }
@@ -196,7 +258,8 @@ def on_arrival(stop: JointTrajectory, now: float) -> JointTrajectory:
     keep = times > 0
     keep[-1] = True
     times[-1] = max(times[-1], MIN_STOP_S)
-    return JointTrajectory(0.0, times[keep], stop.positions[keep], stop.velocities[keep])
+    kept = stop.select(keep)
+    return replace(kept, stamp=0.0, times=times[keep])
 
 
 def main(args: Sequence[str] | None = None) -> int:

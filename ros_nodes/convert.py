@@ -228,11 +228,24 @@ def trajectory_from_message(message: JointTrajectoryMessage, joint_names: Sequen
                 f"trajectory: expected {len(names)} positions and velocities in each point, found "
                 f"{len(point.positions)} and {len(point.velocities)} in point {index}"
             )
+        if len(point.accelerations) != len(message.points[0].accelerations) or len(point.accelerations) not in (
+            0,
+            len(names),
+        ):
+            raise ValueError(
+                f"trajectory: expected {len(names)} accelerations in each point or none, found "
+                f"{len(point.accelerations)} in point {index}"
+            )
     return JointTrajectory(
         stamp=seconds(message.header.stamp),
         times=np.array([seconds(point.time_from_start) for point in message.points]),
         positions=np.array([point.positions for point in message.points], dtype=np.float64)[:, places],
         velocities=np.array([point.velocities for point in message.points], dtype=np.float64)[:, places],
+        accelerations=(
+            np.array([point.accelerations for point in message.points], dtype=np.float64)[:, places]
+            if message.points[0].accelerations
+            else None
+        ),
     )
 
 
@@ -240,10 +253,12 @@ def message_from_trajectory(trajectory: JointTrajectory, joint_names: Sequence[s
     """JointTrajectory message, one point per knot; times are rounded to whole nanoseconds."""
     message = JointTrajectoryMessage(joint_names=list(joint_names))
     message.header.stamp = to_time(trajectory.stamp)
-    for time, positions, velocities in zip(trajectory.times, trajectory.positions, trajectory.velocities, strict=True):
+    for k, time in enumerate(trajectory.times):
         point = JointTrajectoryPoint(time_from_start=to_duration(float(time)))
-        point.positions = array.array("d", positions)
-        point.velocities = array.array("d", velocities)
+        point.positions = array.array("d", trajectory.positions[k])
+        point.velocities = array.array("d", trajectory.velocities[k])
+        if trajectory.accelerations is not None:
+            point.accelerations = array.array("d", trajectory.accelerations[k])
         message.points.append(point)
     return message
 

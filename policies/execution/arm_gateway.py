@@ -17,10 +17,17 @@ from enum import Enum, auto
 import numpy as np
 from numpy.typing import ArrayLike
 
+from policies.execution.collision import CollisionChecker, CollisionConfig
 from policies.execution.safety_filter import SafetyFilter, SafetyLimits
-from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake
+from policies.execution.trajectory import JointState, JointTrajectory, Motion
 from policies.interface import Observation
 from policies.robots.spec import RobotSpec
+
+STOPPED_BY_SCALE = "speed scale is 0"
+HOMING_EFFORT = 0.3  # share of the limits
+HOMING_KNOT_S = 0.1  # s between knots
+MIN_HOMING_S = 0.5  # s
+STANDSTILL = 1e-3  # rad/s (m/s)
 
 
 class GatewayState(Enum):
@@ -39,6 +46,7 @@ class GatewayEvent(Enum):
     STATE_ARRIVED = auto()
     STATE_LOST = auto()
     STATE_INVALID = auto()
+    RIVAL_COMMANDS = auto()
     CLOCK_JUMPED_BACK = auto()
     TRAJECTORY_PASSED = auto()
     TRAJECTORY_REJECTED = auto()
@@ -54,10 +62,12 @@ _S, _E = GatewayState, GatewayEvent
 TRANSITIONS: dict[tuple[GatewayState, GatewayEvent], GatewayState] = {
     (_S.WAITING_FOR_STATE, _E.STATE_ARRIVED): _S.HOLDING,
     (_S.WAITING_FOR_STATE, _E.STATE_INVALID): _S.FAULT,
+    (_S.WAITING_FOR_STATE, _E.RIVAL_COMMANDS): _S.FAULT,
     (_S.WAITING_FOR_STATE, _E.ESTOP): _S.ESTOPPED,
     (_S.WAITING_FOR_STATE, _E.RESET): _S.WAITING_FOR_STATE,
     (_S.HOLDING, _E.STATE_LOST): _S.WAITING_FOR_STATE,
     (_S.HOLDING, _E.STATE_INVALID): _S.FAULT,
+    (_S.HOLDING, _E.RIVAL_COMMANDS): _S.FAULT,
     (_S.HOLDING, _E.CLOCK_JUMPED_BACK): _S.WAITING_FOR_STATE,
     (_S.HOLDING, _E.TRAJECTORY_PASSED): _S.MOVING,
     (_S.HOLDING, _E.TRAJECTORY_REJECTED): _S.HOLDING,
@@ -65,6 +75,7 @@ TRANSITIONS: dict[tuple[GatewayState, GatewayEvent], GatewayState] = {
     (_S.HOLDING, _E.RESET): _S.WAITING_FOR_STATE,
     (_S.MOVING, _E.STATE_LOST): _S.WAITING_FOR_STATE,
     (_S.MOVING, _E.STATE_INVALID): _S.FAULT,
+    (_S.MOVING, _E.RIVAL_COMMANDS): _S.FAULT,
     (_S.MOVING, _E.CLOCK_JUMPED_BACK): _S.WAITING_FOR_STATE,
     (_S.MOVING, _E.TRAJECTORY_PASSED): _S.MOVING,
     (_S.MOVING, _E.TRAJECTORY_REJECTED): _S.HOLDING,
@@ -88,6 +99,8 @@ class GatewayConfig:
         state_max_age_s: joint states with an older stamp count as missing.
         max_lead_s: trajectories stamped further in the future are rejected.
         limits: how much of the robot's limits a trajectory may use.
+        collision: what counts as a collision; trajectories with one are rejected.
+        shadow: judge trajectories as if the arm followed them, but start each from the measured state: it does not.
     """
 
     command_timeout_s: float = field(default=0.5, metadata={"range": (0.02, 60.0)})
@@ -95,6 +108,8 @@ class GatewayConfig:
     state_max_age_s: float = field(default=0.5, metadata={"range": (0.01, 60.0)})
     max_lead_s: float = field(default=0.1, metadata={"range": (0.0, 10.0)})
     limits: SafetyLimits = field(default_factory=SafetyLimits)
+    collision: CollisionConfig = field(default_factory=CollisionConfig)
+    shadow: bool = False
 
     def __post_init__(self) -> None:
         for name in ("command_timeout_s", "state_timeout_s", "state_max_age_s"):
@@ -129,6 +144,7 @@ class ArmGateway:
     Attributes:
         state: what it is doing.
         reason: why it came into this state, for people.
+        speed_scale: share of its speed at which all motion goes, see `set_speed_scale`.
         counters: transitions by event so far; `rejected` trajectories; `slowed` and `shortened` ones that passed.
     """
 
@@ -136,6 +152,9 @@ class ArmGateway:
         self.spec = spec
         self.config = config or GatewayConfig()
         self.filter = SafetyFilter(spec, self.config.limits)
+        self._collisions = CollisionChecker(spec, self.config.collision) if self.config.collision.enabled else None
+        self.speed_scale = 1.0
+        self._homing = False
         self.state = GatewayState.WAITING_FOR_STATE
         self.reason = "no joint state yet"
         self.counters: Counter[str] = Counter()
@@ -174,7 +193,7 @@ class ArmGateway:
         self._measured_at = now if steady is None else steady
         if held is not None:
             # The controller's clock jumped as well: what it follows is unknown, the measured state is not.
-            held = GatewayCommand(brake(self._desired(now), self.filter.max_acceleration), reason=held.reason)
+            held = GatewayCommand(self.filter.brake(self._desired(now), now), reason=held.reason)
         if not self._stale(now, self._measured_at):
             self._fire(GatewayEvent.STATE_ARRIVED, "joint states arrive")
         return held
@@ -191,22 +210,106 @@ class ArmGateway:
         reason = self._unwanted(trajectory, now)
         if reason:
             return self._reject(trajectory, reason, now)
+        answer = self._follow(trajectory, now, self.speed_scale)
+        if answer is not None and not answer.rejected:
+            self._last_stamp = trajectory.stamp
+            self._commanded_at = steady
+        return answer
+
+    def set_speed_scale(self, scale: float, now: float) -> GatewayCommand | None:
+        """Slow all motion, what is left of the running one too, to a share of its speed; 0 stops.
+
+        Raises:
+            ValueError: the scale is not within [0, 1].
+        """
+        if not 0.0 <= scale <= 1.0:
+            raise ValueError(f"speed_scale: expected within [0, 1], found {scale}")
+        before, self.speed_scale = self.speed_scale, scale
+        if scale == before or self.state is not GatewayState.MOVING:
+            return None
+        remaining = self._motion.remaining(now)
+        if scale == 0.0 or remaining is None:
+            return self._hold_after(GatewayEvent.TRAJECTORY_REJECTED, STOPPED_BY_SCALE, now)
+        if scale > before:
+            return None  # to go faster is left to the next trajectory
+        homing = self._homing
+        answer = self._follow(remaining, now, scale / before)
+        self._homing = homing and answer is not None and not answer.rejected
+        return answer
+
+    def home(self, now: float, steady: float | None = None) -> GatewayCommand | None:
+        """Go from rest to the robot's home, each joint by the same minimum-jerk law, at `HOMING_EFFORT` of the limits.
+
+        Returns:
+            What to send, a hold where the way is refused; None when the arm does not stand still in `HOLDING`.
+        """
+        self._watch_state(now, now if steady is None else steady)
+        if self.state is not GatewayState.HOLDING:
+            return None
+        start = self._desired(now)
+        if np.abs(start.velocities).max() > STANDSTILL:
+            return None
+        answer = self._follow(self._way_home(start), now, self.speed_scale)
+        if answer is not None and not answer.rejected:
+            self._homing = True
+            self._commanded_at = np.inf  # one trajectory is all
+        return answer
+
+    def _way_home(self, start: JointState) -> JointTrajectory:
+        way = self.spec.home - start.positions
+        limits = self.filter
+        # Peaks of 10 s^3 - 15 s^4 + 6 s^5 over [0, 1]: velocity 15 / 8, acceleration 10 / sqrt(3), jerk 60.
+        duration = max(
+            MIN_HOMING_S,
+            float(np.max(15 / 8 * np.abs(way) / (HOMING_EFFORT * limits.max_velocity))),
+            float(np.max(10 / np.sqrt(3) * np.abs(way) / (HOMING_EFFORT * limits.max_acceleration))) ** 0.5,
+            float(np.max(60 * np.abs(way) / (HOMING_EFFORT * limits.max_jerk))) ** (1 / 3),
+        )
+        s = np.linspace(0.0, 1.0, max(2, int(np.ceil(duration / HOMING_KNOT_S)) + 1))[1:, None]
+        place, speed = s**3 * (10 + s * (6 * s - 15)), 30 * s**2 * (1 - s) ** 2
+        acceleration = 60 * s * (1 - s) * (1 - 2 * s)
+        positions = start.positions + place * way
+        velocities, accelerations = speed * way / duration, acceleration * way / duration**2
+        velocities[-1] = accelerations[-1] = 0.0
+        return JointTrajectory(start.time, duration * s[:, 0], positions, velocities, accelerations)
+
+    def _follow(self, trajectory: JointTrajectory, now: float, speed: float) -> GatewayCommand | None:
+        """Judge a trajectory and take it, or a stop in its place."""
+        if speed == 0.0:
+            return self._reject(trajectory, STOPPED_BY_SCALE, now)
         measured, start = self._measured, self._desired(now)
-        verdict = self.filter.apply(trajectory, measured.positions, measured.velocities, now, start)
+        verdict = self.filter.apply(trajectory, measured.positions, measured.velocities, now, start, speed)
         if verdict.trajectory is None:
             return self._reject(trajectory, verdict.reason, now)
-        self._motion = Motion(verdict.trajectory, start)
-        self._last_stamp = trajectory.stamp
-        self._commanded_at = steady
+        motion = Motion(verdict.trajectory, start)
+        collision = None if self._collisions is None else self._collisions.first_collision(motion)
+        if collision is not None:
+            self.counters["collisions"] += 1
+            return self._reject(trajectory, str(collision), now)
+        self._motion, self._homing = motion, False
         self.counters["slowed"] += verdict.time_scale > 1
         self.counters["shortened"] += verdict.reason.startswith("stopped early")
         self._fire(GatewayEvent.TRAJECTORY_PASSED, verdict.reason or "following a trajectory")
         return GatewayCommand(verdict.trajectory, False, verdict.reason, verdict.time_scale)
 
+    def desired(self, now: float) -> JointState | None:
+        """What the arm ought to do at `now`, for outputs that sample; None while that is unknown."""
+        return None if self._motion is None else self._motion.at(max(now, self._motion.start.time))
+
     def on_estop(self, pressed: bool, now: float) -> GatewayCommand | None:
         """Stop when the emergency stop is pressed; releasing it changes nothing until `reset`."""
         self._estop_pressed = pressed
         return self._hold_after(GatewayEvent.ESTOP, "emergency stop", now) if pressed else None
+
+    def on_rival(self, who: str, now: float) -> GatewayCommand | None:
+        """Stop, until `reset`, because somebody else commands the arm's controller: what it follows is unknown."""
+        self._motion = None
+        return self._hold_after(GatewayEvent.RIVAL_COMMANDS, f"another commands the arm: {who}", now)
+
+    @property
+    def motion_end(self) -> float:
+        """Time in seconds from which the arm ought to stand; minus infinity before the first command."""
+        return -np.inf if self._motion is None else self._motion.end
 
     def reset(self) -> bool:
         """Leave `ESTOPPED` or `FAULT`, forget what was, and wait for a joint state.
@@ -261,7 +364,7 @@ class ArmGateway:
             return None
         state = self._desired(now)
         stamp = min(stamp, now) if np.isfinite(stamp) else now
-        trajectory = brake(state, self.filter.max_acceleration, stamp)
+        trajectory = self.filter.brake(state, stamp)
         self._motion = Motion(trajectory, state)
         return GatewayCommand(trajectory, rejected, reason)
 
@@ -272,13 +375,15 @@ class ArmGateway:
 
     def _desired(self, now: float) -> JointState:
         """What the controller follows at `now`; before the first command, the measured state."""
-        if self._motion is not None:
+        if self._motion is not None and not self.config.shadow:
             return self._motion.at(max(now, self._motion.start.time))
         return JointState(now, self._measured.positions, self._measured.velocities)
 
     def _unwanted(self, trajectory: JointTrajectory, now: float) -> str:
         if self.state not in (GatewayState.HOLDING, GatewayState.MOVING):
             return f"not ready: {self.state.name} ({self.reason})"
+        if self._homing and self.state is GatewayState.MOVING:
+            return "homing: expected no trajectories until it has ended; deactivate the policy first"
         if not trajectory.stamp <= now + self.config.max_lead_s:
             latest = now + self.config.max_lead_s
             return f"stamp: expected at most {latest:.3f} s, found {trajectory.stamp:.3f} s"

@@ -1,24 +1,25 @@
 """The last judge of a trajectory: pass it, slow it down as a whole, end it earlier, or reject it with a reason.
 
 What is bounded is the curve that the controller will follow (`trajectory.Motion`), from its present desired state
-through all knots. Extremes of positions, velocities and accelerations are exact, not sampled. Jerk is the third
-derivative of each cubic, which is constant within a segment; the step of the acceleration at a knot, at most twice the
-acceleration limit, is not counted as jerk. Where a curve within these limits ends at rest, it can also be left at any
-time by a brake at the acceleration limit: no joint then goes further than on the curve itself.
+through all knots, with continuous positions, velocities and accelerations (`trajectory.smooth`). Each of these and the
+jerk is bounded by the Bernstein coefficients of the curve on pieces of its segments: a curve never leaves the range of
+its coefficients, so nothing between samples is missed, and what is found is at most a little more than what there is.
+Where a curve within these limits ends at rest, it can also be left at any time by a brake at the limits of acceleration
+and jerk: no joint then goes further than on the curve itself.
 
 A trajectory that is too fast is slowed as a whole, which keeps its path; clipping single joints would bend it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policies.execution.kinematics import Kinematics
-from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake
+from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake, smooth
 from policies.robots.spec import RobotSpec
 
 POSITION_TOLERANCE = 1e-6  # rad (m), for rounding
@@ -26,7 +27,8 @@ WORKSPACE_TOLERANCE = 1e-3  # m
 MIN_FIRST_SEGMENT = 0.02  # s; a knot nearer than this is as good as past
 SCALE_RATIO = 1.07  # ratio of the time scales that are tried
 PATH_SAMPLES = 4  # of a segment, for the tool's path, whose extremes have no closed form
-GRIPPER_SAMPLES = 10  # of the first segment
+PIECES = 6  # of a segment, for the bounds
+EASING = 0.98  # of the limits that a gripper's stop may use: room for rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class SafetyVerdict:
     """What may be sent.
 
     Attributes:
-        trajectory: the trajectory, as it came or slowed or shortened; None when it is rejected.
+        trajectory: the trajectory with accelerations, else as it came or slowed or shortened; None when it is rejected.
         reason: why it was changed or rejected; empty when it passed as it came.
         time_scale: how many times slower it became; 1 when it was not slowed.
     """
@@ -86,6 +88,9 @@ class SafetyFilter:
         self.max_velocity = self.limits.velocity_fraction * spec.max_velocity
         self.max_acceleration = self.limits.acceleration_fraction * spec.max_acceleration
         self.max_jerk = self.limits.jerk_fraction * spec.max_jerk
+        for name in ("max_velocity", "max_acceleration", "max_jerk"):
+            if not (getattr(spec, name) > 0).all():
+                raise ValueError(f"{name} of {spec.name}: expected limits > 0, found {getattr(spec, name)}")
         self._kinematics = Kinematics(spec)
         count = int(np.log(self.limits.max_time_scale) / np.log(SCALE_RATIO))
         self._scales = np.unique(np.append(SCALE_RATIO ** np.arange(count + 1), self.limits.max_time_scale))
@@ -97,6 +102,7 @@ class SafetyFilter:
         velocities: ArrayLike,
         now: float | None = None,
         start: JointState | None = None,
+        speed: float = 1.0,
     ) -> SafetyVerdict:
         """Judge a trajectory that would replace the running one.
 
@@ -106,6 +112,7 @@ class SafetyFilter:
             velocities: (n,) measured joint velocities, rad/s (m/s).
             now: time of the replacement in seconds; the trajectory's stamp if None.
             start: desired state of the controller at `now`; the measured state if None.
+            speed: above 0 and at most 1; the trajectory is slowed by its inverse, and further where it must be.
         """
         now = trajectory.stamp if now is None else now
         measured = JointState(now, np.asarray(positions, dtype=np.float64), np.asarray(velocities, dtype=np.float64))
@@ -121,13 +128,19 @@ class SafetyFilter:
         reason = self._misplaced(remaining, measured)
         if reason:
             return SafetyVerdict(None, reason)
-        return self._fit(remaining, start)
+        return self._fit(remaining, start, 1.0 / speed)
 
     def _malformed(self, trajectory: JointTrajectory, measured: JointState) -> str:
         count = len(self.spec.joint_names)
         if trajectory.positions.shape[1] != count:
             return f"trajectory: expected {count} joints, found {trajectory.positions.shape[1]}"
-        for name, values in (("position", trajectory.positions), ("velocity", trajectory.velocities)):
+        for name, values in (
+            ("position", trajectory.positions),
+            ("velocity", trajectory.velocities),
+            ("acceleration", trajectory.accelerations),
+        ):
+            if values is None:
+                continue
             bad = ~np.isfinite(values)
             if bad.any():
                 knot, joint = np.argwhere(bad)[0]
@@ -171,11 +184,11 @@ class SafetyFilter:
             )
         return ""
 
-    def _fit(self, trajectory: JointTrajectory, start: JointState) -> SafetyVerdict:
-        scale, scaled, motion, too_fast = self._at_scale(trajectory, start, 1.0)
+    def _fit(self, trajectory: JointTrajectory, start: JointState, slowest: float) -> SafetyVerdict:
+        scale, scaled, motion, too_fast = self._at_scale(trajectory, start, slowest)
         reason = ""
         if too_fast:
-            for candidate in self._promising_scales(trajectory, start):
+            for candidate in slowest * self._scales[1:]:
                 scale, scaled, motion, still = self._at_scale(trajectory, start, candidate)
                 if not still:
                     break
@@ -195,21 +208,8 @@ class SafetyFilter:
     def _at_scale(
         self, trajectory: JointTrajectory, start: JointState, scale: float
     ) -> tuple[float, JointTrajectory, Motion, str]:
-        scaled, motion = self._ease_grippers(_slowed(trajectory, start.time, scale), start)
+        scaled, motion = self._ease_grippers(smooth(_slowed(trajectory, start.time, scale), start), start)
         return scale, scaled, motion, self._too_fast(motion)
-
-    def _promising_scales(self, trajectory: JointTrajectory, start: JointState) -> NDArray[np.float64]:
-        """Time scales at which the arms' accelerations at the knots are within the limits: all at once, so quickly."""
-        arm = self.spec.arm_joints
-        scales = self._scales[1:, None, None]
-        knots = np.append(start.time, trajectory.stamp + trajectory.times)
-        h = np.diff(knots)[:, None] * scales  # (S, T, 1)
-        slope = np.diff(np.vstack([start.positions, trajectory.positions]), axis=0)[:, arm] / h
-        v1 = trajectory.velocities[:, arm] / scales
-        v0 = np.concatenate([np.broadcast_to(start.velocities[arm], v1[:, :1].shape), v1[:, :-1]], axis=1)
-        at_begin, at_end = (6 * slope - 4 * v0 - 2 * v1) / h, (2 * v0 + 4 * v1 - 6 * slope) / h
-        worst = np.maximum(np.abs(at_begin), np.abs(at_end)).max(axis=1)  # (S, arm joints)
-        return self._scales[1:][(worst <= self.max_acceleration[arm] * (1 + 1e-9)).all(axis=1)]
 
     def _ease_grippers(self, trajectory: JointTrajectory, start: JointState) -> tuple[JointTrajectory, Motion]:
         """Stop grippers that would overshoot their end stops, by more knots that leave the other curves as they are.
@@ -218,65 +218,53 @@ class SafetyFilter:
         at the start needs: without the knots one of them would take the whole trajectory with it.
         """
         motion = Motion(trajectory, start)
-        following = trajectory.velocities.copy()
-        eased: dict[int, Motion] = {}  # by gripper joint, its own curve to the first knot
-        for joint in self.spec.grippers:
-            stopped = self._stopped_gripper(joint, trajectory, motion, start)
-            if stopped is not None:
-                eased[joint] = Motion(stopped, JointState(start.time, *_one(joint, start.positions, start.velocities)))
-                following[0, joint] = stopped.velocities[-1, 0]
-        if not eased:
+        grippers = [joint for joint in self.spec.grippers if self._overshoots(joint, motion)]
+        if not grippers:
             return trajectory, motion
-        times = np.unique([own.knots[1] for own in eased.values()]) - trajectory.stamp
-        added = [motion.sample(trajectory.stamp + time) for time in times]
-        for joint, own in eased.items():
-            for time, (positions, velocities) in zip(times, added, strict=True):
-                (positions[joint],), (velocities[joint],) = own.sample(trajectory.stamp + time)
-        longer = JointTrajectory(
+        own_limits = EASING * self.max_acceleration[grippers], EASING * self.max_jerk[grippers]
+        own = (value[grippers] for value in (start.positions, start.velocities, start.accelerations))
+        stop = brake(JointState(start.time, *own), *own_limits, trajectory.stamp)
+        before = stop.times < trajectory.times[0] - MIN_FIRST_SEGMENT / 2
+        at_rest = (stop.velocities == 0.0).all(axis=1)
+        if not (before & at_rest).any():
+            return trajectory, motion
+        stop = stop.select(np.arange(int(np.argmax(at_rest)) + 1))
+        added = [motion.at(trajectory.stamp + time) for time in stop.times]
+        inserted = JointTrajectory(
             trajectory.stamp,
-            np.append(times, trajectory.times),
-            np.vstack([*(positions for positions, _ in added), trajectory.positions]),
-            np.vstack([*(velocities for _, velocities in added), following]),
+            stop.times,
+            np.array([state.positions for state in added]),
+            np.array([state.velocities for state in added]),
+            np.array([state.accelerations for state in added]),
         )
+        for place, joint in enumerate(grippers):
+            inserted.positions[:, joint] = stop.positions[:, place]
+            inserted.velocities[:, joint] = stop.velocities[:, place]
+            inserted.knot_accelerations[:, joint] = stop.knot_accelerations[:, place]
+        following = replace(
+            trajectory, velocities=trajectory.velocities.copy(), accelerations=trajectory.knot_accelerations.copy()
+        )
+        way = (trajectory.positions[0] - inserted.positions[-1]) / (trajectory.times[0] - stop.times[-1])
+        speed = trajectory.velocities[0]
+        eased = np.where(speed * way > 0, np.sign(way) * np.minimum(abs(speed), abs(way)), 0.0)
+        following.velocities[0, grippers], following.knot_accelerations[0, grippers] = eased[grippers], 0.0
+        longer = inserted.then(following)
         return longer, Motion(longer, start)
 
-    def _stopped_gripper(
-        self, joint: int, trajectory: JointTrajectory, motion: Motion, start: JointState
-    ) -> JointTrajectory | None:
-        """A gripper's own way to the first knot by a stop, if it would leave its range without and the stop helps."""
-        elapsed = motion.durations[0] * np.linspace(0.0, 1.0, GRIPPER_SAMPLES + 1)
-        curve = np.polynomial.polynomial.polyval(elapsed, motion.coefficients[0, :, joint])
+    def _overshoots(self, joint: int, motion: Motion) -> bool:
+        """Whether a gripper that is within its range leaves it on the way to the first knot."""
         low, high = self.spec.lower[joint] - POSITION_TOLERANCE, self.spec.upper[joint] + POSITION_TOLERANCE
-        inside = low <= start.positions[joint] <= high
-        if not inside or (low <= curve.min() and curve.max() <= high):
-            return None
-        stop = brake(start, self.max_acceleration, trajectory.stamp)
-        at = int(np.argmax(stop.velocities[:, joint] == 0.0))
-        if stop.times[at] >= trajectory.times[0]:
-            return None
-        target, speed = trajectory.positions[0, joint], trajectory.velocities[0, joint]
-        way = (target - stop.positions[at, joint]) / (trajectory.times[0] - stop.times[at])
-        speed = np.sign(way) * min(abs(speed), abs(way)) if speed * way > 0 else 0.0
-        return JointTrajectory(
-            trajectory.stamp,
-            np.array([stop.times[at], trajectory.times[0]]),
-            np.array([[stop.positions[at, joint]], [target]]),
-            np.array([[0.0], [speed]]),
-        )
+        bounds = _bounds(motion, 0)[:, 0, joint]
+        return bool(low <= motion.start.positions[joint] <= high and not (low <= bounds.min() and bounds.max() <= high))
+
+    def brake(self, state: JointState, stamp: float) -> JointTrajectory:
+        """Return the stop from a state, stamped `stamp` (not after it), within the limits of acceleration and jerk."""
+        return brake(state, self.max_acceleration, self.max_jerk, stamp)
 
     def _too_fast(self, motion: Motion) -> str:
         """Name what exceeds its limit first in the order position, velocity, acceleration, jerk; '' if nothing."""
-        _, b, c, d = np.moveaxis(motion.coefficients, 1, 0)  # (T, n) each
-        h = motion.durations[:, None]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            turn = np.clip(np.nan_to_num(-c / (3 * d)), 0, h)  # where the acceleration is zero
-            root = np.sqrt(np.maximum(c * c - 3 * b * d, 0))
-            # Where the velocity is zero; the second form of the quadratic formula serves d = 0.
-            stands = [np.clip(np.nan_to_num(s), 0, h) for s in (-b / (c + root), -b / (c - root))]
-        zero = np.zeros_like(b)
-        place = np.stack([_polynomial(motion.coefficients, s) for s in (zero, h + zero, *stands)])
-        speed = np.abs(np.stack([b + s * (2 * c + s * 3 * d) for s in (zero, h, turn)]))
-        acceleration = np.abs(np.stack([2 * c, 2 * c + 6 * d * h]))
+        place, speed, acceleration, jerk = (_bounds(motion, order) for order in range(4))
+        speed, acceleration, jerk = np.abs(speed), np.abs(acceleration), np.abs(jerk)
         low, high = (
             np.minimum(self.spec.lower, motion.start.positions),
             np.maximum(self.spec.upper, motion.start.positions),
@@ -285,7 +273,7 @@ class SafetyFilter:
             ("position", np.maximum(low - place, place - high) - POSITION_TOLERANCE, place, None),
             ("velocity", speed - self.max_velocity * (1 + 1e-9), speed, self.max_velocity),
             ("acceleration", acceleration - self.max_acceleration * (1 + 1e-9), acceleration, self.max_acceleration),
-            ("jerk", 6 * np.abs(d)[None] - self.max_jerk * (1 + 1e-9), 6 * np.abs(d)[None], self.max_jerk),
+            ("jerk", jerk - self.max_jerk * (1 + 1e-9), jerk, self.max_jerk),
         ):
             if (excess > 0).any():
                 return self._describe(name, excess, values, limit, motion)
@@ -331,25 +319,11 @@ class SafetyFilter:
         before = np.flatnonzero(trajectory.stamp + trajectory.times[:-1] < exit_time)
         for k in before[::-1]:
             due = trajectory.stamp + trajectory.times[k]
-            stop = brake(
-                JointState(due, trajectory.positions[k], trajectory.velocities[k]),
-                self.max_acceleration,
-                trajectory.stamp,
-            )
-            ended = JointTrajectory(
-                trajectory.stamp,
-                np.append(trajectory.times[: k + 1], stop.times),
-                np.vstack([trajectory.positions[: k + 1], stop.positions]),
-                np.vstack([trajectory.velocities[: k + 1], stop.velocities]),
-            )
+            state = JointState(due, trajectory.positions[k], trajectory.velocities[k], trajectory.knot_accelerations[k])
+            ended = trajectory.select(slice(k + 1)).then(self.brake(state, trajectory.stamp))
             if not self._exit(Motion(ended, start), due)[1]:
                 return ended
         return None
-
-
-def _one(joint: int, *values: NDArray) -> Iterator[NDArray[np.float64]]:
-    """The (1,) arrays of one joint."""
-    return (value[[joint]] for value in values)
 
 
 def _remaining(trajectory: JointTrajectory, now: float) -> JointTrajectory | None:
@@ -359,9 +333,7 @@ def _remaining(trajectory: JointTrajectory, now: float) -> JointTrajectory | Non
         return trajectory
     if not keep.any():
         return None
-    return JointTrajectory(
-        trajectory.stamp, trajectory.times[keep], trajectory.positions[keep], trajectory.velocities[keep]
-    )
+    return trajectory.select(keep)
 
 
 def _slowed(trajectory: JointTrajectory, now: float, scale: float) -> JointTrajectory:
@@ -369,12 +341,35 @@ def _slowed(trajectory: JointTrajectory, now: float, scale: float) -> JointTraje
         return trajectory
     elapsed = now - trajectory.stamp
     times = elapsed + scale * (trajectory.times - elapsed)
-    return JointTrajectory(trajectory.stamp, times, trajectory.positions, trajectory.velocities / scale)
+    accelerations = None if trajectory.accelerations is None else trajectory.accelerations / scale**2
+    return JointTrajectory(trajectory.stamp, times, trajectory.positions, trajectory.velocities / scale, accelerations)
 
 
-def _polynomial(coefficients: NDArray, s: NDArray) -> NDArray[np.float64]:
-    a, b, c, d = np.moveaxis(coefficients, 1, 0)
-    return a + s * (b + s * (c + s * d))
+def _bernstein(degree: int, pieces: int) -> NDArray[np.float64]:
+    """(pieces * (degree + 1), degree + 1) from power coefficients on [0, 1] to Bernstein ones on each piece of it."""
+    blocks = []
+    for piece in range(pieces):
+        # u in [0, 1] on the piece is s = (piece + u) / pieces: first power coefficients in u, then Bernstein's.
+        shift = np.zeros((degree + 1, degree + 1))
+        for k in range(degree + 1):
+            for i in range(k + 1):
+                shift[i, k] = comb(k, i) * piece ** (k - i) / pieces**k
+        to_bernstein = np.array(
+            [[comb(j, i) / comb(degree, i) if i <= j else 0.0 for i in range(degree + 1)] for j in range(degree + 1)]
+        )
+        blocks.append(to_bernstein @ shift)
+    return np.vstack(blocks)
+
+
+_TO_BOUNDS = [_bernstein(5 - order, PIECES) for order in range(4)]
+
+
+def _bounds(motion: Motion, order: int) -> NDArray[np.float64]:
+    """Bernstein coefficients (K, T, n) of a derivative on all pieces: its values lie between the least and the most."""
+    powers = np.arange(order, 6)
+    factors = np.array([np.prod(np.arange(k, k - order, -1)) for k in powers])
+    scaled = motion.coefficients[:, order:] * (factors * motion.durations[:, None] ** (powers - order))[:, :, None]
+    return np.einsum("kp,tpn->ktn", _TO_BOUNDS[order], scaled)
 
 
 def _spread(knots: NDArray, count: int) -> NDArray[np.float64]:
