@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from policies.execution.arm_gateway import TRANSITIONS, ArmGateway, GatewayConfi
 from policies.execution.trajectory import JointState, JointTrajectory, Motion
 from policies.interface import Observation
 from policies.robots import get_robot
+from sim.trajectory_controller import TrajectoryController
 
 SPEC = get_robot("panda")
 HOME = SPEC.home
@@ -266,3 +268,116 @@ def test_controller_never_gets_a_motion_beyond_the_limits():
 def test_timeouts_that_are_not_positive_are_refused():
     with pytest.raises(ValueError, match=r"command_timeout_s: expected > 0 s, found 0\.0"):
         GatewayConfig(command_timeout_s=0.0)
+
+
+def keep_alive(gateway, q, now):
+    gateway.on_joint_state(now, q, STILL, now)
+
+
+def test_a_lower_speed_slows_what_runs_without_a_jump(gateway):
+    motion = moving(gateway, 10.5)
+    command = gateway.set_speed_scale(0.5, 10.5)
+    slower = Motion(command.trajectory, motion.at(10.5))
+    for name in ("positions", "velocities", "accelerations"):
+        np.testing.assert_allclose(getattr(slower.at(10.5), name), getattr(motion.at(10.5), name), atol=1e-9)
+    assert slower.end - 10.5 == pytest.approx(2 * (motion.end - 10.5), abs=1e-6)
+    np.testing.assert_allclose(slower.sample(slower.end)[0], motion.sample(motion.end)[0])
+    assert gateway.state is GatewayState.MOVING
+
+
+def test_the_next_trajectory_goes_at_the_speed_that_was_set(gateway):
+    assert gateway.set_speed_scale(0.25, 10.0) is None
+    assert gateway.on_trajectory(swing(10.0), 10.0).trajectory.times[-1] == pytest.approx(8.0)
+
+
+def test_speed_zero_stops_and_refuses(gateway):
+    motion = moving(gateway, 10.5)
+    assert_brakes(gateway.set_speed_scale(0.0, 10.5), motion, 10.5)
+    assert gateway.state is GatewayState.HOLDING
+    assert gateway.on_trajectory(swing(10.6), 10.6).reason == "speed scale is 0"
+
+
+@pytest.mark.parametrize("scale", [-0.1, 1.1, np.nan])
+def test_speeds_out_of_range_are_refused_and_change_nothing(gateway, scale):
+    with pytest.raises(ValueError, match="speed_scale: expected within"):
+        gateway.set_speed_scale(scale, 10.0)
+    assert gateway.speed_scale == 1.0
+
+
+def away(offset):
+    gateway = ArmGateway(SPEC, CONFIG)
+    q = HOME + offset * np.append(np.ones(7), -0.02)
+    gateway.on_joint_state(10.0, q, STILL, 10.0)
+    return gateway, q
+
+
+def test_homing_ends_at_home_within_a_share_of_the_limits():
+    gateway, q = away(0.4)
+    motion = Motion(gateway.home(10.0).trajectory, JointState(10.0, q, STILL))
+    np.testing.assert_allclose(motion.sample(motion.end)[0], HOME)
+    states = [motion.at(t) for t in np.linspace(10.0, motion.end, 500)]
+    assert np.max([np.abs(s.velocities) / SPEC.max_velocity for s in states]) <= 0.9 * 0.3 * (1 + 1e-6)
+    assert np.max([np.abs(s.accelerations) / SPEC.max_acceleration for s in states]) <= 0.9 * 0.3 * (1 + 1e-6)
+
+
+def test_homing_outlives_the_command_watchdog_and_stops_when_a_policy_interferes():
+    gateway, q = away(0.4)
+    gateway.home(10.0)
+    for now in np.arange(10.05, 11.0, 0.05):
+        keep_alive(gateway, q, now)
+        assert gateway.tick(now) is None
+    answer = gateway.on_trajectory(swing(10.95), 10.95)
+    assert answer.rejected
+    assert answer.reason.startswith("homing: expected no trajectories")
+    assert gateway.state is GatewayState.HOLDING
+
+
+def test_homing_is_refused_while_moving_or_stopped(gateway):
+    moving(gateway, 10.5)
+    assert gateway.home(10.5) is None
+    gateway.on_estop(True, 10.5)
+    assert gateway.home(10.6) is None
+
+
+def test_another_commander_is_a_fault_until_reset(gateway):
+    moving(gateway, 10.5)
+    command = gateway.on_rival("joystick on arm_controller/joint_trajectory", 10.5)
+    assert gateway.state is GatewayState.FAULT
+    assert "joystick" in gateway.reason
+    # What the controller follows is unknown: the stop begins where the arm was measured.
+    np.testing.assert_array_equal(command.trajectory.positions[-1], HOME)
+    assert gateway.on_trajectory(swing(10.6), 10.6).rejected
+    assert gateway.reset()
+
+
+def test_in_shadow_each_trajectory_starts_where_the_arm_is():
+    gateway = ArmGateway(SPEC, GatewayConfig(shadow=True))
+    gateway.on_joint_state(10.0, HOME, STILL, 10.0)
+    gateway.on_trajectory(swing(10.0), 10.0)
+    gateway.on_joint_state(11.0, HOME, STILL, 11.0)
+    # From the shadow's own position half way, this would be a jump back.
+    answer = gateway.on_trajectory(swing(11.0), 11.0)
+    assert answer.time_scale == 1.0
+    assert not answer.rejected
+
+
+def test_a_robot_without_limits_is_refused():
+    with pytest.raises(ValueError, match="max_velocity of panda: expected limits > 0"):
+        ArmGateway(replace(SPEC, max_velocity=np.zeros(8)))
+
+
+def test_whatever_was_sent_last_the_arm_comes_to_rest_when_all_die(gateway):
+    """A controller that never hears of anybody again follows the last trajectory to its end, which is a stop."""
+    rng = np.random.default_rng(0)
+    controller = TrajectoryController(SPEC)
+    controller.reset(HOME, 10.0)
+    now, q = 10.0, HOME
+    for _ in range(40):
+        now += float(rng.uniform(0.02, 0.2))
+        keep_alive(gateway, HOME, now)
+        command = gateway.on_trajectory(swing(now, angle=float(rng.uniform(-0.3, 0.3))), now)
+        controller.accept(command.trajectory, now)
+        end = now + command.trajectory.times[-1] + 0.01
+        assert not controller.sample(end)[1].any()
+        q = controller.sample(end)[0]
+        np.testing.assert_array_equal(controller.sample(end + 3600)[0], q)
