@@ -1,8 +1,8 @@
 """Whether a planned motion would bring links of a robot into each other, or into the table.
 
-The robot's MuJoCo model is put, alone, on a horizontal plane. Fingers may touch the plane, for that is how objects are
-picked up, and the fingers of one hand may touch each other; everything else keeps a margin. What the robot holds and
-what stands on the table are not known here.
+The robot's MuJoCo model is put, alone, on a horizontal plane. Fingers may touch the plane and each other, of two arms
+too: that is how objects are picked up and handed over. Everything else keeps a margin. What the robot holds and what
+stands on the table are not known here.
 """
 
 from __future__ import annotations
@@ -127,9 +127,12 @@ def _compile(spec: RobotSpec, config: CollisionConfig) -> mujoco.MjModel:
         name=TABLE, type=mujoco.mjtGeom.mjGEOM_PLANE, size=(0, 0, 1), pos=(0, 0, config.table_height_m)
     )
     plane.margin = config.margin_m / 2
-    for arm in spec.arms:
-        fingers = [robot.joint(name).parent.name for name in (spec.joint_names[arm.gripper], arm.second_finger)]
-        robot.add_exclude(bodyname1=fingers[0], bodyname2=fingers[1])
-        for finger in fingers:
-            robot.add_exclude(bodyname1="world", bodyname2=finger)
+    fingers = [
+        robot.joint(name).parent.name
+        for arm in spec.arms
+        for name in (spec.joint_names[arm.gripper], arm.second_finger)
+    ]
+    for place, finger in enumerate(fingers):
+        for other in ("world", *fingers[:place]):
+            robot.add_exclude(bodyname1=other, bodyname2=finger)
     return robot.compile()
