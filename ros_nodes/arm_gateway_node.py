@@ -5,10 +5,9 @@ another kind of controller, see `output`), and holds the arm when commands or jo
 somebody else publishes to its controllers, and when it is told to end. `speed_scale` slows it, `~/home` brings it home,
 and in shadow mode it moves nothing and publishes on `~/shadow_trajectory` what it would send.
 
-Several arms are held together, and
-each has a controller of its own (`left_arm_controller/joint_trajectory`). In realtime the watchdogs run on the steady
-clock. In lockstep simulated time waits for the answer, so a pause is no silence: time is the stamp of the newest joint
-state, and a trajectory waits for the joint state of its own stamp.
+Several arms are held together, and each has a controller of its own (`left_arm_controller/joint_trajectory`). In
+realtime the watchdogs run on the steady clock. In lockstep simulated time waits for the answer, so a pause is no
+silence: time is the stamp of the newest joint state, and a trajectory waits for the joint state of its own stamp.
 """
 
 from __future__ import annotations
@@ -113,7 +112,9 @@ class ArmGatewayNode(Node):
     def stop(self) -> None:
         """Hold the arm: nobody guards it from now on."""
         self._send(self._gateway.on_estop(True, self._now()))
-        while self._sampler is not None and self._now() < self._gateway.motion_end:
+        # On the steady clock: the other may stand still.
+        end = self._steady_s() + self._gateway.motion_end - self._now()
+        while self._sampler is not None and self._steady_s() < end:
             self._on_sample()
             time.sleep(1 / self._config.output_rate_hz)
         self._on_sample()
@@ -165,7 +166,8 @@ class ArmGatewayNode(Node):
         command = self._gateway.home(*self._times())
         self._send(command)
         response.success = command is not None and not command.rejected
-        response.message = self._gateway.reason
+        standing = f"homing: expected an arm that stands still in HOLDING, found {self._gateway.state.name}"
+        response.message = standing if command is None else self._gateway.reason
         return response
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

@@ -303,6 +303,8 @@ class ArmGateway:
 
     def on_rival(self, who: str, now: float) -> GatewayCommand | None:
         """Stop, until `reset`, because somebody else commands the arm's controller: what it follows is unknown."""
+        if (self.state, GatewayEvent.RIVAL_COMMANDS) not in TRANSITIONS:
+            return None
         self._motion = None
         return self._hold_after(GatewayEvent.RIVAL_COMMANDS, f"another commands the arm: {who}", now)
 
