@@ -34,7 +34,6 @@ from policies.train_config import TrainConfig
 from policies.training_data import jitter_colors, open_datasets, split_frames
 from policies.training_loop import POLICY_DIRECTORY
 
-PATCH = 8
 MAX_WORDS = 64
 SIZES = {
     "small": ({"hidden_size": 192, "depth": 8, "num_heads": 6}, {"hidden_size": 128, "num_hidden_layers": 3}),
@@ -150,7 +149,8 @@ class RDTLearner:
             intermediate_size=MLP_RATIO * width,
             num_attention_heads=width // HEAD_WIDTH,
             image_size=options.image_size,
-            patch_size=PATCH,
+            patch_size=options.patch_size,
+            attn_implementation="eager",
         )
         times = FRAMES if options.history else 1
         sizes = RDTConfig(
@@ -158,7 +158,7 @@ class RDTLearner:
             pred_horizon=options.chunk,
             lang_token_dim=width,
             img_token_dim=width,
-            image_grid=(times, len(CAMERA_ROLES), (options.image_size // PATCH) ** 2),
+            image_grid=(times, len(CAMERA_ROLES), (options.image_size // options.patch_size) ** 2),
             max_lang_cond_len=MAX_WORDS,
             clean_prefix=options.max_delay > 0,
         )

@@ -16,7 +16,8 @@ class RDTTraining:
         left_wrist: camera of the left wrist; "" for none.
         history: see pictures of one step ago too. Without them the network has half the image tokens.
         chunk: rows of a chunk.
-        image_size: side of the pictures, pixels; a multiple of 8.
+        image_size: side of the pictures, pixels; a multiple of the patch's.
+        patch_size: side of the part of a picture that becomes one image token, pixels.
         objective: "diffusion", or "regression" of the same trunk, for comparison.
         max_delay: rows that may be given clean at the start of a chunk (arXiv 2512.05964); 0 trains no such network.
         drop: probability of leaving out each of the conditions.
@@ -29,14 +30,17 @@ class RDTTraining:
     history: bool = True
     chunk: int = 32
     image_size: int = 64
+    patch_size: int = 8
     objective: Literal["diffusion", "regression"] = "diffusion"
     max_delay: int = 0
     drop: float = 0.1
     state_snr_db: float = 40.0
 
     def __post_init__(self) -> None:
-        if self.image_size < 8 or self.image_size % 8:
-            raise ValueError(f"image_size: expected a multiple of 8, found {self.image_size}")
+        if self.patch_size < 1:
+            raise ValueError(f"patch_size: expected at least 1, found {self.patch_size}")
+        if self.image_size < self.patch_size or self.image_size % self.patch_size:
+            raise ValueError(f"image_size: expected a multiple of patch_size {self.patch_size}, found {self.image_size}")
         if not (self.exterior or self.right_wrist or self.left_wrist):
             raise ValueError("cameras: expected at least one of exterior, right_wrist, left_wrist, found none")
         if self.objective == "regression" and self.max_delay:

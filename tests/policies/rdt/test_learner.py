@@ -184,7 +184,7 @@ def test_cartesian_actions_are_replaced_by_the_joints_of_the_step_after(tmp_path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_size": 20}, "multiple of 8"),
+        ({"image_size": 20}, "multiple of patch_size 8"),
         ({"exterior": "", "right_wrist": "", "left_wrist": ""}, "at least one"),
         ({"objective": "regression", "max_delay": 2}, "max_delay"),
     ],
