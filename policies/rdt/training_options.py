@@ -40,7 +40,9 @@ class RDTTraining:
         if self.patch_size < 1:
             raise ValueError(f"patch_size: expected at least 1, found {self.patch_size}")
         if self.image_size < self.patch_size or self.image_size % self.patch_size:
-            raise ValueError(f"image_size: expected a multiple of patch_size {self.patch_size}, found {self.image_size}")
+            raise ValueError(
+                f"image_size: expected a multiple of patch_size {self.patch_size}, found {self.image_size}"
+            )
         if not (self.exterior or self.right_wrist or self.left_wrist):
             raise ValueError("cameras: expected at least one of exterior, right_wrist, left_wrist, found none")
         if self.objective == "regression" and self.max_delay:
