@@ -15,16 +15,18 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
-from policies.execution.camera_pose import CameraMount, camera_pose
+from policies.execution.camera_pose import camera_pose
 from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import JOINTS, ObservationSynchronizer, SyncConfig
 from policies.interface import Observation
+from policies.robots.camera_mount import CameraMount
+from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
 from ros_nodes import optional
+from ros_nodes.controllers import measured_joints
 from ros_nodes.convert import (
     depth_from_image,
     intrinsics_from_camera_info,
-    joints_from_joint_state,
     mount_from_transform,
     rgb_from_image,
     seconds,
@@ -41,7 +43,8 @@ class ObservationTopics:
 
     Args:
         node: the node that owns the subscriptions.
-        spec: the robot; joints are matched by its names.
+        spec: the robot.
+        drivers: its topics, frames and units; joints are matched by their names.
         cameras: names of the cameras that the policy looks through.
         mode: decides the quality of service.
         config: tolerances of the synchroniser.
@@ -53,6 +56,7 @@ class ObservationTopics:
         self,
         node: Node,
         spec: RobotSpec,
+        drivers: RobotDrivers,
         cameras: Sequence[str],
         mode: Mode,
         config: SyncConfig,
@@ -61,12 +65,16 @@ class ObservationTopics:
     ) -> None:
         self._node = node
         self._spec = spec
+        self._drivers = drivers
         self._cameras = tuple(cameras)
         self._config = config
         self._on_input = on_input
         self._on_restart = on_restart
         self._kinematics = Kinematics(spec)
         self._mounts: dict[str, CameraMount] = {}
+        for camera in cameras:
+            if (mount := drivers.camera(camera).mount) is not None:
+                self._take_mount(camera, mount)
         self._sync = ObservationSynchronizer(cameras, config, self._pose)
         self._losses = {name: LossCounter() for name in self._sync.statuses()}
         self._refused: dict[str, tuple[float, str]] = {}
@@ -74,18 +82,20 @@ class ObservationTopics:
         # In the order in which simultaneous messages are handled: a new episode's instruction before its images.
         self._subscriptions_made = [node.create_subscription(String, "instruction", self._on_instruction, LATCHED)]
         for camera in cameras:
-            self._subscribe(TransformStamped, f"camera/{camera}/extrinsics", partial(self._on_mount, camera), LATCHED)
+            self._subscribe(
+                TransformStamped, drivers.camera(camera).extrinsics, partial(self._on_mount, camera), LATCHED
+            )
         if optional.TFMessage is not None:
             self._subscribe(optional.TFMessage, "/tf_static", self._on_static_transforms, STATIC_TRANSFORMS)
-        self._needed = [self._subscribe(JointState, "joint_states", self._on_joints, joint_state_in(mode))]
+        self._needed = [self._subscribe(JointState, drivers.joint_states, self._on_joints, joint_state_in(mode))]
         for camera in cameras:
+            driver = drivers.camera(camera)
             for topic, kind, handle in (
-                ("color/camera_info", CameraInfo, self._on_info),
-                ("color/image_raw", Image, self._on_color),
-                ("aligned_depth_to_color/image_raw", Image, self._on_depth),
+                (driver.info, CameraInfo, self._on_info),
+                (driver.color, Image, self._on_color),
+                (driver.depth, Image, self._on_depth),
             ):
-                name = f"camera/{camera}/{topic}"
-                self._needed.append(self._subscribe(kind, name, partial(handle, camera), sensor(mode)))
+                self._needed.append(self._subscribe(kind, topic, partial(handle, camera), sensor(mode)))
 
     def take(self) -> Observation | None:
         """The newest complete observation that was not handed out yet, or None."""
@@ -166,20 +176,22 @@ class ObservationTopics:
         self._on_input()
 
     def _on_mount(self, camera: str, message: TransformStamped, _: Mapping[str, int]) -> None:
-        mount = mount_from_transform(message)
-        camera_pose(self._kinematics, self._spec.home, mount)  # an unknown parent frame is refused here, by name
-        self._mounts[camera] = mount
+        self._take_mount(camera, mount_from_transform(message))
         self._on_input()
 
+    def _take_mount(self, camera: str, mount: CameraMount) -> None:
+        camera_pose(self._kinematics, self._spec.home, mount)  # an unknown parent frame is refused here, by name
+        self._mounts[camera] = mount
+
     def _on_static_transforms(self, message: Any, info: Mapping[str, int]) -> None:
-        cameras = {f"{camera}_optical_frame": camera for camera in self._cameras}
+        cameras = {self._drivers.camera(camera).frame: camera for camera in self._cameras}
         for transform in message.transforms:
             if transform.child_frame_id in cameras:
                 self._on_mount(cameras[transform.child_frame_id], transform, info)
 
     def _on_joints(self, message: JointState, info: Mapping[str, int]) -> None:
         self._losses[JOINTS].add(info["publication_sequence_number"])
-        positions, velocities = joints_from_joint_state(message, self._spec.joint_names)
+        positions, velocities = measured_joints(message, self._drivers)
         self._added(self._sync.add_joints(seconds(message.header.stamp), positions, velocities, self._now()))
 
     def _on_color(self, camera: str, message: Image, info: Mapping[str, int]) -> None:

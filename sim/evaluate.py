@@ -37,6 +37,7 @@ class Arguments:
         policy: expert, random, noop, the name of a shipped policy, a directory, or a hub id.
         output: directory for the results; a run that is there is replaced.
         task: tasks of one robot, separated by commas, or "all" those of the panda; the robot follows from them.
+        robot: name or YAML file of another robot with as many arms that is to try them.
         suite: variation suites, separated by commas.
         severity: grades of the suites from 1 (mild) to 3 (strong), separated by commas.
         episodes: episodes per task, suite and severity.
@@ -57,6 +58,7 @@ class Arguments:
     policy: str
     output: Path
     task: str = "all"
+    robot: str = ""
     suite: str = "nominal"
     severity: str = "1"
     episodes: int = 10
@@ -80,7 +82,7 @@ class Arguments:
             ValueError: unknown task or suite, tasks of different robots, or a number out of range.
         """
         tasks = named_tasks(self.task)
-        robot = robot_of(tasks)
+        robot = self.robot or robot_of(tasks)
         protocol = EvaluationProtocol(
             tasks=tasks,
             suites=_names(self.suite),

@@ -64,6 +64,8 @@ class Kinematics:
     def __init__(self, spec: RobotSpec) -> None:
         self.spec = spec
         model = mujoco.MjModel.from_xml_path(str(spec.model_path))
+        for name, lower, upper in zip(spec.joint_names, spec.lower, spec.upper, strict=True):
+            model.joint(name).range = lower, upper  # a robot's file may be narrower than its model
         self._model = model
         self._configuration = mink.Configuration(model)
         self._data = self._configuration.data

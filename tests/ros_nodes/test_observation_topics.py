@@ -9,10 +9,11 @@ import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
 
-from policies.execution.camera_pose import CameraMount, camera_pose
+from policies.execution.camera_pose import camera_pose
 from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import SyncConfig
-from policies.robots import get_robot
+from policies.robots import get_drivers, get_robot
+from policies.robots.camera_mount import CameraMount
 from ros_nodes import convert
 from ros_nodes.diagnostics import Level
 from ros_nodes.observation_topics import ObservationTopics
@@ -31,6 +32,7 @@ def topics() -> Iterator[ObservationTopics]:
     topics = ObservationTopics(
         node,
         SPEC,
+        get_drivers("panda"),
         ("wrist",),
         "lockstep",
         SyncConfig(max_skew_s=0.0, max_age_s=60.0),
