@@ -23,6 +23,7 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from policies.execution.arm_gateway import ArmGateway, GatewayCommand, GatewayConfig, GatewayState
 from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_drivers, get_robot
+from policies.robots.drivers import Controller
 from ros_nodes.clock_watch import ClockWatch
 from ros_nodes.controllers import controller_messages, measured_joints
 from ros_nodes.convert import seconds, trajectory_from_message
@@ -42,12 +43,14 @@ class NodeConfig:
     Attributes:
         robot: name of the robot, or its YAML file.
         mode: lockstep (time is the stamp of the joint states) or realtime.
+        shadow_mode: publish on `~/shadow/<controller>` instead of to the controllers: nothing moves.
         watchdog_period_s: time between two looks of the watchdogs.
         pairing_limit_s: in lockstep, longest wait of a trajectory for the joint state of its stamp.
     """
 
     robot: str = "panda"
     mode: Mode = "realtime"
+    shadow_mode: bool = False
     watchdog_period_s: float = field(default=0.01, metadata={"range": (0.001, 0.01)})
     pairing_limit_s: float = field(default=2.0, metadata={"range": (0.01, 60.0)})
 
@@ -69,7 +72,7 @@ class ArmGatewayNode(Node):
         self._last_violation = "none"
         self._held_since = self._steady_s()
         self._out = [
-            self.create_publisher(JointTrajectoryMessage, controller.topic, COMMAND)
+            self.create_publisher(JointTrajectoryMessage, self._command_topic(controller), COMMAND)
             for controller in self._drivers.controllers
         ]
         self._subscriptions_made = [
@@ -82,6 +85,9 @@ class ArmGatewayNode(Node):
         self._reset = self.create_service(Trigger, "~/reset", self._on_reset)
         self._diagnostics = Diagnostics(self, self._spec.name, {"gateway": self._health, "clock": self._clock_health})
         self._watchdog = self.create_timer(self._config.watchdog_period_s, self._on_tick, clock=self._steady)
+
+    def _command_topic(self, controller: Controller) -> str:
+        return f"~/shadow/{controller.topic.lstrip('~/')}" if self._config.shadow_mode else controller.topic
 
     def stop(self) -> None:
         """Hold the arm: nobody guards it from now on."""

@@ -54,6 +54,7 @@ class SimulatorConfig:
         answer_limit_s: lockstep: longest wait for the answer to an observation, seconds of wall clock.
         camera_rate_hz: realtime: pictures per second of each camera.
         joint_rate_hz: realtime: joint states per second.
+        autostart: begin the first episode without being asked, as hardware is simply there.
     """
 
     robot: str = "panda"
@@ -63,6 +64,7 @@ class SimulatorConfig:
     answer_limit_s: float = field(default=60.0, metadata={"range": (0.1, 3600.0)})
     camera_rate_hz: float = field(default=30.0, metadata={"range": (0.1, 1000.0)})
     joint_rate_hz: float = field(default=100.0, metadata={"range": (1.0, 500.0)})
+    autostart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ class SimulatorNode(Node):
             )
             for place, controller in enumerate(drivers.controllers)
         ]
+        if config.autostart:
+            self._begin_chosen()
         self._publish_status()
         self.get_logger().info(f"simulating {self._simulation.robot.name} in {config.mode}")
 
@@ -152,8 +156,7 @@ class SimulatorNode(Node):
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:
-            chosen = {name: self.get_parameter(f"episode.{name}").value for name in EpisodeParameters.__slots__}
-            self._begin(self._known_cameras(chosen.pop("cameras")), Path(chosen.pop("film")), EpisodeId(**chosen))
+            self._begin_chosen()
         except (ValueError, TypeError) as error:
             response.success, response.message = False, str(error)
             return response
@@ -163,6 +166,10 @@ class SimulatorNode(Node):
         self.get_logger().info(f"episode {status.episode}: {status.instruction!r}")
         response.success, response.message = True, status.to_json()
         return response
+
+    def _begin_chosen(self) -> None:
+        chosen = {name: self.get_parameter(f"episode.{name}").value for name in EpisodeParameters.__slots__}
+        self._begin(self._known_cameras(chosen.pop("cameras")), Path(chosen.pop("film")), EpisodeId(**chosen))
 
     def _begin(self, cameras: Sequence[str], film_path: Path, episode: EpisodeId) -> None:
         if isinstance(self._drive, RealtimeDrive):
