@@ -1,9 +1,9 @@
 """Drive an arm whose drivers run: the arm gateway, which alone talks to its controllers, and the policy.
 
 `ros2 launch polyarm real_arm.launch.py robot:=my_robot.yaml policy:=spatialvla_small` tells what the arm would do;
-`shadow:=false` lets it move once a person has activated `policy_node`. Everything ends when any node dies, and the gateway
-holds the arm before it does; nothing is started again by itself. `python -m ros_nodes.bringup --graph real_arm` starts
-the same graph without ros2 launch.
+`shadow:=false` lets it move once a person has activated `policy_node`. Everything ends when any node dies, and the
+gateway holds the arm before it does; nothing is started again by itself. `python -m ros_nodes.bringup --graph real_arm`
+starts the same graph without ros2 launch.
 """
 
 from launch.actions import DeclareLaunchArgument, Shutdown

@@ -8,7 +8,6 @@ states may only be narrower still.
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +21,7 @@ from policies.robots.camera_mount import CameraMount
 from policies.robots.drivers import CameraDriver, Controller, RobotDrivers, camera_driver
 from policies.robots.limits import JointLimits, limits_of_model, limits_of_urdf
 from policies.robots.spec import Arm, RobotSpec
-from policies.robots.yaml_tree import Tree, read_yaml
+from policies.robots.yaml_tree import Tree, read_yaml, shown
 
 PRESETS = {path.stem: path for path in sorted(Path(__file__).parent.glob("*/*.yaml"))}
 RANGE_TOLERANCE = 1e-9  # rad (m)
@@ -88,7 +87,7 @@ def _merged(path: Path) -> dict[str, Any]:
     if base is None:
         return content
     if not isinstance(base, str) or base not in PRESETS:
-        raise ValueError(f"{path}.based_on: expected one of {', '.join(PRESETS)}, found {reprlib.repr(base)}")
+        raise ValueError(f"{path}.based_on: expected one of {', '.join(PRESETS)}, found {shown(base)}")
     return _over(content, _merged(PRESETS[base]))
 
 
@@ -103,7 +102,7 @@ def _confined(path: Path, key: str, name: Any) -> Path:
     folder = path.parent.resolve()
     found = (folder / name).resolve() if isinstance(name, str) else folder
     if not (found.is_file() and found.is_relative_to(folder)):
-        raise ValueError(f"{path}.{key}: expected a file in {folder}, found {reprlib.repr(name)}")
+        raise ValueError(f"{path}.{key}: expected a file in {folder}, found {shown(name)}")
     return found
 
 

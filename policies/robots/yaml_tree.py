@@ -17,6 +17,15 @@ import yaml
 _SIZE_LIMIT = 2**18
 
 
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 2
+
+
+def shown(value: object) -> str:
+    """What was found, short whatever it holds."""
+    return _REPR.repr(value)
+
+
 class _UniqueKeySafeLoader(yaml.SafeLoader):
     """`yaml.SafeLoader` that refuses a key that stands twice."""
 
@@ -46,7 +55,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise ValueError(f"{path}: expected valid YAML, found: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path}: expected a mapping, found {reprlib.repr(content)}")
+        raise ValueError(f"{path}: expected a mapping, found {shown(content)}")
     return content
 
 
@@ -60,7 +69,7 @@ class Tree:
 
     def __init__(self, content: Any, place: str) -> None:
         if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-            raise ValueError(f"{place}: expected a mapping of names, found {reprlib.repr(content)}")
+            raise ValueError(f"{place}: expected a mapping of names, found {shown(content)}")
         self._content = content
         self._known: set[str] = set()
         self.place = place
@@ -86,7 +95,7 @@ class Tree:
 
     def wrong(self, key: str, expected: str, found: object) -> ValueError:
         """The error of a value that is not what it should be."""
-        return ValueError(f"{self.place}.{key}: expected {expected}, found {reprlib.repr(found)}")
+        return ValueError(f"{self.place}.{key}: expected {expected}, found {shown(found)}")
 
     def get_text(self, key: str, default: str | None = None) -> str:
         """A text that is not empty; `default` where there is none."""
