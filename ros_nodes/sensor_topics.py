@@ -14,14 +14,16 @@ from std_msgs.msg import String
 
 from policies.robots.camera_mount import CameraMount
 from policies.robots.drivers import RobotDrivers
+from ros_nodes import optional
 from ros_nodes.controllers import joint_state_message
 from ros_nodes.convert import (
     camera_info_from_intrinsics,
     image_from_depth,
     image_from_rgb,
     to_time,
+    transform_from_mount,
 )
-from ros_nodes.qos import JOINT_STATE_OUT, LATCHED, Mode, sensor
+from ros_nodes.qos import JOINT_STATE_OUT, LATCHED, STATIC_TRANSFORMS, Mode, sensor
 
 
 class SensorTopics:
@@ -43,6 +45,11 @@ class SensorTopics:
         self._mounts = {
             name: node.create_publisher(TransformStamped, drivers.camera(name).extrinsics, LATCHED) for name in cameras
         }
+        self._static_transforms = (
+            None
+            if optional.TFMessage is None
+            else node.create_publisher(optional.TFMessage, "tf_static", STATIC_TRANSFORMS)
+        )
         images = sensor(mode)
         self._color = {name: node.create_publisher(Image, drivers.camera(name).color, images) for name in cameras}
         self._depth = {name: node.create_publisher(Image, drivers.camera(name).depth, images) for name in cameras}
@@ -72,14 +79,13 @@ class SensorTopics:
 
     def publish_mounts(self, mounts: Mapping[str, CameraMount], time: float) -> None:
         """Tell where the cameras' optical frames are fixed."""
-        for name, mount in mounts.items():
-            message = TransformStamped(child_frame_id=self._drivers.camera(name).frame)
-            message.header.stamp = to_time(time)
-            message.header.frame_id = mount.parent_frame
-            place, turn = message.transform.translation, message.transform.rotation
-            place.x, place.y, place.z = map(float, mount.position)
-            turn.x, turn.y, turn.z, turn.w = map(float, mount.quaternion_xyzw)
-            self._mounts[name].publish(message)
+        transforms = [
+            transform_from_mount(mount, time, self._drivers.camera(name).frame) for name, mount in mounts.items()
+        ]
+        for name, transform in zip(mounts, transforms, strict=True):
+            self._mounts[name].publish(transform)
+        if self._static_transforms is not None:
+            self._static_transforms.publish(optional.TFMessage(transforms=transforms))
 
     def publish_joints(self, positions: NDArray[np.float64], velocities: NDArray[np.float64], time: float) -> None:
         """Tell the (n,) joint positions and velocities."""

@@ -37,7 +37,6 @@ class Arguments:
         policy: expert, random, noop, the name of a shipped policy, a directory, or a hub id.
         output: directory for the results; a run that is there is replaced.
         task: tasks of one robot, separated by commas, or "all" those of the panda; the robot follows from them.
-        robot: name or YAML file of another robot with as many arms that is to try them.
         suite: variation suites, separated by commas.
         severity: grades of the suites from 1 (mild) to 3 (strong), separated by commas.
         episodes: episodes per task, suite and severity.
@@ -52,13 +51,13 @@ class Arguments:
         device: torch device of the policy.
         videos: film the first so many episodes of each task, suite and severity.
         joint_targets: store all joint targets in episodes.parquet, not only their hashes.
+        robot: name or YAML file of another robot with as many arms that is to try the tasks.
         json: print summary.json instead of a table.
     """
 
     policy: str
     output: Path
     task: str = "all"
-    robot: str = ""
     suite: str = "nominal"
     severity: str = "1"
     episodes: int = 10
@@ -73,6 +72,7 @@ class Arguments:
     device: str = "cpu"
     videos: int = 1
     joint_targets: bool = False
+    robot: str = ""
     json: bool = False
 
     def protocol(self) -> EvaluationProtocol:

@@ -265,7 +265,7 @@ class TabletopSimulation:
         scale, offset = np.ones(len(self._actuators)), np.zeros(len(self._actuators))
         for gripper in self.robot.grippers:
             low, high = self.scene.model.actuator_ctrlrange[self._actuators[gripper]]
-            closed, opened = self.robot.lower[gripper], self.robot.upper[gripper]
+            closed, opened = self.scene.model.joint(self.robot.joint_names[gripper]).range
             scale[gripper] = (high - low) / (opened - closed)
             offset[gripper] = low - scale[gripper] * closed
         return scale, offset

@@ -11,7 +11,7 @@ Begin with `get_robot("panda")`.
 
 from __future__ import annotations
 
-from policies.robots.description import describe_robot
+from policies.robots.description import describe_named_robot, describe_robot
 from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
 
@@ -24,6 +24,15 @@ def get_robot(name_or_path: str) -> RobotSpec:
         ValueError: nothing of that name, or a file that is wrong; says where, what was expected and what was found.
     """
     return describe_robot(name_or_path).spec
+
+
+def get_named_robot(name: str) -> RobotSpec:
+    """Return the robot that a checkpoint or a dataset names; no file is read for it.
+
+    Raises:
+        ValueError: it is no preset, and no file of that robot was read before.
+    """
+    return describe_named_robot(name).spec
 
 
 def get_drivers(name_or_path: str) -> RobotDrivers:

@@ -34,3 +34,22 @@ class CameraMount:
             raise ValueError(f"quaternion_xyzw: expected 4 values of norm 1, found {quaternion}")
         object.__setattr__(self, "position", position)
         object.__setattr__(self, "quaternion_xyzw", quaternion)
+
+    @property
+    def pose(self) -> NDArray[np.float64]:
+        """(4, 4) parent_from_camera, the pose of the optical frame in the parent frame."""
+        pose = np.eye(4)
+        pose[:3, :3] = _rotation(self.quaternion_xyzw)
+        pose[:3, 3] = self.position
+        return pose
+
+
+def _rotation(quaternion_xyzw: NDArray[np.float64]) -> NDArray[np.float64]:
+    x, y, z, w = quaternion_xyzw / np.linalg.norm(quaternion_xyzw)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )

@@ -24,6 +24,8 @@ from policies.robots.spec import Arm, RobotSpec
 from policies.robots.yaml_tree import Tree, read_yaml, shown
 
 PRESETS = {path.stem: path for path in sorted(Path(__file__).parent.glob("*/*.yaml"))}
+_OWN: dict[str, RobotDescription] = {}
+"""Robots of files that were read, by their names."""
 RANGE_TOLERANCE = 1e-9  # rad (m)
 _KINDS = {"joint": mujoco.mjtObj.mjOBJ_JOINT, "site": mujoco.mjtObj.mjOBJ_SITE, "body": mujoco.mjtObj.mjOBJ_BODY}
 _CAMERA_NAMES = ("color", "depth", "info", "extrinsics", "frame")
@@ -57,7 +59,25 @@ def describe_robot(name_or_path: str) -> RobotDescription:
     if Path(name_or_path).suffix not in (".yaml", ".yml"):
         known = ", ".join(sorted(PRESETS))
         raise ValueError(f"robot: expected one of {known}, or a .yaml file, found {name_or_path!r}")
-    return _read(Path(name_or_path).expanduser())
+    description = _read(Path(name_or_path).expanduser())
+    _OWN[description.spec.name] = description
+    return description
+
+
+def describe_named_robot(name: str) -> RobotDescription:
+    """The robot of a preset, or of a file that this process has read: what a checkpoint or a dataset may name.
+
+    Raises:
+        ValueError: nothing of that name; no file is read for it.
+    """
+    if name in PRESETS:
+        return _preset(name)
+    if name not in _OWN:
+        known = ", ".join(sorted({*PRESETS, *_OWN}))
+        raise ValueError(
+            f"robot: expected one of {known}, found {name!r}; a robot of your own is known once its file was read"
+        )
+    return _OWN[name]
 
 
 @lru_cache
@@ -72,7 +92,7 @@ def _read(path: Path) -> RobotDescription:
     arms, names = _arms(tree.subtree("arms"), model)
     driver = _driver_joints(tree, names)
     spec = _spec(tree, model_path, model, arms, names, driver)
-    drivers = _drivers(tree, spec, driver)
+    drivers = _drivers(tree, model, spec, driver)
     tree.done()
     return RobotDescription(spec, drivers)
 
@@ -249,7 +269,7 @@ def _driver_joints(tree: Tree, names: tuple[str, ...]) -> dict[str, DriverJoint]
     return found
 
 
-def _drivers(tree: Tree, spec: RobotSpec, driver: Mapping[str, DriverJoint]) -> RobotDrivers:
+def _drivers(tree: Tree, model: mujoco.MjModel, spec: RobotSpec, driver: Mapping[str, DriverJoint]) -> RobotDrivers:
     entry = tree.subtree("drivers", {})
     entry.subtree("joints", {})  # read before, with the limits
     scale, offset = np.ones(len(spec.joint_names)), np.zeros(len(spec.joint_names))
@@ -261,15 +281,22 @@ def _drivers(tree: Tree, spec: RobotSpec, driver: Mapping[str, DriverJoint]) -> 
             raise ValueError(
                 f"{entry.place}.joints.{name}: expected closed and open of a gripper only, found an arm joint"
             )
-        scale[place] = (ends[1] - ends[0]) / (spec.upper[place] - spec.lower[place])
-        offset[place] = ends[0] - scale[place] * spec.lower[place]
+        # The model's ends, not the file's, which may be narrower.
+        closed, opened = model.joint(name).range
+        scale[place] = (ends[1] - ends[0]) / (opened - closed)
+        offset[place] = ends[0] - scale[place] * closed
     cameras = tree.subtree("cameras", {})
     of_cameras = {name: _camera(cameras.subtree(name), name) for name in cameras.keys}
     names, controllers = tuple(driver[name].name for name in spec.joint_names), _controllers(entry, spec)
     topic = entry.get_text("joint_states", "joint_states")
+    frames = entry.subtree("frames", {})
+    ours = {frames.get_text(name): name for name in frames.keys}
+    for name in frames.keys:
+        if all(mujoco.mj_name2id(model, _KINDS[kind], name) < 0 for kind in ("site", "body")):
+            raise ValueError(f"{frames.place}: expected names of the model's sites or bodies, found {name!r}")
     entry.done()
     try:
-        return RobotDrivers(names, scale, offset, topic, controllers, of_cameras)
+        return RobotDrivers(names, scale, offset, topic, controllers, of_cameras, ours)
     except ValueError as error:
         raise ValueError(f"{entry.place}: {error}") from error
 

@@ -72,6 +72,7 @@ class RobotDrivers:
         joint_states: topic of `sensor_msgs/JointState`.
         controllers: together they have every joint once.
         cameras: by name, those that do not use the names of `camera_driver`, or whose mount is known.
+        frames: our names of frames by the driver's, where they differ.
     """
 
     joint_names: tuple[str, ...]
@@ -80,6 +81,7 @@ class RobotDrivers:
     joint_states: str
     controllers: tuple[Controller, ...]
     cameras: Mapping[str, CameraDriver]
+    frames: Mapping[str, str]
 
     def __post_init__(self) -> None:
         count = len(self.joint_names)
@@ -104,6 +106,10 @@ class RobotDrivers:
     def camera(self, name: str) -> CameraDriver:
         """The camera of that name; one with the usual topics where nothing else is said."""
         return self.cameras.get(name) or camera_driver(name)
+
+    def frame(self, name: str) -> str:
+        """Our name of a driver's frame."""
+        return self.frames.get(name, name)
 
     def to_driver(self, positions: ArrayLike, velocities: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Positions and velocities (..., n) in the driver's units."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from policies.execution.kinematics import Kinematics
-from policies.robots import get_drivers, get_robot
+from policies.robots import get_drivers, get_named_robot, get_robot
 from policies.robots.description import PRESETS
 
 PANDA = PRESETS["panda"]
@@ -43,7 +43,7 @@ def test_a_file_may_change_a_preset_in_few_lines(tmp_path):
         tmp_path,
         """
         based_on: panda
-        joints: {joint1: {upper: 1.5}}
+        joints: {joint1: {upper: 1.5}, finger_joint1: {upper: 0.03, home: 0.02}}
         arms: {arm: {workspace: {high: [0.6, 0.4, 0.5]}}}
         drivers:
           joint_states: /franka/joint_states
@@ -60,7 +60,7 @@ def test_a_file_may_change_a_preset_in_few_lines(tmp_path):
     np.testing.assert_array_equal(spec.arms[0].workspace_low, panda.arms[0].workspace_low)
     assert drivers.joint_states == "/franka/joint_states"
     assert drivers.joint_names[:2] == ("panda_joint1", "joint2")
-    np.testing.assert_allclose(drivers.to_driver(spec.home, 0 * spec.home)[0][7], 0.08)
+    np.testing.assert_allclose(drivers.to_driver(spec.home, 0 * spec.home)[0][7], 0.04)
     wrist = drivers.camera("wrist")
     assert (wrist.color, wrist.depth) == ("/hand_camera/image", "camera/wrist/aligned_depth_to_color/image_raw")
     assert wrist.mount.parent_frame == "hand"
@@ -247,3 +247,22 @@ def test_a_file_that_is_missing_large_deep_or_a_bomb_is_refused_quickly(tmp_path
             get_robot(written(tmp_path, text))
         assert words in str(caught.value)
         assert len(str(caught.value)) < 5000
+
+
+def test_the_example_of_the_guide_is_a_robot(tmp_path, repository):
+    guide = (repository / "docs" / "real_arm.md").read_text()
+    example = guide.split("```yaml\n")[1].split("```")[0]
+    spec, drivers = get_robot(written(tmp_path, example)), get_drivers(written(tmp_path, example))
+    assert (spec.lower[0], spec.max_velocity[0]) == (-1.0, 1.0)
+    assert drivers.frame("panda_hand") == "hand"
+    assert [len(controller.joints) for controller in drivers.controllers] == [7, 1]
+
+
+def test_a_checkpoint_names_a_robot_and_opens_no_file(tmp_path):
+    path = written(tmp_path, "{based_on: panda, name: bench_arm}")
+    for name in (path, "bench_arm"):
+        with pytest.raises(ValueError, match="a robot of your own is known once its file was read"):
+            get_named_robot(name)
+    assert get_named_robot("panda") is get_robot("panda")
+    own = get_robot(path)
+    assert get_named_robot("bench_arm") is own
