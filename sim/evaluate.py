@@ -26,7 +26,7 @@ from sim.executors import Job, run_in_processes, run_on_ray
 from sim.protocol import EvaluationProtocol
 from sim.suites import SEVERITIES, get_suite
 from sim.summary import PolicyDescription, RunDescription, write_results
-from sim.tasks import named_tasks, robot_of
+from sim.tasks import fits, get_task, named_tasks, robot_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,10 @@ class Arguments:
         """
         tasks = named_tasks(self.task)
         robot = self.robot or robot_of(tasks)
+        spec = get_robot(robot)
+        for task in tasks:
+            if not fits(get_task(task), spec):
+                raise ValueError(f"robot: expected one with as many arms as task {task!r} needs, found {spec.name!r}")
         protocol = EvaluationProtocol(
             tasks=tasks,
             suites=_names(self.suite),
@@ -91,7 +95,7 @@ class Arguments:
             seed=self.seed,
             query_steps=self.query_steps,
             robot=robot,
-            control_hz=get_robot(robot).control_hz,
+            control_hz=spec.control_hz,
             blank_images=self.blank_images,
             shuffle_instructions=self.shuffle_instructions,
             execution=execution_settings(self.scheduler),
