@@ -18,11 +18,13 @@ NODES = (
 
 REQUIREMENTS = [
     "daqp>=0.5",
+    "defusedxml>=0.7",
     "einops>=0.8",
     "huggingface-hub>=0.30",
     "mink>=1.0",
     "mujoco>=3.8",
     "numpy>=1.26",
+    "pyyaml>=6.0",
     "qpsolvers>=4.3",
     "safetensors>=0.5",
     "scipy>=1.13",
@@ -33,7 +35,6 @@ REQUIREMENTS = [
 EXTRAS = {
     # Where ROS 2 comes from apt, leave this extra out: pip must not shadow the distribution's rclpy.
     "ros": [
-        "pyyaml>=6.0",
         "ros-diagnostic-msgs>=5.3,<5.4",
         "ros-geometry-msgs>=5.3,<5.4",
         "ros-jazzy-rclpy[fastrtps]>=7.1,<8",
@@ -92,7 +93,7 @@ setup(
         include=[f"{root}{tail}" for root in ("policies", "representation", "ros_nodes", "sim") for tail in ("", ".*")]
     ),
     package_data={
-        "policies": ["robots/**/*.xml", "checkpoints/**/*"],
+        "policies": ["robots/**/*.xml", "robots/**/*.yaml", "checkpoints/**/*"],
         "sim": ["**/*.xml", "**/*.html", "**/*.css", "**/*.js", "**/*.json"],
         "representation": ["**/*.json"],
         "ros_nodes": ["config/*"],

@@ -1,10 +1,10 @@
 """`arm_gateway_node`: the only one that talks to the arm's controller, in a process of its own.
 
-Takes `planned_trajectory`, passes on what `ArmGateway` allows to `arm_controller/joint_trajectory`, and holds the arm
-when commands or joint states stay away, on `estop`, and when it is told to end. Several arms are held together, and
-each has a controller of its own (`left_arm_controller/joint_trajectory`). In realtime the watchdogs run on the steady
-clock. In lockstep simulated time waits for the answer, so a pause is no silence: time is the stamp of the newest joint
-state, and a trajectory waits for the joint state of its own stamp.
+Takes `planned_trajectory`, passes on what `ArmGateway` allows to the controllers of the robot's description (for one
+arm `arm_controller/joint_trajectory`), and holds the arm when commands or joint states stay away, on `estop`, and when
+it is told to end. All controllers are held together. In realtime the watchdogs run on the steady clock. In lockstep
+simulated time waits for the answer, so a pause is no silence: time is the stamp of the newest joint state, and a
+trajectory waits for the joint state of its own stamp.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
 from policies.execution.arm_gateway import ArmGateway, GatewayCommand, GatewayConfig, GatewayState
 from policies.execution.trajectory import JointTrajectory
-from policies.robots import get_robot
+from policies.robots import get_drivers, get_robot
+from policies.robots.drivers import Controller
 from ros_nodes.clock_watch import ClockWatch
-from ros_nodes.controllers import arm_messages, command_topic
-from ros_nodes.convert import joints_from_joint_state, seconds, trajectory_from_message
+from ros_nodes.controllers import controller_messages, measured_joints
+from ros_nodes.convert import seconds, trajectory_from_message
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.node_process import run_node
 from ros_nodes.params import declare
@@ -40,14 +41,16 @@ class NodeConfig:
     """What the node guards, and how often it looks.
 
     Attributes:
-        robot: name of the robot.
+        robot: name of the robot, or its YAML file.
         mode: lockstep (time is the stamp of the joint states) or realtime.
+        shadow_mode: publish on `~/shadow/<controller>` instead of to the controllers: nothing moves.
         watchdog_period_s: time between two looks of the watchdogs.
         pairing_limit_s: in lockstep, longest wait of a trajectory for the joint state of its stamp.
     """
 
     robot: str = "panda"
     mode: Mode = "realtime"
+    shadow_mode: bool = False
     watchdog_period_s: float = field(default=0.01, metadata={"range": (0.001, 0.01)})
     pairing_limit_s: float = field(default=2.0, metadata={"range": (0.01, 60.0)})
 
@@ -58,7 +61,7 @@ class ArmGatewayNode(Node):
     def __init__(self) -> None:
         super().__init__("arm_gateway_node")
         self._config = declare(self, NodeConfig)
-        self._spec = get_robot(self._config.robot)
+        self._spec, self._drivers = get_robot(self._config.robot), get_drivers(self._config.robot)
         self._gateway = ArmGateway(self._spec, declare(self, GatewayConfig, "gateway"))
         self._lockstep = self._config.mode == "lockstep"
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -69,16 +72,22 @@ class ArmGatewayNode(Node):
         self._last_violation = "none"
         self._held_since = self._steady_s()
         self._out = [
-            self.create_publisher(JointTrajectoryMessage, command_topic(arm), COMMAND) for arm in self._spec.arms
+            self.create_publisher(JointTrajectoryMessage, self._command_topic(controller), COMMAND)
+            for controller in self._drivers.controllers
         ]
         self._subscriptions_made = [
             self.create_subscription(Bool, "estop", self._on_estop, LATCHED),
-            self.create_subscription(JointState, "joint_states", self._on_joints, joint_state_in(self._config.mode)),
+            self.create_subscription(
+                JointState, self._drivers.joint_states, self._on_joints, joint_state_in(self._config.mode)
+            ),
             self.create_subscription(JointTrajectoryMessage, "planned_trajectory", self._on_plan, COMMAND),
         ]
         self._reset = self.create_service(Trigger, "~/reset", self._on_reset)
         self._diagnostics = Diagnostics(self, self._spec.name, {"gateway": self._health, "clock": self._clock_health})
         self._watchdog = self.create_timer(self._config.watchdog_period_s, self._on_tick, clock=self._steady)
+
+    def _command_topic(self, controller: Controller) -> str:
+        return f"~/shadow/{controller.topic.lstrip('~/')}" if self._config.shadow_mode else controller.topic
 
     def stop(self) -> None:
         """Hold the arm: nobody guards it from now on."""
@@ -87,7 +96,7 @@ class ArmGatewayNode(Node):
 
     def _on_joints(self, message: JointState) -> None:
         try:
-            positions, velocities = joints_from_joint_state(message, self._spec.joint_names)
+            positions, velocities = measured_joints(message, self._drivers)
         except ValueError as error:
             self._violate(str(error))  # counts as no joint state; its watchdog holds the arm
             return
@@ -143,7 +152,7 @@ class ArmGatewayNode(Node):
         trajectory = command.trajectory
         if not moving and not self._lockstep:
             trajectory = on_arrival(trajectory, self._now())
-        for publisher, message in zip(self._out, arm_messages(trajectory, self._spec), strict=True):
+        for publisher, message in zip(self._out, controller_messages(trajectory, self._drivers), strict=True):
             publisher.publish(message)
         if moving:
             self._violation = ""

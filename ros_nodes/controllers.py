@@ -1,64 +1,82 @@
-"""The controllers of a robot's arms: each takes the trajectories of its own joints, on a topic of its own."""
+"""What goes to a robot's controllers and comes from its encoders, in the names and units of its drivers."""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
 from policies.execution.trajectory import JointTrajectory
-from policies.robots.spec import Arm, RobotSpec
-from ros_nodes.convert import message_from_trajectory, trajectory_from_message
+from policies.robots.drivers import RobotDrivers
+from ros_nodes.convert import (
+    joint_state_from_arrays,
+    joints_from_joint_state,
+    message_from_trajectory,
+    trajectory_from_message,
+)
 
 
-def command_topic(arm: Arm) -> str:
-    """Topic of an arm's controller, for example `left_arm_controller/joint_trajectory`."""
-    return f"{arm.name}_controller/joint_trajectory"
-
-
-def arm_messages(trajectory: JointTrajectory, spec: RobotSpec) -> list[JointTrajectoryMessage]:
-    """A message for the controller of each arm, in the order of the arms; all have the same stamp and times."""
+def controller_messages(trajectory: JointTrajectory, drivers: RobotDrivers) -> list[JointTrajectoryMessage]:
+    """A message for each controller, in their order; all have the same stamp and times."""
+    positions, velocities = drivers.to_driver(trajectory.positions, trajectory.velocities)
     messages = []
-    for arm in spec.arms:
-        places = [*arm.joints, arm.gripper]
-        own = JointTrajectory(
-            trajectory.stamp, trajectory.times, trajectory.positions[:, places], trajectory.velocities[:, places]
-        )
-        messages.append(message_from_trajectory(own, [spec.joint_names[place] for place in places]))
+    for controller in drivers.controllers:
+        places = list(controller.joints)
+        own = JointTrajectory(trajectory.stamp, trajectory.times, positions[:, places], velocities[:, places])
+        messages.append(message_from_trajectory(own, [drivers.joint_names[place] for place in places]))
     return messages
 
 
-class ArmTrajectories:
-    """Joins the trajectories of the arms into one of the whole robot.
+def measured_joints(message: JointState, drivers: RobotDrivers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Positions and velocities (n,), rad (m), of a driver's joint state.
+
+    Raises:
+        ValueError: see `ros_nodes.convert.joints_from_joint_state`.
+    """
+    return drivers.from_driver(*joints_from_joint_state(message, drivers.joint_names))
+
+
+def joint_state_message(
+    positions: NDArray[np.float64], velocities: NDArray[np.float64], drivers: RobotDrivers, stamp: float
+) -> JointState:
+    """The joint state that a driver would publish of positions and velocities (n,), rad (m)."""
+    return joint_state_from_arrays(*drivers.to_driver(positions, velocities), drivers.joint_names, stamp)
+
+
+class ControllerTrajectories:
+    """Joins what the controllers get into one trajectory of the whole robot, in rad (m).
 
     Args:
-        spec: the robot.
+        drivers: of the robot.
     """
 
-    def __init__(self, spec: RobotSpec) -> None:
-        self._names = [[spec.joint_names[place] for place in (*arm.joints, arm.gripper)] for arm in spec.arms]
+    def __init__(self, drivers: RobotDrivers) -> None:
+        self._drivers = drivers
+        self._places = [list(controller.joints) for controller in drivers.controllers]
+        self._names = [[drivers.joint_names[place] for place in places] for places in self._places]
         self._waiting: dict[int, JointTrajectory] = {}
 
-    def take(self, arm: int, message: JointTrajectoryMessage) -> JointTrajectory | None:
-        """Take what an arm's controller gets.
+    def take(self, controller: int, message: JointTrajectoryMessage) -> JointTrajectory | None:
+        """Take what a controller gets.
 
         Returns:
-            The trajectory of all arms once the newest of each have the same stamp and times; None until then.
+            The trajectory of all joints once the newest of each have the same stamp and times; None until then.
 
         Raises:
             ValueError: see `ros_nodes.convert.trajectory_from_message`.
         """
-        self._waiting[arm] = trajectory_from_message(message, self._names[arm])
+        self._waiting[controller] = trajectory_from_message(message, self._names[controller])
         parts = [self._waiting.get(place) for place in range(len(self._names))]
         first = parts[0]
         if first is None or not all(_together(first, part) for part in parts):
             return None
         self._waiting.clear()
-        return JointTrajectory(
-            first.stamp,
-            first.times,
-            np.hstack([part.positions for part in parts if part is not None]),
-            np.hstack([part.velocities for part in parts if part is not None]),
-        )
+        positions = np.empty((len(first.times), len(self._drivers.joint_names)))
+        velocities = np.empty_like(positions)
+        for places, part in zip(self._places, parts, strict=True):
+            positions[:, places], velocities[:, places] = part.positions, part.velocities
+        return JointTrajectory(first.stamp, first.times, *self._drivers.from_driver(positions, velocities))
 
 
 def _together(one: JointTrajectory, other: JointTrajectory | None) -> bool:

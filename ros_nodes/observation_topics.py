@@ -6,25 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 from geometry_msgs.msg import TransformStamped
-from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
-from policies.execution.camera_pose import CameraMount, camera_pose
-from policies.execution.kinematics import Kinematics
+from policies.execution.camera_frames import CameraFrames
 from policies.execution.observation_sync import JOINTS, ObservationSynchronizer, SyncConfig
 from policies.interface import Observation
+from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
 from ros_nodes import optional
+from ros_nodes.controllers import measured_joints
 from ros_nodes.convert import (
     depth_from_image,
     intrinsics_from_camera_info,
-    joints_from_joint_state,
     mount_from_transform,
     rgb_from_image,
     seconds,
@@ -41,7 +39,8 @@ class ObservationTopics:
 
     Args:
         node: the node that owns the subscriptions.
-        spec: the robot; joints are matched by its names.
+        spec: the robot.
+        drivers: its topics, frames and units; joints are matched by their names.
         cameras: names of the cameras that the policy looks through.
         mode: decides the quality of service.
         config: tolerances of the synchroniser.
@@ -53,6 +52,7 @@ class ObservationTopics:
         self,
         node: Node,
         spec: RobotSpec,
+        drivers: RobotDrivers,
         cameras: Sequence[str],
         mode: Mode,
         config: SyncConfig,
@@ -61,35 +61,38 @@ class ObservationTopics:
     ) -> None:
         self._node = node
         self._spec = spec
+        self._drivers = drivers
         self._cameras = tuple(cameras)
         self._config = config
         self._on_input = on_input
         self._on_restart = on_restart
-        self._kinematics = Kinematics(spec)
-        self._mounts: dict[str, CameraMount] = {}
-        self._sync = ObservationSynchronizer(cameras, config, self._pose)
+        # Two pictures of one observation may lie that far apart from the same joint state, on different sides.
+        self._frames = CameraFrames(spec, drivers, cameras, 2.0 * config.max_skew_s)
+        self._sync = ObservationSynchronizer(cameras, config, self._frames.pose)
         self._losses = {name: LossCounter() for name in self._sync.statuses()}
         self._refused: dict[str, tuple[float, str]] = {}
         self._taken_at = self._now()
         # In the order in which simultaneous messages are handled: a new episode's instruction before its images.
         self._subscriptions_made = [node.create_subscription(String, "instruction", self._on_instruction, LATCHED)]
         for camera in cameras:
-            self._subscribe(TransformStamped, f"camera/{camera}/extrinsics", partial(self._on_mount, camera), LATCHED)
+            self._subscribe(
+                TransformStamped, drivers.camera(camera).extrinsics, partial(self._on_mount, camera), LATCHED
+            )
         if optional.TFMessage is not None:
-            self._subscribe(optional.TFMessage, "/tf_static", self._on_static_transforms, STATIC_TRANSFORMS)
-        self._needed = [self._subscribe(JointState, "joint_states", self._on_joints, joint_state_in(mode))]
+            self._subscribe(optional.TFMessage, "tf_static", self._on_static_transforms, STATIC_TRANSFORMS)
+        self._needed = [self._subscribe(JointState, drivers.joint_states, self._on_joints, joint_state_in(mode))]
         for camera in cameras:
+            driver = drivers.camera(camera)
             for topic, kind, handle in (
-                ("color/camera_info", CameraInfo, self._on_info),
-                ("color/image_raw", Image, self._on_color),
-                ("aligned_depth_to_color/image_raw", Image, self._on_depth),
+                (driver.info, CameraInfo, self._on_info),
+                (driver.color, Image, self._on_color),
+                (driver.depth, Image, self._on_depth),
             ):
-                name = f"camera/{camera}/{topic}"
-                self._needed.append(self._subscribe(kind, name, partial(handle, camera), sensor(mode)))
+                self._needed.append(self._subscribe(kind, topic, partial(handle, camera), sensor(mode)))
 
     def take(self) -> Observation | None:
         """The newest complete observation that was not handed out yet, or None."""
-        if len(self._mounts) < len(self._cameras):
+        if self._frames.unplaced:
             return None
         try:
             observation = self._sync.take()
@@ -107,6 +110,7 @@ class ObservationTopics:
     def clear(self) -> None:
         """Forget every message that came so far, except instruction and mounts."""
         self._sync.clear()
+        self._frames.clear()
         self._refused.clear()
         self._taken_at = self._now()
 
@@ -119,8 +123,7 @@ class ObservationTopics:
         """What is missing, refused or too far apart, and the counters of every topic."""
         now = self._now()
         refused = [text for at, text in self._refused.values() if now - at <= self._config.max_age_s]
-        missing = [f"{camera}/extrinsics never came" for camera in self._cameras if camera not in self._mounts]
-        missing += self._sync.missing(now)
+        missing = self._frames.unplaced + self._sync.missing(now)
         if refused:
             return Health(Level.ERROR, f"refused: {'; '.join(refused)}", self._values)
         if missing:
@@ -166,21 +169,20 @@ class ObservationTopics:
         self._on_input()
 
     def _on_mount(self, camera: str, message: TransformStamped, _: Mapping[str, int]) -> None:
-        mount = mount_from_transform(message)
-        camera_pose(self._kinematics, self._spec.home, mount)  # an unknown parent frame is refused here, by name
-        self._mounts[camera] = mount
+        self._frames.fix_camera(camera, mount_from_transform(message))
         self._on_input()
 
-    def _on_static_transforms(self, message: Any, info: Mapping[str, int]) -> None:
-        cameras = {f"{camera}_optical_frame": camera for camera in self._cameras}
+    def _on_static_transforms(self, message: Any, _: Mapping[str, int]) -> None:
         for transform in message.transforms:
-            if transform.child_frame_id in cameras:
-                self._on_mount(cameras[transform.child_frame_id], transform, info)
+            self._frames.fix(transform.child_frame_id, mount_from_transform(transform))
+        self._on_input()
 
     def _on_joints(self, message: JointState, info: Mapping[str, int]) -> None:
         self._losses[JOINTS].add(info["publication_sequence_number"])
-        positions, velocities = joints_from_joint_state(message, self._spec.joint_names)
-        self._added(self._sync.add_joints(seconds(message.header.stamp), positions, velocities, self._now()))
+        positions, velocities = measured_joints(message, self._drivers)
+        stamp = seconds(message.header.stamp)
+        self._frames.add_joints(stamp, positions)
+        self._added(self._sync.add_joints(stamp, positions, velocities, self._now()))
 
     def _on_color(self, camera: str, message: Image, info: Mapping[str, int]) -> None:
         self._losses[f"{camera}/color"].add(info["publication_sequence_number"])
@@ -201,9 +203,6 @@ class ObservationTopics:
         if rewound:
             self._on_restart("stamps jumped back")
         self._on_input()
-
-    def _pose(self, camera: str, positions: NDArray[np.float64]) -> NDArray[np.float64]:
-        return camera_pose(self._kinematics, positions, self._mounts[camera])
 
     def _now(self) -> float:
         return self._node.steady_clock.now().nanoseconds * 1e-9

@@ -27,7 +27,7 @@ from policies.execution.plausibility import depth_mismatch, joints_mismatch, pol
 from policies.execution.policy_runner import PlannedMotion, PolicyRunner, RunnerConfig
 from policies.interface import Observation, load_policy
 from policies.loading import policy_sha256
-from policies.robots import get_robot
+from policies.robots import get_drivers, get_robot
 from policies.robots.spec import RobotSpec
 from ros_nodes.convert import message_from_trajectory
 from ros_nodes.diagnostics import Health, Latencies, Level, figures_message
@@ -50,7 +50,7 @@ class NodeConfig:
     """What the node is for.
 
     Attributes:
-        robot: name of the robot whose policy this is.
+        robot: name, or YAML file, of the robot whose policy this is.
         mode: lockstep (every observation is answered; time is its stamp) or realtime (the newest one is, at the
             policy's `control_hz`).
         autostart: configure and activate without being asked.
@@ -128,7 +128,7 @@ class PolicyNode(LoadingLifecycleNode):
         self._timing = self.create_publisher(DiagnosticArray, "~/timing", STATUS)
         self._out = self.create_lifecycle_publisher(JointTrajectoryMessage, "planned_trajectory", COMMAND)
         self._markers = self.create_publisher(MarkerArray, "~/predicted_path", STATUS)
-        self.start(self._config.robot, self._policy_config.load_limit_s, self._config.autostart)
+        self.start(self._spec.name, self._policy_config.load_limit_s, self._config.autostart)
 
     def load(self) -> tuple[PolicyRunner, str | None]:
         """Load the policy, refuse one that does not fit the robot, and warm it up."""
@@ -148,6 +148,7 @@ class PolicyNode(LoadingLifecycleNode):
         self._topics = ObservationTopics(
             self,
             self._spec,
+            get_drivers(self._config.robot),
             self._runner.policy.cameras,
             self._config.mode,
             self._sync_config,

@@ -9,6 +9,7 @@ from policies.execution.arm_gateway import ArmGateway, GatewayConfig
 from policies.execution.chunk_scheduler import SchedulerConfig, SchedulerMode
 from policies.execution.policy_runner import PolicyRunner, RunnerConfig
 from policies.interface import Policy, load_policy
+from policies.robots import get_robot
 from sim.episode import EpisodeResult, run_episode
 from sim.episode_id import EpisodeId
 from sim.expert_policy import ExpertPolicy
@@ -93,8 +94,9 @@ def execution_settings(scheduler: SchedulerMode = "receding_horizon") -> dict[st
 
 def _load(config: WorkerConfig) -> Policy:
     policy = load_policy(config.policy, config.device, config.protocol.robot)
-    for name in ("robot", "control_hz"):
-        expected, found = getattr(config.protocol, name), getattr(policy, name)
+    protocol = config.protocol
+    for name, expected in (("robot", get_robot(protocol.robot).name), ("control_hz", protocol.control_hz)):
+        found = getattr(policy, name)
         if found != expected:
             raise ValueError(f"policy {config.policy!r}: {name}: the protocol has {expected!r}, the policy {found!r}")
     return policy

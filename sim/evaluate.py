@@ -26,7 +26,7 @@ from sim.executors import Job, run_in_processes, run_on_ray
 from sim.protocol import EvaluationProtocol
 from sim.suites import SEVERITIES, get_suite
 from sim.summary import PolicyDescription, RunDescription, write_results
-from sim.tasks import named_tasks, robot_of
+from sim.tasks import fits, get_task, named_tasks, robot_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Arguments:
         device: torch device of the policy.
         videos: film the first so many episodes of each task, suite and severity.
         joint_targets: store all joint targets in episodes.parquet, not only their hashes.
+        robot: name or YAML file of another robot with as many arms that is to try the tasks.
         json: print summary.json instead of a table.
     """
 
@@ -71,6 +72,7 @@ class Arguments:
     device: str = "cpu"
     videos: int = 1
     joint_targets: bool = False
+    robot: str = ""
     json: bool = False
 
     def protocol(self) -> EvaluationProtocol:
@@ -80,7 +82,11 @@ class Arguments:
             ValueError: unknown task or suite, tasks of different robots, or a number out of range.
         """
         tasks = named_tasks(self.task)
-        robot = robot_of(tasks)
+        robot = self.robot or robot_of(tasks)
+        spec = get_robot(robot)
+        for task in tasks:
+            if not fits(get_task(task), spec):
+                raise ValueError(f"robot: expected one with as many arms as task {task!r} needs, found {spec.name!r}")
         protocol = EvaluationProtocol(
             tasks=tasks,
             suites=_names(self.suite),
@@ -89,7 +95,7 @@ class Arguments:
             seed=self.seed,
             query_steps=self.query_steps,
             robot=robot,
-            control_hz=get_robot(robot).control_hz,
+            control_hz=spec.control_hz,
             blank_images=self.blank_images,
             shuffle_instructions=self.shuffle_instructions,
             execution=execution_settings(self.scheduler),

@@ -64,6 +64,8 @@ class Kinematics:
     def __init__(self, spec: RobotSpec) -> None:
         self.spec = spec
         model = mujoco.MjModel.from_xml_path(str(spec.model_path))
+        for name, lower, upper in zip(spec.joint_names, spec.lower, spec.upper, strict=True):
+            model.joint(name).range = lower, upper  # a robot's file may be narrower than its model
         self._model = model
         self._configuration = mink.Configuration(model)
         self._data = self._configuration.data
@@ -89,6 +91,11 @@ class Kinematics:
         pose[:3, :3] = base_rotation.T @ rotation
         pose[:3, 3] = base_rotation.T @ (position - base_position)
         return pose
+
+    def has_frame(self, name: str) -> bool:
+        """Whether the robot has a site or body of that name; the world is none."""
+        site = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_SITE, name)
+        return site >= 0 or mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_BODY, name) > 0
 
     def inverse(self, base_from_tool: ArrayLike, seed_q: ArrayLike, arm: int = 0) -> NDArray[np.float64]:
         """Return joint positions (n,) within the limits that bring an arm's tool to a pose, near a seed.

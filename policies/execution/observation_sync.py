@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from policies.interface import CameraView, Observation
 
 JOINTS = "joint_states"
-CameraPose = Callable[[str, NDArray[np.float64]], NDArray[np.float64]]
+CameraPose = Callable[[str, float], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class ObservationSynchronizer:
         cameras: names of the cameras that an observation needs; the first one's images give the stamp. Without cameras
             every joint state is an observation.
         config: tolerances.
-        camera_pose: base_from_camera (4, 4) of a camera at joint positions (n,).
+        camera_pose: base_from_camera (4, 4) of a camera at the stamp of its picture.
     """
 
     def __init__(self, cameras: Sequence[str], config: SyncConfig, camera_pose: CameraPose) -> None:
@@ -175,15 +175,15 @@ class ObservationSynchronizer:
             # Arms report more often than cameras see: a joint state between two images is no loss.
             stream.status.dropped += 0 if name == JOINTS else older
         positions, velocities = parts[JOINTS][1]
-        views = {camera: self._view(camera, parts, positions) for camera in self._cameras}
+        views = {camera: self._view(camera, parts) for camera in self._cameras}
         return Observation(stamp, views, positions, velocities, self.instruction or "")
 
-    def _view(self, camera: str, parts: dict[str, tuple[float, Any]], positions: NDArray[np.float64]) -> CameraView:
-        rgb, depth = parts[f"{camera}/color"][1], parts[f"{camera}/depth"][1]
+    def _view(self, camera: str, parts: dict[str, tuple[float, Any]]) -> CameraView:
+        (taken, rgb), (_, depth) = parts[f"{camera}/color"], parts[f"{camera}/depth"]
         intrinsics, size = parts[f"{camera}/info"][1]
         if not rgb.shape[:2] == depth.shape == size:
             raise ValueError(
                 f"camera '{camera}': expected colour, depth and camera_info of one size (height, width), found "
                 f"{rgb.shape[:2]}, {depth.shape}, {size}; register the depth image to the colour camera"
             )
-        return CameraView(rgb, depth, intrinsics, self._camera_pose(camera, positions))
+        return CameraView(rgb, depth, intrinsics, self._camera_pose(camera, taken))

@@ -29,7 +29,7 @@ from policies.rdt.policy import POLICY_FILE, RDTPolicy, RDTSettings, read_settin
 from policies.rdt.sampling import draw_noise, regress, sample
 from policies.rdt.solver import DPMSolverPP
 from policies.rdt.word_encoder import WordEncoder, vocabulary
-from policies.robots import get_robot
+from policies.robots import get_named_robot
 from policies.train_config import TrainConfig
 from policies.training_data import jitter_colors, open_datasets, split_frames
 from policies.training_loop import POLICY_DIRECTORY
@@ -103,7 +103,7 @@ class RDTLearner:
     def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
         self.config, options = config, config.rdt
         datasets = open_datasets(config.dataset)
-        self.spec = get_robot(datasets[0].info.robot_type)
+        self.spec = get_named_robot(datasets[0].info.robot_type)
         self.steps = read_steps(datasets, self.spec)
         generator = np.random.default_rng(config.seed)
         self.training, held_out = split_frames(self.steps, config.validation_episodes, generator)

@@ -36,7 +36,7 @@ from policies.rdt.solver import DPMSolverPP
 from policies.rdt.unified_space import rotation_from_6d, rotation_to_6d
 from policies.rdt.weights_file import WeightsFormat
 from policies.rdt.word_encoder import WORDS_FILE, WordEncoder
-from policies.robots import get_robot
+from policies.robots import get_named_robot
 
 POLICY_FILE = "policy.json"
 TOWER, TEXT_ENCODER, EMBEDDINGS = "image_tower", "text_encoder", "embeddings"
@@ -90,7 +90,7 @@ class RDTPolicy:
     def __init__(
         self, model: RDTModel, tower: ImageTower, text: TextEncoder, settings: RDTSettings, device: str = "cpu"
     ) -> None:
-        config, embodiment, spec = model.config, settings.embodiment, get_robot(settings.robot)
+        config, embodiment, spec = model.config, settings.embodiment, get_named_robot(settings.robot)
         _check_fit(model, tower, text, settings)
         self.robot: str = settings.robot
         self._roles: dict[CameraRole, str] = {
@@ -313,7 +313,7 @@ def _text_encoder(directory: Path) -> TextEncoder:
 
 
 def _check_fit(model: RDTModel, tower: ImageTower, text: TextEncoder, settings: RDTSettings) -> None:
-    config, embodiment, spec = model.config, settings.embodiment, get_robot(settings.robot)
+    config, embodiment, spec = model.config, settings.embodiment, get_named_robot(settings.robot)
     times, cameras, _ = config.image_grid
     if times not in (1, FRAMES) or cameras != len(CAMERA_ROLES):
         raise ValueError(f"image_grid: expected 1 or 2 times and 3 cameras, found {times} and {cameras}")

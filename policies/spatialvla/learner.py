@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from policies.execution.kinematics import Kinematics
-from policies.robots import get_robot
+from policies.robots import get_named_robot
 from policies.spatialvla.checkpoint import load_weights
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.fitting import fit_processor
@@ -93,7 +93,7 @@ def prepare_processor(
     if config.initial is not None:
         return _processor_of(config, robot, fps)
     network = getattr(SpatialVLAConfig, config.size)(use_ego3d=config.ego3d)
-    spec = get_robot(robot)
+    spec = get_named_robot(robot)
     return fit_processor(
         columns.actions[frames],
         [columns.instructions[frame] for frame in frames],
@@ -123,7 +123,7 @@ def load_data(config: TrainConfig, accelerator: Accelerator) -> tuple[TrainingDa
     """Demonstrations at hand, and the numbers of their training and held-out frames."""
     datasets = open_datasets(config.dataset)
     robot, fps = datasets[0].info.robot_type, datasets[0].info.fps
-    columns = read_columns(datasets, config.camera, Kinematics(get_robot(robot)).forward)
+    columns = read_columns(datasets, config.camera, Kinematics(get_named_robot(robot)).forward)
     generator = np.random.default_rng(config.seed)
     training, held_out = split_frames(columns, config.validation_episodes, generator)
     held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])

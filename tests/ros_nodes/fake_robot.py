@@ -30,9 +30,9 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
-from policies.execution.camera_pose import CameraMount
 from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_robot
+from policies.robots.camera_mount import CameraMount
 from ros_nodes import convert
 from ros_nodes.qos import COMMAND, JOINT_STATE_OUT, LATCHED, STATUS, sensor
 from sim.trajectory_controller import TrajectoryController

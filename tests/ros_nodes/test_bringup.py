@@ -99,6 +99,19 @@ def test_text_that_looks_like_a_number_stays_text():
     assert "evaluation.episodes:=3" in words
 
 
+def test_what_has_no_default_must_be_given(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(["--graph", "real_arm", "--robot", "panda"])
+    assert "--policy" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="policy: expected a value"):
+        GRAPHS["real_arm"].resolve({"robot": "panda"})
+
+
+def test_a_real_arm_moves_only_when_told_twice():
+    values = GRAPHS["real_arm"].resolve({"robot": "panda", "policy": "noop"})
+    assert (values["shadow"], values["autostart"]) == ("true", "false")
+
+
 def test_nodes_follow_the_clock_topic_in_lockstep_only():
     assert SIM_EVAL.resolve({})["use_sim_time"] == "true"
     assert SIM_EVAL.resolve({"mode": "realtime"})["use_sim_time"] == "false"
@@ -127,11 +140,12 @@ def test_the_launch_file_starts_the_same_graph(name, repository):
     for call in calls_of(tree, "DeclareLaunchArgument"):
         keywords = {word.arg: word.value for word in call.keywords}
         choices = ast.literal_eval(keywords["choices"]) if "choices" in keywords else []
-        declared[call.args[0].value] = (keywords["default_value"], keywords["description"].value, choices)
+        declared[call.args[0].value] = (keywords.get("default_value"), keywords["description"].value, choices)
     assert list(declared) == list(graph.arguments)
     for argument, (default, description, choices) in declared.items():
         entry = graph.arguments[argument]
         assert description == entry.description
+        assert (default is None) == (entry.default is None)
         if isinstance(default, ast.Constant):
             assert default.value == entry.default
             assert tuple(choices) == entry.choices

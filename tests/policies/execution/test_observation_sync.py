@@ -9,9 +9,9 @@ SIZE = (4, 6)
 INTRINSICS = np.array([[5.0, 0, 3], [0, 5, 2], [0, 0, 1]])
 
 
-def pose(camera: str, positions: np.ndarray) -> np.ndarray:
+def pose(camera: str, stamp: float) -> np.ndarray:
     matrix = np.eye(4)
-    matrix[0, 3] = positions[0]
+    matrix[0, 3] = stamp
     return matrix
 
 
@@ -87,7 +87,7 @@ def test_nearest_joint_state_is_joined_and_its_skew_measured():
     add_camera(sync, "front", 1.0)
     observation = sync.take()
     assert observation.joint_positions[0] == 0.995
-    assert observation.cameras["front"].base_from_camera[0, 3] == 0.995
+    assert observation.cameras["front"].base_from_camera[0, 3] == 1.0, "expected the camera's place at its picture"
     assert sync.statuses()["joint_states"].skew_s == pytest.approx(-0.005)
 
 
