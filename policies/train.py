@@ -45,8 +45,10 @@ def check_output(config: TrainConfig) -> None:
         ValueError: `output` holds a run although `resume` is not set, or none although it is; or adapters have no
             policy to adapt.
     """
-    if config.lora.rank and (config.policy != "spatialvla" or config.initial is None):
-        raise ValueError("--lora.rank: expected --initial, the SpatialVLA policy to adapt, found none")
+    if config.lora.rank and config.initial is None:
+        raise ValueError("--lora.rank: expected --initial, the policy to adapt, found none")
+    if config.lora.train_tables and config.policy != "spatialvla":
+        raise ValueError(f"--lora.train-tables: expected --policy spatialvla, found {config.policy}")
     state = config.output / STATE_FILE
     if config.resume and not state.exists():
         raise ValueError(f"--resume: expected a saved run in {config.output}, found no {STATE_FILE}")

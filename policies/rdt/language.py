@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
-from policies.rdt.encoder_weights import Dtype, load_weights
+from policies.parameters import Dtype
+from policies.rdt.encoder_weights import load_weights
 
 MAX_TOKENS = 1024
 """Most tokens of an instruction, the end token included."""

@@ -19,7 +19,8 @@ from policies.execution.kinematics import Kinematics
 from policies.interface import ActionChunk, Continuation, Observation
 from policies.json_file import read_json, write_json
 from policies.loading import find_policy
-from policies.rdt.checkpoint import Dtype, load_model, save_model
+from policies.parameters import Dtype
+from policies.rdt.checkpoint import load_model, save_model
 from policies.rdt.config import NormStat
 from policies.rdt.embedding_folder import EmbeddingFolder
 from policies.rdt.embodiment import Embodiment

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from policies import training_loop, training_state
 from policies.interface import load_policy
-from policies.spatialvla.lora import LoraSettings
+from policies.lora import LoraSettings
 from policies.train import check_output, main, new_run
 from policies.train_config import TrainConfig
 from tests.policies.demonstrations import write_demonstrations
