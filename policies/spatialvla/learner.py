@@ -48,6 +48,8 @@ class SpatialVLALearner:
         accelerator: the processes of the run.
     """
 
+    weights = None
+
     def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
         self.config = config
         self.data, self.training, self.held_out = load_data(config, accelerator)
