@@ -203,6 +203,14 @@ def test_embeddings_made_beforehand_take_the_place_of_the_text_encoder(embedded,
     assert not (tmp_path / "run" / "embeddings").exists()
 
 
+def test_a_dropped_instruction_is_the_embedding_of_the_empty_text(embedded, config, tmp_path):
+    options = replace(config.rdt, drop=1.0)
+    learner = new_run(replace(config, initial=embedded, output=tmp_path, rdt=options)).learner
+    batch = learner.batch(learner.training[:4], torch.Generator().manual_seed(0))
+    assert not batch["language"].any()  # its file holds zeros, those of the others do not
+    assert batch["language_mask"].sum(1).tolist() == [3] * 4
+
+
 @pytest.mark.parametrize(("number", "text"), [(0, ""), (2, "Lift.")])
 def test_a_text_without_an_embedding_is_named_before_training(embedded, config, tmp_path, number, text):
     (embedded / "embeddings" / f"{number}.safetensors").unlink()

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from policies import training_loop, training_state
 from policies.interface import CameraView, Observation, load_policy
 from policies.lora import LoraSettings
+from policies.rdt.images import background_image
 from policies.rdt.training_options import RDTTraining
 from policies.train import check_output, main, new_run
 from policies.train_config import TrainConfig
@@ -198,6 +199,24 @@ def test_each_dataset_of_a_mixture_has_its_own_rate_and_the_policy_that_of_the_f
     rows = [json.loads(line) for line in (mixed_run.output / "metrics.jsonl").read_text().splitlines()]
     errors = [name for row in rows for name in row if name.startswith("validation/error/l1/")]
     assert errors == ["validation/error/l1/fast", "validation/error/l1/slow"]
+
+
+def test_dropped_conditions_are_the_datasets_mean_state_the_end_of_a_text_and_background(mixed, tmp_path):
+    options = replace(mixed.rdt, drop=1.0, augment=False)
+    learner = new_run(replace(mixed, output=tmp_path, jitter=0.0, rdt=options)).learner
+    frames = learner.training
+    batch, plain = learner.batch(frames, torch.Generator().manual_seed(0)), learner._plain(frames, None)
+    for number in (0, 1):
+        own = learner.mixture.dataset[frames] == number
+        mean = plain["state"][own].mean(0)
+        torch.testing.assert_close(batch["state"][own], mean.expand(own.sum(), -1, -1), atol=1e-5, rtol=0)
+    assert not torch.equal(batch["state"][0], batch["state"][-1])
+    assert not batch["frequency"].any()
+    assert not batch["mask"].any()
+    assert torch.equal(batch["slots"], plain["slots"])
+    assert batch["language_mask"].sum(1).tolist() == [1] * len(frames)
+    assert (batch["language"][:, 0, 0] == learner.model.text.ids("")[0]).all()
+    assert torch.equal(batch["images"], background_image(SIDE).expand_as(batch["images"]))
 
 
 def test_a_resumed_mixture_equals_the_uninterrupted_one_exactly(mixed_run, mixed, tmp_path, monkeypatch):

@@ -11,11 +11,14 @@ import torch
 from policies.rdt.aloha_demonstrations import AlohaDemonstrations
 from policies.rdt.demonstrations import Episode, background, join
 from policies.rdt.embodiment import ALOHA_AGILEX, PANDA
+from policies.rdt.hdf5_episodes import write_episode
 from policies.rdt.images import BACKGROUND_LEVEL
 from policies.rdt.instructions import InstructionVariants
 from policies.rdt.lerobot_demonstrations import LeRobotDemonstrations
 from policies.rdt.mixture import Mixture, open_demonstrations
-from tests.policies.rdt.episodes import write_aloha, write_bimanual
+from representation.data.lerobot_writer import LeRobotWriter
+from tests.policies.rdt.episodes import SIDE, SPEC, write_aloha, write_bimanual
+from tests.policies.rdt.episodes import VARIANTS as LIFT
 
 VARIANTS = InstructionVariants("pick", ("take",), ("pick it up",))
 PANDA_AT_20_HZ = replace(PANDA, control_hz=20.0)
@@ -142,3 +145,49 @@ def test_the_format_of_a_directory_is_recognised(tmp_path):
     assert isinstance(open_demonstrations(tmp_path / "turn", "bgr", False), LeRobotDemonstrations)
     with pytest.raises(ValueError, match=r"info\.json"):
         open_demonstrations(tmp_path, "bgr", False)
+
+
+def write_both(root, steps=140):
+    """The same episode in both formats: joints that turn from step 10 on, and pictures that brighten."""
+    rng = np.random.default_rng(0)
+    states = np.tile(SPEC.home, (steps, 1)) + 0.001 * rng.normal(size=(steps, 14))
+    states[10:, :6] += 0.02 * np.arange(1, steps - 9)[:, None]
+    actions = states + 0.01
+    pictures = np.zeros((steps, SIDE, SIDE, 3), np.uint8) + np.arange(steps, dtype=np.uint8)[:, None, None, None]
+    (root / "aloha").mkdir()
+    LIFT.write(root / "aloha")
+    write_episode(root / "aloha" / "episode_0.hdf5", states, actions, {"exterior": pictures})
+    joints = {"dtype": "float32", "shape": (14,)}
+    video = {"dtype": "video", "shape": (SIDE, SIDE, 3)}
+    features = {"observation.images.top": video, "observation.state": joints, "action": joints}
+    writer = LeRobotWriter(root / "lerobot", 25, features, "aloha")
+    for picture, state, action in zip(pictures, states.astype("f4"), actions.astype("f4"), strict=True):
+        frame = {"observation.images.top": picture, "observation.state": state, "action": action}
+        writer.add_frame(frame, task="Lift it.")
+    writer.save_episode()
+    writer.finalize()
+
+
+def test_the_same_episode_gives_the_same_batch_in_both_formats(tmp_path):
+    write_both(tmp_path)
+    datasets = [open_demonstrations(tmp_path / name, "bgr", False) for name in ("aloha", "lerobot")]
+    body = replace(ALOHA_AGILEX, cameras=("top", "", ""))
+    file = tmp_path / "pictures" / "0.npy"
+    for data in datasets:
+        data.decode(body.cameras, SIDE, file, progress=False)
+    mixture = Mixture(datasets, with_variants=False)
+    pictures = [data.pictures(body.cameras, SIDE, file) for data in datasets]
+    mixture.embody([body, body], pictures, np.arange(len(mixture.dataset)))
+    begin = 9  # the step before the motion, where the episode of ALOHA begins
+    steps = np.array([0, 1, 60, 130])
+    lengths = [len(data.steps) for data in datasets]
+    assert lengths == [140 - begin, 140]
+    one = mixture.samples(steps, rows=64, history=True)
+    other = mixture.samples(steps + lengths[0] + begin, rows=64, history=True)
+    for name in ("state", "actions", "slots", "frequency", "state_std"):
+        torch.testing.assert_close(one[name], other[name], msg=name)
+    later = slice(1, None)  # at its first step an episode of ALOHA has no past
+    assert torch.equal(one["present"][later], other["present"][later])
+    difference = (one["pictures"][later].float() - other["pictures"][later].float()).abs()
+    assert difference.max() <= 3  # what JPEG and video change
+    assert mixture.texts(steps, None) == mixture.texts(steps + lengths[0], None)
