@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -232,13 +233,25 @@ def open_images(directory: Path) -> Images:
     return Images(**mapped)
 
 
+class Numbered(Protocol):
+    """Frames that know where they come from.
+
+    Attributes:
+        episode: (N,) number of the episode, counted over all datasets.
+        dataset: (N,) number of the dataset.
+    """
+
+    episode: NDArray[np.int64]
+    dataset: NDArray[np.int64]
+
+
 def split_frames(
-    columns: Columns, validation_episodes: int, generator: np.random.Generator
+    columns: Numbered, validation_episodes: int, generator: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Frame numbers of the training and of the held-out episodes.
 
     Args:
-        columns: see `read_columns`.
+        columns: of all datasets.
         validation_episodes: how many episodes to hold out, drawn evenly from the datasets.
         generator: draws them.
 

@@ -129,8 +129,8 @@ class RDTLearner:
         self.accelerator.wait_for_everyone()
         pictures = [data.pictures(*place) for data, *place in wanted]
         self.accelerator.wait_for_everyone()
-        if self.accelerator.is_local_main_process:
-            shutil.rmtree(directory, ignore_errors=True)
+        if self.accelerator.is_local_main_process and directory.is_dir():
+            shutil.rmtree(directory)
         return pictures
 
     def batch(self, frames: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from policies import training_loop, training_state
 from policies.interface import CameraView, Observation, load_policy
 from policies.lora import LoraSettings
+from policies.rdt.embodiment import ALOHA_AGILEX
 from policies.rdt.images import background_image
 from policies.rdt.training_options import RDTTraining
 from policies.train import check_output, main, new_run
@@ -255,6 +257,36 @@ def test_episodes_of_aloha_train_from_the_command_line(tmp_path, monkeypatch):
     known = {word for text in VARIANTS.texts for word in text.lower().removesuffix(".").split()}
     assert set(policy.text.words[2:]) == known
     assert "validation/error/l1/lift" in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+def test_both_formats_train_together_by_named_embodiments(config, demonstrations, tmp_path):
+    write_aloha(tmp_path / "lift", (130, 130))
+    files = {}
+    for name, hz in (("static", 50.0), ("simulated", 25.0)):
+        body = replace(ALOHA_AGILEX, name=name, control_hz=hz, cameras=("top", "right_wrist", ""))
+        files[name] = tmp_path / f"{name}.json"
+        files[name].write_text(json.dumps(body.to_dict()))
+    both = replace(config, dataset=(tmp_path / "lift", demonstrations), output=tmp_path / "run", steps=1)
+    with pytest.raises(ValueError, match=r"--rdt\.embodiments: expected one for each dataset"):
+        new_run(both)
+    named = tuple(str(path) for path in files.values())
+    learner = run(replace(both, rdt=replace(config.rdt, embodiments=named))).learner
+    batch = learner._plain(learner.training[[0, -1]], None)
+    assert batch["frequency"].tolist() == [50, 25]
+    policy = load_policy(str(tmp_path / "run" / "policy"))
+    assert (policy.control_hz, policy.cameras) == (50, ("top", "right_wrist"))
+    swapped = replace(both, rdt=replace(config.rdt, embodiments=named[::-1]))
+    with pytest.raises(ValueError, match=r"turn: embodiment 'static': control_hz: expected the dataset's 25, found 50"):
+        new_run(swapped)
+
+
+def test_a_policy_of_another_robot_is_refused_as_a_start(finished, config, tmp_path):
+    policy = tmp_path / "panda"
+    shutil.copytree(finished.output / "policy", policy)
+    content = json.loads((policy / "policy.json").read_text())
+    (policy / "policy.json").write_text(json.dumps(content | {"robot": "panda"}))
+    with pytest.raises(ValueError, match="turn: robot: expected panda as of the policy to start from, found aloha"):
+        new_run(replace(config, initial=policy, output=tmp_path / "run"))
 
 
 def test_a_policy_is_fine_tuned_by_adapters_and_saved_whole_and_alone(finished, config, tmp_path):
