@@ -86,7 +86,7 @@ def test_named_embodiments_may_be_of_several_robots():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["panda"], "expected 2, one for each dataset, found 1"),
+        (["panda"], "expected one for each of the 2 datasets, found 1"),
         (["panda", "elbow"], "expected one of .* found 'elbow'"),
         (["panda", "panda"], "episodes: embodiment 'panda': expected the 14 joints of aloha, found 8 numbers"),
         (["franka_eef", "aloha_agilex"], "panda10: .*expected the 8 joints of panda, found 10 numbers of kind 'eef'"),
