@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from policies.execution.kinematics import Kinematics
+from policies.lora import ADAPTERS_DIRECTORY, merged, save_adapters
 from policies.robots import get_named_robot
+from policies.spatialvla.adapted_maps import TARGETS, adapt
 from policies.spatialvla.checkpoint import load_weights
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.fitting import fit_processor
-from policies.spatialvla.lora import add_adapters, merged, save_adapters
 from policies.spatialvla.model import build_model
 from policies.spatialvla.policy import SpatialVLAPolicy
 from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
@@ -38,8 +39,6 @@ from policies.training_loop import POLICY_DIRECTORY
 from policies.training_report import validate
 from representation.data.lerobot_dataset import LeRobotDataset
 
-ADAPTERS_DIRECTORY = "adapters"
-
 
 class SpatialVLALearner:
     """Data, network and objective of a SpatialVLA policy; a `policies.training_loop.Learner`.
@@ -49,6 +48,8 @@ class SpatialVLALearner:
         accelerator: the processes of the run.
     """
 
+    weights = None
+
     def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
         self.config = config
         self.data, self.training, self.held_out = load_data(config, accelerator)
@@ -56,7 +57,7 @@ class SpatialVLALearner:
         if config.initial is not None:
             load_weights(self.model, config.initial, "float32")  # an optimizer's small steps vanish in half precision
         if config.lora.rank:
-            add_adapters(self.model, config.lora)
+            adapt(self.model, config.lora)
 
     def batch(self, frames: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
         """Model inputs of some frames, colours changed at random."""
@@ -77,7 +78,7 @@ class SpatialVLALearner:
         SpatialVLAPolicy(merged(model), self.data.processor, device).save_pretrained(directory)
         config = self.config
         if config.lora.rank:
-            save_adapters(model, config.lora, str(config.initial), config.output / ADAPTERS_DIRECTORY)
+            save_adapters(model, config.lora, TARGETS, str(config.initial), config.output / ADAPTERS_DIRECTORY)
 
 
 def prepare_processor(

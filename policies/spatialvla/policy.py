@@ -15,12 +15,12 @@ from policies.execution.kinematics import Kinematics
 from policies.interface import ActionChunk, Observation
 from policies.json_file import read_json, write_json
 from policies.loading import find_policy
+from policies.parameters import Dtype
 from policies.robots import get_named_robot
 from policies.spatialvla.action_tokenizer import TOKENS_PER_ACTION
 from policies.spatialvla.checkpoint import (
     DEPTH_NETWORK,
     MAX_SHARD_BYTES,
-    Dtype,
     empty_model,
     load_weights,
     save_weights,

@@ -71,7 +71,7 @@ KEY = "model.blocks.1.ffn.fc1.weight"
         (lambda t: t.update({"model.elbow": torch.zeros(1)}), "extra.*model.elbow"),
         (lambda t: t.update({KEY: torch.zeros(64, 63)}), rf"{KEY}: expected shape \(64, 64\), found \(64, 63\)"),
         (lambda t: t[KEY].fill_(torch.nan), f"{KEY}: expected finite"),
-        (lambda t: t.update({KEY: torch.zeros(64, 64, dtype=torch.int64)}), f"{KEY}: expected finite floating"),
+        (lambda t: t.update({KEY: torch.zeros(64, 64, dtype=torch.int64)}), f"{KEY}: expected floating-point"),
         (lambda t: t.pop("model.x_pos_embed"), "model.x_pos_embed"),
     ],
 )

@@ -15,7 +15,8 @@ from policies.rdt.embedding_files import write_embedding
 from policies.rdt.embedding_folder import EmbeddingFolder
 from policies.rdt.embodiment import ALOHA_AGILEX, FRANKA_EEF, PANDA
 from policies.rdt.image_tower import SiglipTower
-from policies.rdt.policy import RDTPolicy, RDTSettings
+from policies.rdt.policy import RDTPolicy
+from policies.rdt.settings import RDTSettings
 from policies.robots import get_robot
 from tests.policies.rdt.conftest import random_model
 

@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import load_file
 
+from policies.lora import LoraSettings, merged, trainable_parameters
+from policies.spatialvla.adapted_maps import adapt
 from policies.spatialvla.config import SpatialVLAConfig
-from policies.spatialvla.lora import LoraSettings, add_adapters, merged, save_adapters, trainable_parameters
 from policies.spatialvla.model import build_model
 from tests.policies.spatialvla.conftest import make_frames, make_policy, make_processor
 from tests.policies.spatialvla.test_zoe_depth import TINY_ZOE
@@ -27,7 +26,7 @@ def inputs():
 def adapted(seed=0):
     """A model with adapters that change it."""
     model = make_policy(seed=seed).model
-    add_adapters(model, SETTINGS)
+    adapt(model, SETTINGS)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -42,7 +41,7 @@ def logits(model, inputs):
 def test_fresh_adapters_change_nothing(inputs):
     model = make_policy().model
     before = logits(model, inputs)
-    add_adapters(model, SETTINGS)
+    adapt(model, SETTINGS)
     torch.testing.assert_close(logits(model.eval(), inputs), before)
 
 
@@ -58,7 +57,7 @@ def test_merged_adapters_give_the_same_outputs_and_an_ordinary_model(inputs):
 @pytest.mark.parametrize("tables", [False, True])
 def test_only_adapters_and_the_tables_asked_for_are_trained(tables):
     model = make_policy().model
-    add_adapters(model, replace(SETTINGS, train_tables=tables))
+    adapt(model, replace(SETTINGS, train_tables=tables))
     others = {name for name, p in model.named_parameters() if p.requires_grad and "lora_" not in name}
     assert others == ({"spatial_embed_tokens.weight", "language_model.lm_head.weight"} if tables else set())
     assert 0 < trainable_parameters(model) < sum(p.numel() for p in model.parameters())
@@ -67,7 +66,7 @@ def test_only_adapters_and_the_tables_asked_for_are_trained(tables):
 def test_every_linear_map_but_those_of_the_depth_network_is_adapted():
     config = replace(SpatialVLAConfig.tiny(), use_vision_zoe=True, vision_zoe_config=TINY_ZOE)
     model = build_model(make_processor(config).config, 0)
-    add_adapters(model, SETTINGS)
+    adapt(model, SETTINGS)
     places = {name for name, module in model.named_modules() if isinstance(module, LoraLayer)}
     assert not any(name.startswith("vision_zoe_model") for name in places)
     kinds = {name.rpartition(".")[2] for name in places}
@@ -88,17 +87,3 @@ def test_every_linear_map_but_those_of_the_depth_network_is_adapted():
             "3",
         ]
     )
-
-
-def test_saved_adapters_have_the_names_that_peft_reads(tmp_path):
-    save_adapters(adapted(), SETTINGS, "the base", tmp_path)
-    names = load_file(tmp_path / "adapter_model.safetensors")
-    assert "base_model.model.multi_modal_projector.linear.lora_A.weight" in names
-    content = json.loads((tmp_path / "adapter_config.json").read_text())
-    assert (content["peft_type"], content["r"], content["base_model_name_or_path"]) == ("LORA", 4, "the base")
-
-
-@pytest.mark.parametrize("wrong", [{"rank": -1}, {"alpha": 0.0}, {"dropout": 1.0}])
-def test_settings_out_of_range_are_refused(wrong):
-    with pytest.raises(ValueError, match="lora: expected"):
-        LoraSettings(**wrong)

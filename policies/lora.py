@@ -1,8 +1,7 @@
-"""Low-rank adapters for fine-tuning (LoRA, arXiv 2106.09685), as the published recipe places them.
+"""Low-rank adapters for fine-tuning (LoRA, arXiv 2106.09685).
 
-Rank and alpha 32, no dropout, Gaussian start; on the linear maps of the image tower, the projector, the Ego3D encoder
-and the language model, and never inside the depth network, whose layers have the same names. Token tables and the
-output table stay as they are unless asked for: adapt them first when the grid changes (`fit_grids`).
+Which linear maps are adapted is a matter of the network: see `policies.spatialvla.adapted_maps` and
+`policies.rdt.adapted_maps`.
 """
 
 from __future__ import annotations
@@ -10,22 +9,19 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-import torch
 from peft import LoraConfig, get_peft_model_state_dict, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import save_file
+from torch import nn
 
 from policies.json_file import write_json
-from policies.spatialvla.model import SpatialVLAModel
 
+ADAPTERS_DIRECTORY = "adapters"
 ADAPTER_WEIGHTS, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
-TARGETS = (
-    r"vision_tower\..*\.(q_proj|k_proj|v_proj|out_proj|fc1|fc2)"
-    r"|multi_modal_projector\.linear"
-    r"|position_embedding_3d\.position_embedding_head\.(0|3)"
-    r"|language_model\..*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
-)
+_START = "gaussian"
+Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +32,7 @@ class LoraSettings:
         rank: of the adapters; 0 trains all weights instead.
         alpha: scale of an adapter's change is alpha / rank.
         dropout: before the adapters.
-        train_tables: also train the tables of the action tokens, in and out.
+        train_tables: also train a SpatialVLA policy's tables of the action tokens, in and out.
     """
 
     rank: int = 0
@@ -52,22 +48,25 @@ class LoraSettings:
             )
 
 
-def add_adapters(model: SpatialVLAModel, settings: LoraSettings) -> None:
-    """Put fresh adapters into a model and freeze everything else; its outputs do not change."""
+def add_adapters(model: nn.Module, settings: LoraSettings, targets: str) -> None:
+    """Put fresh adapters into a model and freeze everything else; its outputs do not change.
+
+    Args:
+        model: changed in place.
+        settings: see `LoraSettings`.
+        targets: pattern that the whole name of a linear map matches if it is to be adapted.
+    """
     config = LoraConfig(
         r=settings.rank,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
-        target_modules=TARGETS,
-        init_lora_weights="gaussian",
+        target_modules=targets,
+        init_lora_weights=_START,
     )
     inject_adapter_in_model(config, model)
-    if settings.train_tables:
-        model.spatial_embed_tokens.weight.requires_grad_(True)
-        model.language_model.lm_head.weight.requires_grad_(True)
 
 
-def merged(model: SpatialVLAModel) -> SpatialVLAModel:
+def merged(model: Model) -> Model:
     """A copy with the adapters added to the weights, an ordinary model again; the model itself if it has none."""
     if not any(isinstance(module, LoraLayer) for module in model.modules()):
         return model
@@ -81,12 +80,13 @@ def merged(model: SpatialVLAModel) -> SpatialVLAModel:
     return whole
 
 
-def save_adapters(model: SpatialVLAModel, settings: LoraSettings, base: str, directory: Path) -> None:
+def save_adapters(model: nn.Module, settings: LoraSettings, targets: str, base: str, directory: Path) -> None:
     """Write adapters alone, in the files and under the names that peft gives them.
 
     Args:
         model: with adapters.
         settings: those that they were made with.
+        targets: likewise.
         base: the policy that they change.
         directory: made if it is not there.
     """
@@ -102,14 +102,14 @@ def save_adapters(model: SpatialVLAModel, settings: LoraSettings, base: str, dir
         "r": settings.rank,
         "lora_alpha": settings.alpha,
         "lora_dropout": settings.dropout,
-        "target_modules": TARGETS,
-        "init_lora_weights": "gaussian",
+        "target_modules": targets,
+        "init_lora_weights": _START,
         "bias": "none",
         "inference_mode": True,
     }
     write_json(directory / ADAPTER_CONFIG, content)
 
 
-def trainable_parameters(model: torch.nn.Module) -> int:
+def trainable_parameters(model: nn.Module) -> int:
     """Number of weights that training changes."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
