@@ -52,6 +52,8 @@ class TrainedRDT(nn.Module):
         super().__init__()
         self.model, self.tower, self.text = model, tower, text
         self.objective, self.masked = options.objective, options.masked_loss
+        if tower is not None:
+            tower.set_attn_implementation("eager")  # its backward pass is faster on a CPU, see `attend`
 
     def conditions(self, batch: Mapping[str, Tensor]) -> Conditions:
         """Keys and values of a batch's `language` (B, L, width) and `images`.
@@ -98,7 +100,6 @@ def fresh_network(size: str, options: RDTTraining, words: Sequence[str], seed: i
         num_attention_heads=width // HEAD_WIDTH,
         image_size=image_size,
         patch_size=options.patch_size,
-        attn_implementation="eager",  # see `attend`
     )
     config = RDTConfig(
         **network,
