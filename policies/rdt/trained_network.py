@@ -131,15 +131,15 @@ def stored_network(directory: Path, norm_stat: NormStat, options: RDTTraining, l
         ValueError: a part is damaged, or does not fit the options.
     """
     model = _with_prefix(load_model(directory, norm_stat, "float32"), directory, options, lora)
-    network = TrainedRDT(model, options)
+    tower, text = None, None
     if has_own_encoders(directory):
-        network.tower = SiglipTower.from_directory(directory / TOWER, "float32").vision_model
-        network.text = WordEncoder.from_directory(directory / TEXT_ENCODER)
-        for encoder in (network.tower, network.text):
+        tower = SiglipTower.from_directory(directory / TOWER, "float32").vision_model
+        text = WordEncoder.from_directory(directory / TEXT_ENCODER)
+        for encoder in (tower, text):
             encoder.requires_grad_(not lora.rank)
     if lora.rank:
         add_adapters(model, lora, TARGETS)
-    return network.train()
+    return TrainedRDT(model, options, tower, text).train()
 
 
 def _with_prefix(model: RDTModel, directory: Path, options: RDTTraining, lora: LoraSettings) -> RDTModel:
