@@ -6,29 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 from geometry_msgs.msg import TransformStamped
-from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
-from policies.execution.camera_pose import CameraMount, camera_pose
-from policies.execution.kinematics import Kinematics
-from policies.execution.observation_sync import JOINTS, ObservationSynchronizer, SyncConfig
+from policies.execution.observation_inputs import Handler, ObservationInputs
+from policies.execution.observation_sync import JOINTS, SyncConfig
 from policies.interface import Observation
 from policies.robots.spec import RobotSpec
 from ros_nodes import optional
-from ros_nodes.convert import (
-    depth_from_image,
-    intrinsics_from_camera_info,
-    joints_from_joint_state,
-    mount_from_transform,
-    rgb_from_image,
-    seconds,
-)
 from ros_nodes.diagnostics import Health, Level
 from ros_nodes.message_loss import LossCounter
 from ros_nodes.qos import LATCHED, STATIC_TRANSFORMS, Mode, joint_state_in, sensor
@@ -60,14 +49,12 @@ class ObservationTopics:
         on_restart: Callable[[str], None],
     ) -> None:
         self._node = node
-        self._spec = spec
         self._cameras = tuple(cameras)
         self._config = config
         self._on_input = on_input
         self._on_restart = on_restart
-        self._kinematics = Kinematics(spec)
-        self._mounts: dict[str, CameraMount] = {}
-        self._sync = ObservationSynchronizer(cameras, config, self._pose)
+        self._inputs = ObservationInputs(spec, cameras, config)
+        self._sync = self._inputs.sync
         self._losses = {name: LossCounter() for name in self._sync.statuses()}
         self._refused: dict[str, tuple[float, str]] = {}
         self._taken_at = self._now()
@@ -89,10 +76,8 @@ class ObservationTopics:
 
     def take(self) -> Observation | None:
         """The newest complete observation that was not handed out yet, or None."""
-        if len(self._mounts) < len(self._cameras):
-            return None
         try:
-            observation = self._sync.take()
+            observation = self._inputs.take()
         except ValueError as error:
             self._refuse("observation", error)
             return None
@@ -119,7 +104,7 @@ class ObservationTopics:
         """What is missing, refused or too far apart, and the counters of every topic."""
         now = self._now()
         refused = [text for at, text in self._refused.values() if now - at <= self._config.max_age_s]
-        missing = [f"{camera}/extrinsics never came" for camera in self._cameras if camera not in self._mounts]
+        missing = [f"{camera}/extrinsics never came" for camera in self._inputs.missing_mounts()]
         missing += self._sync.missing(now)
         if refused:
             return Health(Level.ERROR, f"refused: {'; '.join(refused)}", self._values)
@@ -161,14 +146,12 @@ class ObservationTopics:
         self._node.get_logger().error(f"{topic}: {error}", throttle_duration_sec=LOG_PERIOD_S)
 
     def _on_instruction(self, message: String) -> None:
-        self._sync.instruction = message.data
+        self._inputs.add_instruction(message)
         self._on_restart(f"new instruction: {message.data}")
         self._on_input()
 
     def _on_mount(self, camera: str, message: TransformStamped, _: Mapping[str, int]) -> None:
-        mount = mount_from_transform(message)
-        camera_pose(self._kinematics, self._spec.home, mount)  # an unknown parent frame is refused here, by name
-        self._mounts[camera] = mount
+        self._inputs.add_mount(camera, message)
         self._on_input()
 
     def _on_static_transforms(self, message: Any, info: Mapping[str, int]) -> None:
@@ -178,32 +161,22 @@ class ObservationTopics:
                 self._on_mount(cameras[transform.child_frame_id], transform, info)
 
     def _on_joints(self, message: JointState, info: Mapping[str, int]) -> None:
-        self._losses[JOINTS].add(info["publication_sequence_number"])
-        positions, velocities = joints_from_joint_state(message, self._spec.joint_names)
-        self._added(self._sync.add_joints(seconds(message.header.stamp), positions, velocities, self._now()))
+        self._add(JOINTS, self._inputs.add_joints, message, info)
 
     def _on_color(self, camera: str, message: Image, info: Mapping[str, int]) -> None:
-        self._losses[f"{camera}/color"].add(info["publication_sequence_number"])
-        rgb = rgb_from_image(message)
-        self._added(self._sync.add_color(camera, seconds(message.header.stamp), rgb, self._now()))
+        self._add(f"{camera}/color", partial(self._inputs.add_color, camera), message, info)
 
     def _on_depth(self, camera: str, message: Image, info: Mapping[str, int]) -> None:
-        self._losses[f"{camera}/depth"].add(info["publication_sequence_number"])
-        depth = depth_from_image(message)
-        self._added(self._sync.add_depth(camera, seconds(message.header.stamp), depth, self._now()))
+        self._add(f"{camera}/depth", partial(self._inputs.add_depth, camera), message, info)
 
     def _on_info(self, camera: str, message: CameraInfo, info: Mapping[str, int]) -> None:
-        self._losses[f"{camera}/info"].add(info["publication_sequence_number"])
-        intrinsics, size = intrinsics_from_camera_info(message)
-        self._added(self._sync.add_intrinsics(camera, seconds(message.header.stamp), intrinsics, size, self._now()))
+        self._add(f"{camera}/info", partial(self._inputs.add_info, camera), message, info)
 
-    def _added(self, rewound: bool) -> None:
-        if rewound:
+    def _add(self, stream: str, add: Handler, message: Any, info: Mapping[str, int]) -> None:
+        self._losses[stream].add(info["publication_sequence_number"])
+        if add(message, self._now()):
             self._on_restart("stamps jumped back")
         self._on_input()
-
-    def _pose(self, camera: str, positions: NDArray[np.float64]) -> NDArray[np.float64]:
-        return camera_pose(self._kinematics, positions, self._mounts[camera])
 
     def _now(self) -> float:
         return self._node.steady_clock.now().nanoseconds * 1e-9
