@@ -20,6 +20,7 @@ from policies.execution.sensor_messages import (
     rgb_from_image,
     seconds,
 )
+from policies.execution.trajectory import JointState
 from policies.interface import Observation
 from policies.robots.spec import RobotSpec
 
@@ -41,11 +42,13 @@ class ObservationInputs:
     Attributes:
         sync: joins the messages.
         mounts: where the cameras are fixed, as far as that is known.
+        joints: the joint state that came last, whatever its stamp.
     """
 
     def __init__(self, spec: RobotSpec, cameras: Sequence[str], config: SyncConfig) -> None:
         self.sync = ObservationSynchronizer(cameras, config, self._pose)
         self.mounts: dict[str, CameraMount] = {}
+        self.joints: JointState | None = None
         self._spec = spec
         self._cameras = tuple(cameras)
         self._kinematics = Kinematics(spec)
@@ -87,7 +90,8 @@ class ObservationInputs:
     def add_joints(self, message: Any, now: float) -> bool:
         """Take a sensor_msgs/JointState."""
         positions, velocities = joints_from_joint_state(message, self._spec.joint_names)
-        return self.sync.add_joints(seconds(message.header.stamp), positions, velocities, now)
+        self.joints = JointState(seconds(message.header.stamp), positions, velocities)
+        return self.sync.add_joints(self.joints.time, positions, velocities, now)
 
     def add_color(self, camera: str, message: Any, now: float) -> bool:
         """Take a colour sensor_msgs/Image."""
