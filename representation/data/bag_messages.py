@@ -62,7 +62,7 @@ def encode(message: Any, name: str) -> bytes:
     return bytes(_types().serialize_cdr(message, name))
 
 
-def make(name: str, **fields: Any) -> Any:
+def make(name: str, /, **fields: Any) -> Any:
     """A message of a type from all its fields."""
     check_type(name)
     return _types().types[name](**fields)

@@ -25,10 +25,10 @@ from representation.data.episode_recorder import (
     EPISODE_FILE,
     ROWS_FILE,
     EpisodeRecorder,
-    codec_of,
     statistics_to_lists,
     video_file,
 )
+from representation.data.image_encoder import codec_of
 from representation.data.lerobot_format import (
     CHUNK_SIZE,
     DATA_PATH,

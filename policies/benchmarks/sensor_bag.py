@@ -1,0 +1,136 @@
+"""`SensorBag`: a bag of what drivers, policy and recorder would have published, made without them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.execution.arm_trajectories import command_topic
+from policies.execution.trajectory import JointTrajectory
+from policies.robots.spec import RobotSpec
+from representation.data.bag_messages import encode, make
+from representation.data.bag_writer import BagTopic, BagWriter
+from representation.data.episode_marks import MARKS_TOPIC, EpisodeMark, Event
+
+START_S = 1_700_000_000
+FOCAL_PX = 600.0
+_ZERO_REGION)
+        self.send(
+            f"/camera/{camera}/color/camera_info",
+            "sensor_msgs/msg/CameraInfo",
+            time,
+            header=header,
+            height=height,
+            width=width,
+            distortion_model="plumb_bob",
+            d=np.zeros(5),
+            k=matrix,
+            r=np.eye(3).ravel(),
+            p=np.zeros(12),
+            binning_x=0,
+            binning_y=0,
+            roi=no_region,
+        )
+        for part, encoding, pixels in (
+            ("color/image_raw", "rgb8", colour),
+            ("aligned_depth_to_color/image_raw", "16UC1", depth),
+        ):
+            fields = {"height": height, "width": width, "encoding": encoding, "is_bigendian": 0}
+            fields |= {"step": pixels.nbytes // height, "data": pixels.reshape(-1).view(np.uint8)}
+            self.send(f"/camera/{camera}/{part}", "sensor_msgs/msg/Image", time, header=header, **fields)
+
+    def send(self, topic: str, kind: str, time: float, **fields: Any) -> None:
+        """Write a message of all its fields."""
+        if topic not in self._topics:
+            self._writer.add_topic(BagTopic(topic, kind))
+            self._topics.add(topic)
+        stamp = START_S * 10**9 + round(time * 1e9)
+        self._writer.write(topic, encode(make(kind, **fields), kind), stamp, stamp)
+
+
+_ZERO_REGION = {"x_offset": 0, "y_offset": 0, "height": 0, "width": 0, "do_rectify": False}
+
+
+def _parts(seconds: float) -> dict[str, int]:
+    whole, nanoseconds = divmod(round(seconds * 1e9), 10**9)
+    return {"sec": whole, "nanosec": nanoseconds}
+
+
+def _header(time: float, frame: str = "") -> Any:
+    parts = _parts(time)
+    stamp = make("builtin_interfaces/msg/Time", sec=START_S + parts["sec"], nanosec=parts["nanosec"])
+    return make("std_msgs/msg/Header", stamp=stamp, frame_id=frame)
+
+
+class SensorBag:
+    """Writes messages; their times are seconds since the bag's start.
+
+    Args:
+        writer: of the bag; closed by whoever made it.
+        robot: whose joints and commands they are.
+    """
+
+    def __init__(self, writer: BagWriter, robot: RobotSpec) -> None:
+        self._writer, self._robot = writer, robot
+        self._topics: set[str] = set()
+
+    def mark(self, event: Event, instruction: str, time: float) -> None:
+        """Mark an episode."""
+        self.text(f"/{MARKS_TOPIC}", EpisodeMark(event, instruction).to_json(), time)
+
+    def text(self, topic: str, text: str, time: float) -> None:
+        """Write a std_msgs/String."""
+        self.send(topic, "std_msgs/msg/String", time, data=text)
+
+    def mount(self, camera: str, time: float) -> None:
+        """Fix a camera in front of the robot."""
+        transform = make(
+            "geometry_msgs/msg/Transform",
+            translation=make("geometry_msgs/msg/Vector3", x=1.2, y=0.0, z=0.5),
+            rotation=make("geometry_msgs/msg/Quaternion", x=0.5, y=0.5, z=-0.5, w=-0.5),
+        )
+        self.send(
+            f"/camera/{camera}/extrinsics",
+            "geometry_msgs/msg/TransformStamped",
+            time,
+            header=_header(time, self._robot.base_frame),
+            child_frame_id=f"{camera}_optical_frame",
+            transform=transform,
+        )
+
+    def joints(self, positions: NDArray[np.float64], time: float) -> None:
+        """Write a joint state of positions (n,) at rest."""
+        names = list(self._robot.joint_names)
+        still = np.zeros_like(positions)
+        fields = {"name": names, "position": positions, "velocity": still, "effort": still}
+        self.send("/joint_states", "sensor_msgs/msg/JointState", time, header=_header(time), **fields)
+
+    def command(self, trajectory: JointTrajectory, time: float) -> None:
+        """Write what each arm's controller gets; the trajectory's stamp is in seconds since the bag's start."""
+        for arm in self._robot.arms:
+            places = [*arm.joints, arm.gripper]
+            points = [
+                make(
+                    "trajectory_msgs/msg/JointTrajectoryPoint",
+                    positions=positions[places],
+                    velocities=velocities[places],
+                    accelerations=np.array([]),
+                    effort=np.array([]),
+                    time_from_start=make("builtin_interfaces/msg/Duration", **_parts(due)),
+                )
+                for due, positions, velocities in zip(
+                    trajectory.times, trajectory.positions, trajectory.velocities, strict=True
+                )
+            ]
+            names = [self._robot.joint_names[place] for place in places]
+            fields = {"header": _header(trajectory.stamp), "joint_names": names, "points": points}
+            self.send(f"/{command_topic(arm)}", "trajectory_msgs/msg/JointTrajectory", time, **fields)
+
+    def picture(self, camera: str, colour: NDArray[np.uint8], depth: NDArray[np.uint16], time: float) -> None:
+        """Write colour (H, W, 3), depth (H, W) in millimetres and calibration of one instant."""
+        header = _header(time, f"{camera}_optical_frame")
+        height, width = depth.shape
+        matrix = np.array([FOCAL_PX, 0, width / 2, 0, FOCAL_PX, height / 2, 0, 0, 1])
+        no_region = make("sensor_msgs/msg/RegionOfInterest", **
