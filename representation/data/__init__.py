@@ -10,6 +10,7 @@ of ROS 2 (MCAP bags) are read by `bag_reader.py` and become datasets by `python 
 - `statistics.py`: minimum, maximum, mean, deviation and quantiles per feature.
 - `checksums.py`: SHA-256 of every file, to tell a damaged copy.
 - `untrusted_files.py`: size caps and path checks under everything that is read; `atomic_files.py`: whole files or none.
+- `recover_bag.py`: makes a bag of one whose recorder was killed.
 - `bag_writer.py`: a bag that survives a kill; `bag_recorder.py`: the thread that writes it and watches the disk.
 - `bag_messages.py`: serialised messages to objects; `episode_marks.py`: where the episodes of a recording are.
 """

@@ -1,4 +1,4 @@
-"""`BagReader`: messages of ROS 2 bags (MCAP), whole or cut off, without ROS; `recover` makes a cut one whole.
+"""`BagReader`: messages of ROS 2 bags (MCAP), whole or cut off, without ROS; `recover_bag.py` makes a cut one whole.
 
 A bag may come from a stranger or from a recorder that was killed. Sizes are checked before memory is spent. A file that
 ends in the middle of a record gives every message before that; anything else that is wrong is a `ValueError`.
@@ -17,10 +17,6 @@ import zstandard
 from mcap.exceptions import EndOfFile, McapError
 from mcap.records import Channel, Chunk, McapRecord, Message, Schema
 from mcap.stream_reader import StreamReader, breakup_chunk
-from tqdm import tqdm
-
-from representation.data.bag_messages import check_type
-from representation.data.bag_writer import BagTopic, BagWriter, Compression
 
 MAX_RECORD_BYTES = 256 * 2**20
 MAX_TOPICS = 10_000
@@ -154,38 +150,3 @@ def _number(file: Path) -> tuple[int, str]:
     """Files of a bag end in `_<number>.mcap`, and the tenth comes after the ninth."""
     tail = file.stem.rpartition("_")[2]
     return (int(tail) if tail.isdecimal() else 0, file.name)
-
-
-def recover(source: Path, target: Path, compression: Compression = "lz4", progress: bool = False) -> tuple[int, str]:
-    """Write the messages of a bag, cut off or not, into a new one with index and metadata.
-
-    Topics of types that are not standard are left out.
-
-    Returns:
-        Number of messages, and what was wrong with the source; empty if nothing was.
-
-    Raises:
-        ValueError: the source is no bag, or the target exists.
-    """
-    reader, writer = BagReader(source), BagWriter(target, compression)
-    left_out: set[str] = set()
-    known: set[str] = set()
-    count = 0
-    try:
-        for message in tqdm(reader.messages(), unit="message", disable=not progress):
-            if message.topic not in known | left_out:
-                try:
-                    check_type(message.type)
-                except ValueError:
-                    left_out.add(message.topic)
-                    continue
-                writer.add_topic(BagTopic(message.topic, message.type))
-                known.add(message.topic)
-            if message.topic in known:
-                writer.write(message.topic, message.data, message.log_ns, message.publish_ns, message.sequence)
-                count += 1
-    finally:
-        writer.close()
-    problems = [reader.cut] if reader.cut else []
-    problems += [f"left out topics of types that are not standard: {', '.join(sorted(left_out))}"] if left_out else []
-    return count, "; ".join(problems)

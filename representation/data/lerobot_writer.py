@@ -215,7 +215,7 @@ class LeRobotWriter:
             path.parent.mkdir(parents=True, exist_ok=True)
             sources = [folder / video_file(feature) for folder in self._staged]
             video.join_videos(sources, lengths, path, codec_of(feature), self.info.fps)
-        rows = self._episode_rows(episodes, lengths, media, place)
+        rows = self._episode_rows(episodes, lengths, tasks, media, place)
         write_table(self.root / format_path(EPISODES_PATH, **place), pa.Table.from_pylist(rows))
         for folder in self._staged:
             shutil.rmtree(folder)
@@ -249,9 +249,15 @@ class LeRobotWriter:
         write_table(self.root / format_path(DATA_PATH, **place), table)
 
     def _episode_rows(
-        self, episodes: Sequence[Mapping], lengths: Sequence[int], media: Mapping[str, Feature], place: dict[str, int]
+        self,
+        episodes: Sequence[Mapping],
+        lengths: Sequence[int],
+        tasks: Sequence[str],
+        media: Mapping[str, Feature],
+        place: dict[str, int],
     ) -> list[dict[str, Any]]:
         rows, start = [], 0
+        index_of = {task: number for number, task in enumerate(tasks)}
         for number, (episode, length) in enumerate(zip(episodes, lengths, strict=True)):
             begin = self._committed.frames + start
             row: dict[str, Any] = {
@@ -268,7 +274,13 @@ class LeRobotWriter:
                 row[f"{prefix}/from_timestamp"] = start / self.info.fps
                 row[f"{prefix}/to_timestamp"] = (start + length) / self.info.fps
             row |= {f"meta/episodes/{name}": value for name, value in place.items()}
-            for key, stats in episode["stats"].items():
+            numbers = {
+                "episode_index": np.full(length, row["episode_index"]),
+                "index": np.arange(begin, begin + length),
+                "task_index": np.array([index_of[task] for task in episode["tasks"]]),
+            }
+            known = statistics_to_lists({key: array_statistics(values[:, None]) for key, values in numbers.items()})
+            for key, stats in (episode["stats"] | known).items():
                 row |= {f"stats/{key}/{name}": value for name, value in stats.items()}
             rows.append(row)
             start += length
