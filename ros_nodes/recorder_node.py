@@ -24,7 +24,9 @@ from std_srvs.srv import Trigger
 
 from policies.execution.joystick import ButtonPresses, JoyLayout
 from policies.robots import get_robot
+from representation.data.bag_messages import encode, make
 from representation.data.bag_recorder import BagRecorder, RecorderConfig
+from representation.data.bag_writer import BagTopic
 from representation.data.episode_marks import MARKS_TOPIC, EpisodeMarks, Event
 from ros_nodes.controllers import command_topic
 from ros_nodes.diagnostics import Diagnostics, Health, Level
@@ -34,7 +36,8 @@ from ros_nodes.qos import LATCHED, STATUS
 from ros_nodes.topic_recorder import TopicRecorder
 
 DISCOVERY_PERIOD_S = 0.2
-SENSOR_QOS_DEPTH = 10
+MARK_TYPE = "std_msgs/msg/String"
+JOY_DEPTH = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class RecordingConfig:
 
     def all_topics(self) -> list[str]:
         """Every topic, relative ones too."""
-        names = [MARKS_TOPIC, "instruction", "joint_states"]
+        names = ["instruction", "joint_states"]
         names += [command_topic(arm) for arm in get_robot(self.robot).arms]
         for camera in self.cameras:
             parts = ("color/image_raw", "color/camera_info", "aligned_depth_to_color/image_raw", "extrinsics")
@@ -73,6 +76,8 @@ class RecorderNode(Node):
         folder = Path(self._config.folder) / time.strftime("%Y%m%d_%H%M%S")
         self._bag = BagRecorder(folder, declare(self, RecorderConfig, "bag"))
         self._folder = folder
+        self._marks_topic = self.resolve_topic_name(MARKS_TOPIC)
+        self._bag.add_topic(BagTopic(self._marks_topic, MARK_TYPE))
         self._topics = TopicRecorder(self, self._config.all_topics(), self._bag)
         self._marks = EpisodeMarks()
         self._presses = ButtonPresses()
@@ -81,7 +86,7 @@ class RecorderNode(Node):
         self._mark_publisher = self.create_publisher(String, MARKS_TOPIC, STATUS)
         self._subscriptions_made = [
             self.create_subscription(String, "instruction", self._on_instruction, LATCHED),
-            self.create_subscription(Joy, "joy", self._on_joy, SENSOR_QOS_DEPTH),
+            self.create_subscription(Joy, "joy", self._on_joy, JOY_DEPTH),
         ]
         self._mark_services = [
             self.create_service(Trigger, f"~/{event}", partial(self._on_request, event)) for event in get_args(Event)
@@ -135,7 +140,9 @@ class RecorderNode(Node):
             self.get_logger().warning(self._last_refusal)
             return self._last_refusal
         self._last_refusal = ""
-        # Through the graph, as all topics: the recorder hears itself in the order of what else it hears.
+        # Straight into the bag, so that no mark is lost; the others hear of it.
+        now = self.get_clock().now().nanoseconds
+        self._bag.write(self._marks_topic, encode(make(MARK_TYPE, data=mark.to_json()), MARK_TYPE), now, now)
         self._mark_publisher.publish(String(data=mark.to_json()))
         self.get_logger().info(f"episode: {event}: {mark.instruction!r}")
         self._diagnostics.publish_changes()

@@ -77,6 +77,7 @@ class BagRecorder:
         reason = self._disk_full()
         if reason:
             self._writer.close()
+            shutil.rmtree(folder)
             raise ValueError(reason)
         self._thread = threading.Thread(target=self._run, name="bag writer", daemon=True)
         self._thread.start()
