@@ -26,8 +26,10 @@ from representation.data.bag_writer import BagWriter, Compression
 CAMERAS = ("front", "wrist")
 INSTRUCTION = "put the cube into the box"
 PATTERNS = 8  # different pictures, in turns
-NOISE_LEVELS = 2.0
-HOLES = 0.05
+NOISE_LEVELS = 2.0  # standard deviation, of 255
+NOISE_MM = 2.0
+HOLES = 0.05  # share of the depth that is unknown, in blocks
+HOLE_PX = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +120,9 @@ def _picture(
     place = 10 * turn
     colour[100 + place : 200 + place, 150 + place : 260 + place] = (200, 40, 30)
     colour += generator.normal(scale=NOISE_LEVELS, size=colour.shape)
-    depth = 600.0 + 0.5 * rows + generator.normal(scale=NOISE_LEVELS, size=rows.shape)
-    depth[generator.random(rows.shape) < HOLES] = 0
+    depth = 600.0 + 0.5 * rows + generator.normal(scale=NOISE_MM, size=rows.shape)
+    blocks = generator.random((settings.height // HOLE_PX + 1, settings.width // HOLE_PX + 1)) < HOLES
+    depth[blocks.repeat(HOLE_PX, 0).repeat(HOLE_PX, 1)[: settings.height, : settings.width]] = 0
     return colour.clip(0, 255).astype(np.uint8), depth.astype(np.uint16)
 
 

@@ -7,7 +7,7 @@ are encoded as they come, so that a long episode needs little memory.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from representation.data.image_encoder import ImageEncoder
 from representation.data.lerobot_format import INDEX_FEATURES, DatasetInfo, Feature
 from representation.data.parquet_columns import column_from_values
 from representation.data.statistics import Statistics, array_statistics
+from representation.data.video import VideoCodec
 
 ROWS_FILE = "rows.parquet"
 EPISODE_FILE = "episode.json"
@@ -37,11 +38,12 @@ class EpisodeRecorder:
     Args:
         folder: what to record into; removed first if it exists.
         info: rate and features of the dataset.
+        codec_of: how the frames of a feature are stored.
     """
 
-    def __init__(self, folder: Path, info: DatasetInfo) -> None:
+    def __init__(self, folder: Path, info: DatasetInfo, codec_of: Callable[[Feature], VideoCodec]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        self._folder, self._info = folder, info
+        self._folder, self._info, self._codec_of = folder, info, codec_of
         self._features = {key: feature for key, feature in info.features.items() if key not in INDEX_FEATURES}
         self._rows: dict[str, list[NDArray]] = {key: [] for key, f in self._features.items() if f.is_numeric}
         self._tasks: list[str] = []
@@ -96,7 +98,7 @@ class EpisodeRecorder:
         if feature.key not in self._encoders:
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / video_file(feature)
-            self._encoders[feature.key] = ImageEncoder(path, feature, self._info.fps)
+            self._encoders[feature.key] = ImageEncoder(path, feature, self._codec_of(feature), self._info.fps)
         self._encoders[feature.key].write(image)
 
 

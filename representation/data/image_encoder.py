@@ -18,24 +18,20 @@ MAX_WAITING = 8  # frames; who records faster than a camera's frames are encoded
 _LEVELS = {"video": np.arange(256) / 255.0, "depth": np.arange(65536) / CODES_PER_METRE}
 
 
-def codec_of(feature: Feature) -> video.VideoCodec:
-    """How frames of a video or depth feature are stored."""
-    return video.DEPTH if feature.dtype == "depth" else video.COLOUR
-
-
 class ImageEncoder:
     """Encodes frames as they come; several encoders share the processor's cores.
 
     Args:
         path: video file to create.
         feature: of dtype `video` or `depth`.
+        codec: how its frames are stored.
         fps: frames per second.
     """
 
-    def __init__(self, path: Path, feature: Feature, fps: float) -> None:
+    def __init__(self, path: Path, feature: Feature, codec: video.VideoCodec, fps: float) -> None:
         self._dtype = feature.dtype
         self._channels = 1 if feature.dtype == "depth" else 3
-        self._writer = video.VideoWriter(path, codec_of(feature), fps, *feature.shape[:2])
+        self._writer = video.VideoWriter(path, codec, fps, *feature.shape[:2])
         self._counts = np.zeros((self._channels, len(_LEVELS[feature.dtype])), np.int64)
         self._frames = 0
         self._waiting: deque[Future[None]] = deque()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from policies.benchmarks.sensor_bag import START_S, SensorBag
+from policies.benchmarks.sensor_bag import FOCAL_PX, START_S, SensorBag
 from policies.data.bag_episodes import BagEpisodes, EpisodeFrame
 from policies.data.convert import ConvertConfig, convert, main
 from policies.execution.kinematics import Kinematics
@@ -13,6 +13,7 @@ from policies.execution.observation_sync import SyncConfig
 from policies.execution.trajectory import JointState, JointTrajectory, Motion
 from policies.interface import ActionChunk
 from policies.robots import get_robot
+from policies.training_data import open_datasets, read_columns
 from representation.data.bag_writer import BagWriter
 from representation.data.lerobot_dataset import LeRobotDataset
 from tests.representation.data.v3_conformance import check
@@ -127,6 +128,16 @@ def expected_pose(kinematics: Kinematics, state: np.ndarray) -> np.ndarray:
     target = state.astype(np.float64)
     target[0] += TURN
     return kinematics.forward(target)
+
+
+def test_training_reads_what_was_converted(tmp_path):
+    recording = Recording(tmp_path / "bag")
+    recording.episode("success", 1.0)
+    convert(settings(tmp_path, recording.close()))
+    columns = read_columns(open_datasets([tmp_path / "dataset"]), "front", Kinematics(ROBOT).forward)
+    assert columns.actions.shape == (10, 7)
+    assert set(columns.instructions) == {"turn"}
+    assert columns.intrinsics[0, 0, 0] == FOCAL_PX
 
 
 def test_failures_are_kept_when_asked_for_and_are_no_success(tmp_path):

@@ -173,6 +173,21 @@ def test_a_finished_dataset_can_be_continued(tmp_path):
     assert verify(tmp_path) > 0
 
 
+def test_a_fast_dataset_stays_fast_when_it_is_continued_and_shows_the_same_pictures(tmp_path):
+    write_v30(tmp_path / "small", (5, 3))
+    writer = LeRobotWriter(tmp_path / "fast", FPS, FEATURES, fast=True)
+    record(writer, 0, 5)
+    writer.finalize()
+    writer = LeRobotWriter.resume(tmp_path / "fast")
+    record(writer, 1, 3)
+    writer.finalize()
+    for one, other in zip(LeRobotDataset(tmp_path / "fast"), LeRobotDataset(tmp_path / "small"), strict=True):
+        here, there = (episode["observation.images.front"].astype(int) for episode in (one, other))
+        assert np.abs(here - there).mean() < 2
+    info = json.loads((tmp_path / "fast/meta/info.json").read_text())
+    assert info["features"]["observation.images.front"]["info"]["video.preset"] == "ultrafast"
+
+
 def test_an_interrupted_dataset_says_how_to_complete_it(tmp_path):
     record(LeRobotWriter(tmp_path, FPS, FEATURES), 0)
     with pytest.raises(ValueError, match=r"resume\(root\)\.finalize\(\)"):
