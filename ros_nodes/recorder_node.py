@@ -25,7 +25,7 @@ from std_srvs.srv import Trigger
 from policies.execution.joystick import ButtonPresses, JoyLayout
 from policies.robots import get_robot
 from representation.data.bag_messages import encode, make
-from representation.data.bag_recorder import BagRecorder, RecorderConfig
+from representation.data.bag_recorder import CLOSED, BagRecorder, RecorderConfig
 from representation.data.bag_writer import BagTopic
 from representation.data.episode_marks import MARKS_TOPIC, EpisodeMarks, Event
 from ros_nodes.controllers import command_topic
@@ -150,6 +150,8 @@ class RecorderNode(Node):
 
     def _recording_health(self) -> Health:
         status = self._bag.status
+        if status.ended == CLOSED:
+            return Health(Level.OK, f"{self._folder} is closed", self._recording_values)
         if status.ended:
             return Health(Level.ERROR, f"nothing is recorded any more: {status.ended}", self._recording_values)
         if self._topics.problems:

@@ -161,7 +161,8 @@ class BagEpisodes:
                     self._motion.add(commands[entry.topic], message, self._inputs.joints)
                 else:
                     yield from self._on_input(handlers[entry.topic], message, entry.log_ns * 1e-9)
-            except (ValueError, AttributeError) as error:  # AttributeError: another type than the topic should have
+            # The last two: another type than the topic should have.
+            except (ValueError, AttributeError, TypeError) as error:
                 self.counts.refused[entry.topic] = self.counts.refused.get(entry.topic, 0) + 1
                 self.counts.reasons[entry.topic] = str(error)
             yield from self._resolved()

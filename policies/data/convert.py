@@ -129,6 +129,12 @@ class _Output:
         if self._writer.num_episodes:
             self._writer.finalize()
         else:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Leave no dataset behind."""
+        if self._writer is not None:
+            self._writer.discard_episode()
             shutil.rmtree(self._writer.root)
 
     @property
@@ -176,29 +182,38 @@ def convert(config: ConvertConfig, progress: bool = False) -> Report:
     fps = config.fps or robot.control_hz
     report, output = Report(), _Output(config, robot, fps)
     began = time.perf_counter()
-    for path in tqdm(config.bags, unit="bag", disable=not progress):
-        entries = BagEpisodes(path, robot, config.cameras, config.sync, fps, config.namespace)
-        for entry in entries:
-            if isinstance(entry, EpisodeStart):
-                output.begin(entry.instruction)
-            elif isinstance(entry, EpisodeFrame):
-                output.add(entry)
-            elif reason := output.end(entry):
-                report.left_out.append(f"{path}: {reason}")
-            else:
-                report.episodes += 1
-                report.frames += output.frames
-        counts = entries.counts
-        report.recorded_s += (counts.last_ns - counts.first_ns) * 1e-9
-        report.problems += [f"{path}: {entries.reader.cut}"] if entries.reader.cut else []
-        for topic, count in counts.refused.items():
-            report.problems.append(f"{path}: {topic}: {count} messages refused, the last: {counts.reasons[topic]}")
+    try:
+        for path in tqdm(config.bags, unit="bag", disable=not progress):
+            entries = BagEpisodes(path, robot, config.cameras, config.sync, fps, config.namespace)
+            _convert_bag(path, entries, output, report)
+    except BaseException:
+        output.abandon()
+        raise
     output.finish()
     report.took_s = time.perf_counter() - began
     if not report.episodes:
         why = "; ".join([*report.left_out, *report.problems]) or "no episode is marked"
         raise ValueError(f"bags: expected at least one episode to keep, found none: {why}")
     return report
+
+
+def _convert_bag(path: Path, entries: BagEpisodes, output: _Output, report: Report) -> None:
+    for entry in entries:
+        if isinstance(entry, EpisodeStart):
+            output.begin(entry.instruction)
+        elif isinstance(entry, EpisodeFrame):
+            output.add(entry)
+        elif reason := output.end(entry):
+            report.left_out.append(f"{path}: {reason}")
+        else:
+            report.episodes += 1
+            report.frames += output.frames
+    counts = entries.counts
+    report.recorded_s += (counts.last_ns - counts.first_ns) * 1e-9
+    report.problems += [f"{path}: {entries.reader.cut}"] if entries.reader.cut else []
+    report.problems += [f"{path}: stamps jumped back {counts.rewinds} times"] if counts.rewinds else []
+    for topic, count in counts.refused.items():
+        report.problems.append(f"{path}: {topic}: {count} messages refused, the last: {counts.reasons[topic]}")
 
 
 def format_text(report: Report) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 from representation.data.bag_writer import BagTopic, BagWriter, Compression
 
 CHECK_BYTES = 32 * 2**20  # of new data between two looks at the free space
+SMALL_BYTES = 16 * 2**10  # smaller messages are not dropped for pictures: they get twice the memory
+CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class RecorderConfig:
     Attributes:
         compression: none, lz4 or zstd; lz4 costs little.
         min_free_mb: recording stops in order when less of the disk is free, megabytes.
-        max_waiting_mb: what waits for the disk may take so much memory; beyond it messages are lost, and counted.
+        max_waiting_mb: what waits for the disk may take so much memory; beyond it pictures are lost, and counted.
     """
 
     compression: Compression = "lz4"
@@ -38,7 +40,7 @@ class RecorderStatus:
         size: bytes of the file.
         dropped: messages that were lost because the disk was too slow.
         waiting: bytes that wait for the disk.
-        ended: why nothing is recorded any more; empty while recording.
+        ended: why nothing is recorded any more, `CLOSED` after `close`; empty while recording.
     """
 
     messages: int = 0
@@ -107,7 +109,8 @@ class BagRecorder:
         with self._wake:
             if self.status.ended:
                 return
-            if self.status.waiting + size > self._config.max_waiting_mb * 2**20:
+            limit = self._config.max_waiting_mb * 2**20 * (2 if size < SMALL_BYTES else 1)
+            if self.status.waiting + size > limit:
                 self.status.dropped += 1
                 return
             self.status.waiting += size
@@ -115,7 +118,7 @@ class BagRecorder:
             self._wake.notify()
 
     def _run(self) -> None:
-        reason = "closed"
+        reason = CLOSED
         try:
             while True:
                 with self._wake:

@@ -203,6 +203,20 @@ def test_a_bag_that_was_cut_off_gives_its_whole_episodes(tmp_path):
     assert "ends in the middle of a record" in report.problems[0]
 
 
+def test_a_damaged_bag_is_an_error_and_leaves_no_dataset(tmp_path):
+    recording = Recording(tmp_path / "bag")
+    recording.episode("success", 1.0)
+    recording.episode("success", 1.0)
+    folder = recording.close()
+    content = bytearray(recording.writer.path.read_bytes())
+    for place in range(len(content) * 3 // 4, len(content) * 3 // 4 + 200):
+        content[place] ^= 0xFF
+    recording.writer.path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"bag_0\.mcap: expected an MCAP file"):
+        convert(settings(tmp_path, folder))
+    assert not (tmp_path / "dataset").exists()
+
+
 def test_malformed_messages_are_counted_by_topic_with_the_reason(tmp_path):
     recording = Recording(tmp_path / "bag")
     recording.bag.text("/joint_states_text", "x", 0.0)

@@ -80,9 +80,12 @@ def test_a_disk_that_is_too_slow_loses_messages_and_says_how_many(tmp_path):
     for number in range(10):
         recorder.write("/text", text(300_000), number, number)
     assert recorder.status.dropped >= 6
+    recorder.write("/text", text(1000), 10, 10)
     slow.set()
     assert recorder.close()
-    assert recorder.status.messages + recorder.status.dropped == 10
+    assert recorder.status.messages + recorder.status.dropped == 11
+    *_, last = BagReader(tmp_path / "bag").messages()
+    assert last.log_ns == 10, "a small message, such as a mark, is not dropped for large ones"
 
 
 LIMITED = """
