@@ -6,6 +6,7 @@ and commands, at the rates of a real arm. Times are of the whole command, readin
 
 from __future__ import annotations
 
+import os
 import resource
 import tempfile
 from collections.abc import Mapping
@@ -77,6 +78,7 @@ def run(settings: ConversionSettings) -> dict[str, Any]:
         "bag_mb": size / 1e6,
         "dataset_mb": written / 1e6,
         "took_s": report.took_s,
+        "load": os.getloadavg()[0],
         "cpu_s": ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime,
         "times_real_time": settings.seconds / report.took_s,
         "machine": describe_machine(),
@@ -135,9 +137,9 @@ def format_text(result: Mapping[str, Any]) -> str:
             f"{result['seconds']:g} s of {result['cameras']} RGB-D cameras, {width} x {height} at "
             f"{result['camera_hz']:g} Hz, {result['bag_mb']:.0f} MB",
             f"{result['frames']} frames at {result['fps']:g} Hz, {result['dataset_mb']:.0f} MB",
-            f"took {result['took_s']:.1f} s ({result['cpu_s']:.1f} s of processor): "
-            f"{result['times_real_time']:.1f} times real time",
-            f"{machine['cpu']}, {machine['cores']} cores",
+            f"took {result['took_s']:.1f} s, {result['times_real_time']:.1f} times real time, on {machine['cpu']} with "
+            f"{machine['cores']} cores and {result['load']:.1f} processes that want them",
+            f"processor time: {result['cpu_s'] / result['seconds']:.2f} s for a second of recording",
         ]
     )
 
@@ -145,6 +147,7 @@ def format_text(result: Mapping[str, Any]) -> str:
 def format_markdown(result: Mapping[str, Any]) -> str:
     """Lay a result out as a page."""
     return (
-        "# From bag to dataset\n\nThe command `python -m policies.data.convert` on a synthetic recording.\n\n"
+        "# From bag to dataset\n\nThe command `python -m policies.data.convert` on a synthetic recording with sensor "
+        "noise. On a busy machine only the processor time says something.\n\n"
         f"```\n{format_text(result)}\n```\n\nRun it again with `python -m policies.bench bag_conversion --write`.\n"
     )

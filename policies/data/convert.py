@@ -29,7 +29,6 @@ from policies.robots import get_robot
 from policies.robots.spec import RobotSpec
 from representation.data.lerobot_writer import LeRobotWriter
 
-RATE_TOLERANCE = 0.05  # of the asked rate, for the median spacing of an episode's frames
 Actions = Literal["commanded", "measured"]
 
 
@@ -45,6 +44,7 @@ class ConvertConfig:
         fps: frames per second; the robot's control rate if left out.
         actions: where the command led the arm (commanded), or where it was one frame later (measured).
         keep_failures: also keep episodes that were marked as failures.
+        rate_tolerance: share by which the rate of an episode's frames may differ from `fps`; others are left out.
         max_gap_s: episodes with a longer time between two frames are left out, seconds.
         small: encode colour to half the size, which takes three times as long.
         namespace: of the robot's topics.
@@ -59,6 +59,7 @@ class ConvertConfig:
     fps: float | None = None
     actions: Actions = "commanded"
     keep_failures: bool = False
+    rate_tolerance: float = 0.05
     max_gap_s: float = 0.5
     small: bool = False
     namespace: str = ""
@@ -167,7 +168,7 @@ class _Output:
         if spacing.max() > self._config.max_gap_s:
             return f"expected no gap over {self._config.max_gap_s:g} s, found {spacing.max():.2f} s"
         rate = 1.0 / float(np.median(spacing))
-        if abs(rate / self._fps - 1.0) > RATE_TOLERANCE:
+        if abs(rate / self._fps - 1.0) > self._config.rate_tolerance:
             return f"expected frames at {self._fps:g} Hz, found {rate:.2f} Hz: choose an fps that divides the cameras'"
         return ""
 
