@@ -103,13 +103,7 @@ class TopicRecorder:
             durability=DurabilityPolicy.TRANSIENT_LOCAL if topic.latched else DurabilityPolicy.VOLATILE,
         )
         receive = partial(self._on_message, topic.name)
-        return self._node.create_subscription(
-            _message_class(topic.type),
-            topic.name,
-            lambda message, info: receive(message, info),
-            profile,
-            raw=True,
-        )
+        return self._node.create_subscription(_message_class(topic.type), topic.name, receive, profile, raw=True)
 
     def _on_message(self, name: str, message: bytes, info: Mapping[str, int]) -> None:
         recorded = self._recorded[name]
