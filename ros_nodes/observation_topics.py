@@ -154,11 +154,9 @@ class ObservationTopics:
         self._inputs.add_mount(camera, message)
         self._on_input()
 
-    def _on_static_transforms(self, message: Any, info: Mapping[str, int]) -> None:
-        cameras = {f"{camera}_optical_frame": camera for camera in self._cameras}
-        for transform in message.transforms:
-            if transform.child_frame_id in cameras:
-                self._on_mount(cameras[transform.child_frame_id], transform, info)
+    def _on_static_transforms(self, message: Any, _: Mapping[str, int]) -> None:
+        self._inputs.add_static_transforms(message)
+        self._on_input()
 
     def _on_joints(self, message: JointState, info: Mapping[str, int]) -> None:
         self._add(JOINTS, self._inputs.add_joints, message, info)

@@ -38,16 +38,23 @@ class SensorBag:
         """Write a std_msgs/String."""
         self.send(topic, "std_msgs/msg/String", time, data=text)
 
-    def mount(self, camera: str, time: float) -> None:
-        """Fix a camera in front of the robot."""
-        transform = make(
-            "geometry_msgs/msg/Transform",
-            translation=make("geometry_msgs/msg/Vector3", x=1.2, y=0.0, z=0.5),
-            rotation=make("geometry_msgs/msg/Quaternion", x=0.5, y=0.5, z=-0.5, w=-0.5),
-        )
-        fields = {"header": _header(time, self._robot.base_frame), "child_frame_id": f"{camera}_optical_frame"}
+    def mount(self, camera: str, time: float, static: bool = False) -> None:
+        """Fix a camera in front of the robot, on its own topic or (`static`) on /tf_static."""
         kind = "geometry_msgs/msg/TransformStamped"
-        self.send(f"/camera/{camera}/extrinsics", kind, time, transform=transform, **fields)
+        transform = make(
+            kind,
+            header=_header(time, self._robot.base_frame),
+            child_frame_id=f"{camera}_optical_frame",
+            transform=make(
+                "geometry_msgs/msg/Transform",
+                translation=make("geometry_msgs/msg/Vector3", x=1.2, y=0.0, z=0.5),
+                rotation=make("geometry_msgs/msg/Quaternion", x=0.5, y=0.5, z=-0.5, w=-0.5),
+            ),
+        )
+        if static:
+            self.send("/tf_static", "tf2_msgs/msg/TFMessage", time, transforms=[transform])
+        else:
+            self.send_message(f"/camera/{camera}/extrinsics", kind, time, transform)
 
     def joints(self, positions: NDArray[np.float64], time: float) -> None:
         """Write a joint state of positions (n,) at rest."""
@@ -85,11 +92,15 @@ class SensorBag:
 
     def send(self, topic: str, kind: str, time: float, **fields: Any) -> None:
         """Write a message of all its fields."""
+        self.send_message(topic, kind, time, make(kind, **fields))
+
+    def send_message(self, topic: str, kind: str, time: float, message: Any) -> None:
+        """Write a message."""
         if topic not in self._topics:
             self._writer.add_topic(BagTopic(topic, kind))
             self._topics.add(topic)
         stamp = START_S * 10**9 + round(time * 1e9)
-        self._writer.write(topic, encode(make(kind, **fields), kind), stamp, stamp)
+        self._writer.write(topic, encode(message, kind), stamp, stamp)
 
 
 def _point(due: float, positions: NDArray[np.float64], velocities: NDArray[np.float64]) -> Any:

@@ -27,6 +27,8 @@ from representation.data.bag_messages import decode
 from representation.data.bag_reader import BagReader
 from representation.data.episode_marks import MARKS_TOPIC, EpisodeMark, Event
 
+STATIC_TRANSFORMS = "/tf_static"
+
 
 @dataclass(frozen=True, slots=True)
 class EpisodeStart:
@@ -170,7 +172,8 @@ class BagEpisodes:
             yield from self._end(None)
 
     def _handlers(self) -> Mapping[str, Handler]:
-        return {self._prefix + name: handler for name, handler in self._inputs.handlers().items()}
+        handlers = {self._prefix + name: handler for name, handler in self._inputs.handlers().items()}
+        return handlers | {STATIC_TRANSFORMS: self._inputs.add_static_transforms}
 
     def _on_input(self, handler: Handler, message: Any, now: float) -> Iterator[EpisodeFrame | EpisodeEnd]:
         if handler(message, now):

@@ -87,6 +87,14 @@ class ObservationInputs:
         self.mounts[camera] = mount
         return False
 
+    def add_static_transforms(self, message: Any, now: float = 0.0) -> bool:
+        """Take a tf2_msgs/TFMessage of fixed frames, of which the mounts are those of `<camera>_optical_frame`."""
+        cameras = {f"{camera}_optical_frame": camera for camera in self._cameras}
+        for transform in message.transforms:
+            if transform.child_frame_id in cameras:
+                self.add_mount(cameras[transform.child_frame_id], transform)
+        return False
+
     def add_joints(self, message: Any, now: float) -> bool:
         """Take a sensor_msgs/JointState."""
         positions, velocities = joints_from_joint_state(message, self._spec.joint_names)

@@ -35,7 +35,7 @@ def depth(number: int) -> np.ndarray:
 class Recording:
     """A bag whose arm turns at constant speed as soon as it is commanded to."""
 
-    def __init__(self, folder: Path, cameras: tuple[str, ...] = ("front",)) -> None:
+    def __init__(self, folder: Path, cameras: tuple[str, ...] = ("front",), static: bool = False) -> None:
         self.writer = BagWriter(folder)
         self.bag = SensorBag(self.writer, ROBOT)
         self.cameras = cameras
@@ -44,7 +44,7 @@ class Recording:
         self.pictures = 0
         self.bag.text("/instruction", "turn", 0.0)
         for camera in cameras:
-            self.bag.mount(camera, 0.0)
+            self.bag.mount(camera, 0.0, static)
 
     def positions(self, time: float) -> np.ndarray:
         found = ROBOT.home.copy()
@@ -138,6 +138,17 @@ def test_training_reads_what_was_converted(tmp_path):
     assert columns.actions.shape == (10, 7)
     assert set(columns.instructions) == {"turn"}
     assert columns.intrinsics[0, 0, 0] == FOCAL_PX
+
+
+def test_mounts_may_come_as_static_transforms(tmp_path):
+    poses = []
+    for static in (False, True):
+        recording = Recording(tmp_path / f"bag{static}", static=static)
+        recording.episode("success", 0.3)
+        folder = tmp_path / f"dataset{static}"
+        convert(ConvertConfig((recording.close(),), folder, cameras=("front",)))
+        poses.append(LeRobotDataset(folder).episode(0)["observation.camera.front.base_from_camera"])
+    np.testing.assert_array_equal(*poses)
 
 
 def test_failures_are_kept_when_asked_for_and_are_no_success(tmp_path):
