@@ -11,8 +11,12 @@ NODES = (
     "arm_gateway_node",
     "bringup",
     "episode_runner_node",
+    "keyboard_joy_node",
     "policy_node",
+    "recorder_node",
+    "replay_node",
     "simulator_node",
+    "teleop_node",
     "transport_check",
 )
 
@@ -53,6 +57,15 @@ EXTRAS = {
         "opencv-python-headless>=4.9",
         "pandas>=2.2",
         "pyarrow>=16",
+    ],
+    "record": [
+        "av>=12",
+        "lz4>=4.3",
+        "mcap>=1.2",
+        "pyarrow>=16",
+        "pyyaml>=6.0",
+        "rosbags>=0.10",
+        "zstandard>=0.22",
     ],
     "menagerie": ["mujoco-menagerie>=2026.1"],
     "train": [

@@ -9,12 +9,7 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
 from policies.execution.trajectory import JointTrajectory
 from policies.robots.drivers import RobotDrivers
-from ros_nodes.convert import (
-    joint_state_from_arrays,
-    joints_from_joint_state,
-    message_from_trajectory,
-    trajectory_from_message,
-)
+from ros_nodes.convert import joint_state_from_arrays, joints_from_joint_state, message_from_trajectory
 
 
 def controller_messages(trajectory: JointTrajectory, drivers: RobotDrivers) -> list[JointTrajectoryMessage]:
@@ -42,42 +37,3 @@ def joint_state_message(
 ) -> JointState:
     """The joint state that a driver would publish of positions and velocities (n,), rad (m)."""
     return joint_state_from_arrays(*drivers.to_driver(positions, velocities), drivers.joint_names, stamp)
-
-
-class ControllerTrajectories:
-    """Joins what the controllers get into one trajectory of the whole robot, in rad (m).
-
-    Args:
-        drivers: of the robot.
-    """
-
-    def __init__(self, drivers: RobotDrivers) -> None:
-        self._drivers = drivers
-        self._places = [list(controller.joints) for controller in drivers.controllers]
-        self._names = [[drivers.joint_names[place] for place in places] for places in self._places]
-        self._waiting: dict[int, JointTrajectory] = {}
-
-    def take(self, controller: int, message: JointTrajectoryMessage) -> JointTrajectory | None:
-        """Take what a controller gets.
-
-        Returns:
-            The trajectory of all joints once the newest of each have the same stamp and times; None until then.
-
-        Raises:
-            ValueError: see `ros_nodes.convert.trajectory_from_message`.
-        """
-        self._waiting[controller] = trajectory_from_message(message, self._names[controller])
-        parts = [self._waiting.get(place) for place in range(len(self._names))]
-        first = parts[0]
-        if first is None or not all(_together(first, part) for part in parts):
-            return None
-        self._waiting.clear()
-        positions = np.empty((len(first.times), len(self._drivers.joint_names)))
-        velocities = np.empty_like(positions)
-        for places, part in zip(self._places, parts, strict=True):
-            positions[:, places], velocities[:, places] = part.positions, part.velocities
-        return JointTrajectory(first.stamp, first.times, *self._drivers.from_driver(positions, velocities))
-
-
-def _together(one: JointTrajectory, other: JointTrajectory | None) -> bool:
-    return other is not None and one.stamp == other.stamp and np.array_equal(one.times, other.times)

@@ -48,10 +48,12 @@ class GraphNode:
     Attributes:
         executable: console script, module of `ros_nodes` and node name in one.
         parameters: graph argument by parameter name; they override the graph's parameter file.
+        condition: argument that must be true for the process to be started; empty starts it always.
     """
 
     executable: str
     parameters: Mapping[str, str] = field(default_factory=dict)
+    condition: str = ""
 
     def command(self, values: Mapping[str, str], arguments: Mapping[str, GraphArgument]) -> list[str]:
         """Command line that starts this node.
@@ -230,4 +232,74 @@ TWIN = Graph(
     },
 )
 
-GRAPHS: dict[str, Graph] = {"sim_eval": SIM_EVAL, "real_arm": REAL_ARM, "twin": TWIN}
+PANDA = GraphArgument("panda", "name of the robot, or its YAML file")
+WITH_TWIN = GraphArgument("true", "start the simulator in the place of the arm; false on a real arm", BOOLEAN, bool)
+
+RECORD = Graph(
+    nodes=(
+        GraphNode("simulator_node", {"robot": "robot"}, "twin"),
+        GraphNode("arm_gateway_node", {"use_sim_time": "use_sim_time", "robot": "robot"}),
+        GraphNode("teleop_node", {"use_sim_time": "use_sim_time", "robot": "robot"}, "teleop"),
+        GraphNode(
+            "recorder_node",
+            {"use_sim_time": "use_sim_time", "recording.robot": "robot", "recording.folder": "folder"},
+        ),
+    ),
+    arguments={
+        "folder": GraphArgument("runs/bags", "directory for the bags"),
+        "robot": PANDA,
+        "twin": WITH_TWIN,
+        "teleop": GraphArgument("true", "start the node that leads the arm by a joystick", BOOLEAN, bool),
+        "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
+        "namespace": NAMESPACE,
+        "params_file": GraphArgument(str(config_file("record.yaml")), "YAML file with the parameters of all nodes"),
+        "log_level": LOG_LEVEL,
+    },
+    conductor="recorder_node",
+)
+
+REPLAY = Graph(
+    nodes=(
+        GraphNode("simulator_node", {"mode": "mode", "robot": "robot"}, "twin"),
+        GraphNode("arm_gateway_node", {"use_sim_time": "use_sim_time", "mode": "mode", "robot": "robot"}),
+        GraphNode(
+            "replay_node",
+            {
+                "use_sim_time": "use_sim_time",
+                "mode": "mode",
+                "robot": "robot",
+                "twin": "twin",
+                "task": "task",
+                "seed": "seed",
+                "dataset": "dataset",
+                "episode": "episode",
+                "output": "output",
+            },
+        ),
+    ),
+    arguments={
+        "dataset": GraphArgument("", "directory of the dataset"),
+        "episode": GraphArgument("0", "number of the episode in it", kind=int),
+        "output": GraphArgument("", "JSON file for the result; empty for none"),
+        "robot": PANDA,
+        "twin": WITH_TWIN,
+        "task": GraphArgument("reach", "task whose scene the simulator shows"),
+        "seed": GraphArgument("0", "seed of that scene", kind=int),
+        "mode": GraphArgument(
+            "realtime", "lockstep: simulated time waits; realtime: wall clock", ("lockstep", "realtime")
+        ),
+        "use_sim_time": SIM_EVAL.arguments["use_sim_time"],
+        "namespace": NAMESPACE,
+        "params_file": GraphArgument(str(config_file("replay.yaml")), "YAML file with the parameters of all nodes"),
+        "log_level": LOG_LEVEL,
+    },
+    conductor="replay_node",
+)
+
+GRAPHS: dict[str, Graph] = {
+    "real_arm": REAL_ARM,
+    "record": RECORD,
+    "replay": REPLAY,
+    "sim_eval": SIM_EVAL,
+    "twin": TWIN,
+}

@@ -13,20 +13,12 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
-from policies.execution.camera_frames import CameraFrames
-from policies.execution.observation_sync import JOINTS, ObservationSynchronizer, SyncConfig
+from policies.execution.observation_inputs import Handler, ObservationInputs
+from policies.execution.observation_sync import JOINTS, SyncConfig
 from policies.interface import Observation
 from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
 from ros_nodes import optional
-from ros_nodes.controllers import measured_joints
-from ros_nodes.convert import (
-    depth_from_image,
-    intrinsics_from_camera_info,
-    mount_from_transform,
-    rgb_from_image,
-    seconds,
-)
 from ros_nodes.diagnostics import Health, Level
 from ros_nodes.message_loss import LossCounter
 from ros_nodes.qos import LATCHED, STATIC_TRANSFORMS, Mode, joint_state_in, sensor
@@ -60,15 +52,12 @@ class ObservationTopics:
         on_restart: Callable[[str], None],
     ) -> None:
         self._node = node
-        self._spec = spec
-        self._drivers = drivers
         self._cameras = tuple(cameras)
         self._config = config
         self._on_input = on_input
         self._on_restart = on_restart
-        # Two pictures of one observation may lie that far apart from the same joint state, on different sides.
-        self._frames = CameraFrames(spec, drivers, cameras, 2.0 * config.max_skew_s)
-        self._sync = ObservationSynchronizer(cameras, config, self._frames.pose)
+        self._inputs = ObservationInputs(spec, drivers, cameras, config)
+        self._sync = self._inputs.sync
         self._losses = {name: LossCounter() for name in self._sync.statuses()}
         self._refused: dict[str, tuple[float, str]] = {}
         self._taken_at = self._now()
@@ -92,10 +81,8 @@ class ObservationTopics:
 
     def take(self) -> Observation | None:
         """The newest complete observation that was not handed out yet, or None."""
-        if self._frames.unplaced:
-            return None
         try:
-            observation = self._sync.take()
+            observation = self._inputs.take()
         except ValueError as error:
             self._refuse("observation", error)
             return None
@@ -109,8 +96,7 @@ class ObservationTopics:
 
     def clear(self) -> None:
         """Forget every message that came so far, except instruction and mounts."""
-        self._sync.clear()
-        self._frames.clear()
+        self._inputs.clear()
         self._refused.clear()
         self._taken_at = self._now()
 
@@ -123,7 +109,7 @@ class ObservationTopics:
         """What is missing, refused or too far apart, and the counters of every topic."""
         now = self._now()
         refused = [text for at, text in self._refused.values() if now - at <= self._config.max_age_s]
-        missing = self._frames.unplaced + self._sync.missing(now)
+        missing = self._inputs.unplaced() + self._sync.missing(now)
         if refused:
             return Health(Level.ERROR, f"refused: {'; '.join(refused)}", self._values)
         if missing:
@@ -164,43 +150,33 @@ class ObservationTopics:
         self._node.get_logger().error(f"{topic}: {error}", throttle_duration_sec=LOG_PERIOD_S)
 
     def _on_instruction(self, message: String) -> None:
-        self._sync.instruction = message.data
+        self._inputs.add_instruction(message)
         self._on_restart(f"new instruction: {message.data}")
         self._on_input()
 
     def _on_mount(self, camera: str, message: TransformStamped, _: Mapping[str, int]) -> None:
-        self._frames.fix_camera(camera, mount_from_transform(message))
+        self._inputs.add_mount(camera, message)
         self._on_input()
 
     def _on_static_transforms(self, message: Any, _: Mapping[str, int]) -> None:
-        for transform in message.transforms:
-            self._frames.fix(transform.child_frame_id, mount_from_transform(transform))
+        self._inputs.add_static_transforms(message)
         self._on_input()
 
     def _on_joints(self, message: JointState, info: Mapping[str, int]) -> None:
-        self._losses[JOINTS].add(info["publication_sequence_number"])
-        positions, velocities = measured_joints(message, self._drivers)
-        stamp = seconds(message.header.stamp)
-        self._frames.add_joints(stamp, positions)
-        self._added(self._sync.add_joints(stamp, positions, velocities, self._now()))
+        self._add(JOINTS, self._inputs.add_joints, message, info)
 
     def _on_color(self, camera: str, message: Image, info: Mapping[str, int]) -> None:
-        self._losses[f"{camera}/color"].add(info["publication_sequence_number"])
-        rgb = rgb_from_image(message)
-        self._added(self._sync.add_color(camera, seconds(message.header.stamp), rgb, self._now()))
+        self._add(f"{camera}/color", partial(self._inputs.add_color, camera), message, info)
 
     def _on_depth(self, camera: str, message: Image, info: Mapping[str, int]) -> None:
-        self._losses[f"{camera}/depth"].add(info["publication_sequence_number"])
-        depth = depth_from_image(message)
-        self._added(self._sync.add_depth(camera, seconds(message.header.stamp), depth, self._now()))
+        self._add(f"{camera}/depth", partial(self._inputs.add_depth, camera), message, info)
 
     def _on_info(self, camera: str, message: CameraInfo, info: Mapping[str, int]) -> None:
-        self._losses[f"{camera}/info"].add(info["publication_sequence_number"])
-        intrinsics, size = intrinsics_from_camera_info(message)
-        self._added(self._sync.add_intrinsics(camera, seconds(message.header.stamp), intrinsics, size, self._now()))
+        self._add(f"{camera}/info", partial(self._inputs.add_info, camera), message, info)
 
-    def _added(self, rewound: bool) -> None:
-        if rewound:
+    def _add(self, stream: str, add: Handler, message: Any, info: Mapping[str, int]) -> None:
+        self._losses[stream].add(info["publication_sequence_number"])
+        if add(message, self._now()):
             self._on_restart("stamps jumped back")
         self._on_input()
 

@@ -7,7 +7,6 @@ nothing itself: `arm_gateway_node` checks each trajectory, and holds the arm whe
 
 from __future__ import annotations
 
-import math
 import resource
 import sys
 import time
@@ -21,6 +20,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from visualization_msgs.msg import MarkerArray
 
+from policies.execution.cadence import Cadence
 from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import SyncConfig
 from policies.execution.plausibility import depth_mismatch, joints_mismatch, policy_mismatch
@@ -39,9 +39,6 @@ from ros_nodes.path_markers import path_markers
 from ros_nodes.qos import COMMAND, STATUS, Mode
 from ros_nodes.warm_up import warm_up
 
-# In realtime a picture this share of a control period after the last one that was answered is answered: pictures come
-# with some jitter.
-PERIOD_SHARE = 0.9
 DISCOVERY_POLL_S = 0.05
 
 
@@ -121,7 +118,7 @@ class PolicyNode(LoadingLifecycleNode):
         self._runner_generation = 0
         self._counts = {"answered": 0, "replaced": 0, "outdated": 0, "too_late": 0}
         self._last_was_late = False
-        self._next_stamp = -math.inf
+        self._cadence = Cadence()
         self._units_checked = False
         self._kinematics = Kinematics(self._spec)
         self._inference, self._node_latency, self._stamp_latency = Latencies(), Latencies(), Latencies()
@@ -145,6 +142,7 @@ class PolicyNode(LoadingLifecycleNode):
     def loaded(self, result: tuple[PolicyRunner, str | None]) -> None:
         """Subscribe to what the policy sees."""
         self._runner, self._sha256 = result
+        self._cadence = Cadence(self._runner.policy.control_hz if self._config.mode == "realtime" else None)
         self._topics = ObservationTopics(
             self,
             self._spec,
@@ -223,15 +221,14 @@ class PolicyNode(LoadingLifecycleNode):
         if not self.active:
             return
         observation = self._topics.take()
-        if observation is not None and (observation.stamp >= self._next_stamp or self.worker.has_waiting):
+        if observation is not None and (self._cadence.due(observation.stamp) or self.worker.has_waiting):
             if not self._units_checked:
                 mismatch = _units_mismatch(observation, self._spec)
                 if mismatch:
                     self.fail(mismatch)
                     return
                 self._units_checked = True
-            if self._config.mode == "realtime":
-                self._next_stamp = observation.stamp + PERIOD_SHARE / self._runner.policy.control_hz
+            self._cadence.use(observation.stamp)
             work = partial(self._answer, observation, self._generation, self._steady_s())
             self._counts["replaced"] += self.worker.submit(work)
 
@@ -246,7 +243,7 @@ class PolicyNode(LoadingLifecycleNode):
 
     def _restart(self, reason: str) -> None:
         self._generation += 1
-        self._next_stamp = -math.inf
+        self._cadence.reset()
         self.get_logger().info(f"policy restarts: {reason}")
 
     def _inputs_health(self) -> Health:

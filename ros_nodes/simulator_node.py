@@ -21,8 +21,8 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
+from policies.execution.controller_trajectories import ControllerTrajectories
 from policies.robots import get_drivers
-from ros_nodes.controllers import ControllerTrajectories
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.lockstep_drive import LockstepDrive
 from ros_nodes.node_process import run_node

@@ -40,6 +40,14 @@ def rotation_from_rpy(rpy: ArrayLike) -> NDArray[np.float64]:
     )
 
 
+def rpy_from_rotation(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the fixed-axis roll, pitch, yaw (3,) rad of a rotation (3, 3): the inverse of `rotation_from_rpy`."""
+    pitch = np.arcsin(np.clip(-rotation[2, 0], -1.0, 1.0))
+    roll = np.arctan2(rotation[2, 1], rotation[2, 2])
+    yaw = np.arctan2(rotation[1, 0], rotation[0, 0])
+    return np.array([roll, pitch, yaw])
+
+
 class _ArmSolver:
     """The tasks of one arm's quadratic programme."""
 

@@ -7,11 +7,11 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from policies.execution.controller_trajectories import ControllerTrajectories
 from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_drivers, get_robot
 from policies.robots.drivers import Controller
 from ros_nodes.controllers import (
-    ControllerTrajectories,
     controller_messages,
     joint_state_message,
     measured_joints,
