@@ -10,6 +10,7 @@ PACKAGE = "polyarm"
 NODES = (
     "arm_gateway_node",
     "bringup",
+    "calibrate_cameras",
     "episode_runner_node",
     "policy_node",
     "simulator_node",
@@ -33,6 +34,7 @@ REQUIREMENTS = [
 EXTRAS = {
     # Where ROS 2 comes from apt, leave this extra out: pip must not shadow the distribution's rclpy.
     "ros": [
+        "opencv-python-headless>=4.9",
         "pyyaml>=6.0",
         "ros-diagnostic-msgs>=5.3,<5.4",
         "ros-geometry-msgs>=5.3,<5.4",
@@ -54,6 +56,8 @@ EXTRAS = {
         "pyarrow>=16",
     ],
     "menagerie": ["mujoco-menagerie>=2026.1"],
+    # The commands of policies.calibration without ROS.
+    "calibration": ["opencv-python-headless>=4.9", "pyyaml>=6.0"],
     "train": [
         "accelerate>=1.0",
         "h5py>=3.11",

@@ -15,7 +15,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
-from policies.execution.camera_pose import CameraMount, camera_pose
+from policies.execution.camera_pose import CameraConfig, CameraMount, camera_pose
 from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import JOINTS, ObservationSynchronizer, SyncConfig
 from policies.interface import Observation
@@ -47,6 +47,10 @@ class ObservationTopics:
         config: tolerances of the synchroniser.
         on_input: called after every message that was accepted.
         on_restart: called with the reason when a new instruction came or stamps jumped back.
+        calibrations: by camera, its latency, and its mount in place of the one that a topic tells.
+
+    Raises:
+        ValueError: a calibration's mount is none of this robot; names the camera.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class ObservationTopics:
         config: SyncConfig,
         on_input: Callable[[], None],
         on_restart: Callable[[str], None],
+        calibrations: Mapping[str, CameraConfig] | None = None,
     ) -> None:
         self._node = node
         self._spec = spec
@@ -67,7 +72,10 @@ class ObservationTopics:
         self._on_restart = on_restart
         self._kinematics = Kinematics(spec)
         self._mounts: dict[str, CameraMount] = {}
-        self._sync = ObservationSynchronizer(cameras, config, self._pose)
+        self._calibrations = dict.fromkeys(cameras, CameraConfig()) | dict(calibrations or {})
+        latencies = {camera: self._calibrations[camera].latency_s for camera in cameras}
+        self._sync = ObservationSynchronizer(cameras, config, self._pose, latencies)
+        self._take_calibrated_mounts()
         self._losses = {name: LossCounter() for name in self._sync.statuses()}
         self._refused: dict[str, tuple[float, str]] = {}
         self._taken_at = self._now()
@@ -143,6 +151,9 @@ class ObservationTopics:
             values[f"{name} received"] = status.received
             values[f"{name} lost"] = self._losses[name].lost
             values[f"{name} unused"] = status.dropped
+        for camera, calibration in self._calibrations.items():
+            values[f"{camera} latency_s"] = f"{calibration.latency_s:.6f}"
+            values[f"{camera} mount"] = "parameters" if calibration.parent_frame else "topic"
         return values
 
     def _subscribe(self, kind: type, topic: str, handle: Callable, qos: QoSProfile) -> Subscription:
@@ -165,7 +176,18 @@ class ObservationTopics:
         self._on_restart(f"new instruction: {message.data}")
         self._on_input()
 
+    def _take_calibrated_mounts(self) -> None:
+        for camera, calibration in self._calibrations.items():
+            try:
+                if calibration.mount is not None:
+                    camera_pose(self._kinematics, self._spec.home, calibration.mount)  # refuses an unknown parent frame
+                    self._mounts[camera] = calibration.mount
+            except ValueError as error:
+                raise ValueError(f"parameters camera.{camera}: {error}") from error
+
     def _on_mount(self, camera: str, message: TransformStamped, _: Mapping[str, int]) -> None:
+        if self._calibrations[camera].parent_frame:
+            return  # calibrated: the parameters say where it is
         mount = mount_from_transform(message)
         camera_pose(self._kinematics, self._spec.home, mount)  # an unknown parent frame is refused here, by name
         self._mounts[camera] = mount

@@ -21,6 +21,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from visualization_msgs.msg import MarkerArray
 
+from policies.execution.camera_pose import CameraConfig
 from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import SyncConfig
 from policies.execution.plausibility import depth_mismatch, joints_mismatch, policy_mismatch
@@ -114,6 +115,7 @@ class PolicyNode(LoadingLifecycleNode):
         defaults = {"max_skew_s": 0.0} if self._config.mode == "lockstep" else {}
         self._sync_config = declare(self, SyncConfig, "sync", defaults=defaults)
         self._spec = get_robot(self._config.robot)
+        self._calibrations: dict[str, CameraConfig] = {}
         self._topics: ObservationTopics | None = None
         self._runner: PolicyRunner | None = None
         self._sha256: str | None = None
@@ -143,8 +145,12 @@ class PolicyNode(LoadingLifecycleNode):
         return runner, policy_sha256(name)
 
     def loaded(self, result: tuple[PolicyRunner, str | None]) -> None:
-        """Subscribe to what the policy sees."""
+        """Declare the calibrations of the policy's cameras, and subscribe to what it sees."""
         self._runner, self._sha256 = result
+        # Which cameras there are is known only now; a parameter is declared once.
+        for camera in self._runner.policy.cameras:
+            if camera not in self._calibrations:
+                self._calibrations[camera] = declare(self, CameraConfig, f"camera.{camera}")
         self._topics = ObservationTopics(
             self,
             self._spec,
@@ -153,6 +159,7 @@ class PolicyNode(LoadingLifecycleNode):
             self._sync_config,
             self._on_input,
             self._restart,
+            {camera: self._calibrations[camera] for camera in self._runner.policy.cameras},
         )
 
     def unloaded(self) -> None:
