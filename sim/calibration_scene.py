@@ -105,8 +105,8 @@ class CalibrationScene:
         noisy[arm] += np.deg2rad(self.rng.normal(0.0, self.noise.joint_deg, len(arm)))
         return noisy
 
-    def poses(self, count: int) -> Iterator[NDArray[np.float64]]:
-        """`count` joint positions (n,) at which the camera sees the board, from different sides.
+    def views(self, count: int) -> Iterator[tuple[NDArray[np.float64], NDArray[np.uint8]]]:
+        """`count` true joint positions (n,), and the pictures (H, W, 3) of the board that the camera takes there.
 
         Raises:
             RuntimeError: too few of the random poses are within the robot's reach.
@@ -117,9 +117,10 @@ class CalibrationScene:
             q = self.kinematics.inverse(self._base_from_tcp(target), seed_q)
             if np.abs(self.kinematics.frame(q, self.tool_frame) - target).max() > REACH_TOLERANCE:
                 continue
-            if self.board.detect(self.picture(q)) is None:
+            rgb = self.picture(q)
+            if self.board.detect(rgb) is None:
                 continue
-            yield q
+            yield q, rgb
             found += 1
             if found == count:
                 return

@@ -36,7 +36,7 @@ class CalibrationSettings:
     """
 
     poses: int = 40
-    seeds: int = 5
+    seeds: int = 3
     noise: CalibrationNoise = field(default_factory=CalibrationNoise)
 
     def __post_init__(self) -> None:
@@ -65,10 +65,8 @@ def _measure(setup: Setup, settings: CalibrationSettings, seed: int) -> dict[str
     no_distortion = np.zeros(5)
     with CalibrationScene(setup, settings.noise, seed) as scene:
         views = []
-        for q in scene.poses(settings.poses):
-            detection = scene.board.detect(scene.picture(q))
-            if detection is not None:
-                views.append(HandEyeView.at(detection, scene.kinematics, scene.reported(q), scene.tool_frame))
+        for q, rgb in scene.views(settings.poses):
+            views.append(HandEyeView.at(scene.board.detect(rgb), scene.kinematics, scene.reported(q), scene.tool_frame))
         result = calibrate_hand_eye(
             scene.board, views, scene.matrix, no_distortion, setup, max(settings.noise.joint_deg, 1e-3)
         )

@@ -71,16 +71,18 @@ def parameters_of(path: Path, camera: str) -> CameraConfig:
 def test_views_are_collected_from_the_graph_and_policy_node_can_read_the_result(tmp_path: Path):
     noise = CalibrationNoise(pixel=2.0, blur_px=0.5, joint_deg=0.0)
     with CalibrationScene("eye_in_hand", noise, seed=3) as scene, FakeRobot("/calibrated") as robot:
-        views = [(scene.picture(q), q) for q in scene.poses(VIEWS)]
+        views = list(scene.views(VIEWS))
         output = tmp_path / "result"
         parameters = ("tool_frame:=hand", f"output:={output}")
         remap = ("joint_states:=calibrated/joint_states",)
         with node_process("calibrate_cameras", robot.namespace, *parameters, remap=remap) as process:
             drivers = Drivers(robot, scene)
             robot.wait_for(
-                lambda: drivers.joints.get_subscription_count() and drivers.images.get_subscription_count(), "the node"
+                lambda: drivers.joints.get_subscription_count() and drivers.images.get_subscription_count(),
+                "the node",
+                180.0,
             )
-            for number, (image, q) in enumerate(views):
+            for number, (q, image) in enumerate(views):
                 before = len(drivers.texts)
                 while drivers.count_taken() <= number and process.poll() is None:
                     drivers.show(image, q)

@@ -20,8 +20,8 @@ def test_the_mount_is_recovered_from_pictures(setup):
     """With the benchmark's image noise, and less joint noise, because there are fewer poses."""
     with CalibrationScene(setup, CalibrationNoise(joint_deg=JOINT_NOISE_DEG), seed=0) as scene:
         views = [
-            HandEyeView.at(scene.board.detect(scene.picture(q)), scene.kinematics, scene.reported(q), scene.tool_frame)
-            for q in scene.poses(POSES)
+            HandEyeView.at(scene.board.detect(rgb), scene.kinematics, scene.reported(q), scene.tool_frame)
+            for q, rgb in scene.views(POSES)
         ]
         result = calibrate_hand_eye(scene.board, views, scene.matrix, np.zeros(5), setup, JOINT_NOISE_DEG)
         metres, degrees = distance(result.parent_from_camera, scene.parent_from_camera)
@@ -31,8 +31,8 @@ def test_the_mount_is_recovered_from_pictures(setup):
 
 def test_the_command_calibrates_from_a_folder(tmp_path, capsys):
     with CalibrationScene("eye_in_hand", CalibrationNoise(joint_deg=0.0), seed=1) as scene:
-        positions = list(scene.poses(8))
-        write_views(tmp_path, [scene.picture(q) for q in positions], scene.robot.joint_names, positions)
+        positions, images = zip(*scene.views(8), strict=True)
+        write_views(tmp_path, images, scene.robot.joint_names, positions)
         lens = CameraIntrinsics(scene.matrix, np.zeros(5), SIZE[::-1])
         write_camera_info(tmp_path / "camera_info.yaml", "wrist", lens)
         truth = scene.parent_from_camera[:3, 3]
@@ -51,7 +51,7 @@ def test_a_latency_is_found_from_pictures_of_a_moving_arm():
     """A camera of 15 Hz whose stamps are 47 ms late, and a wrist that turns to and fro."""
     latency = 0.047
     with CalibrationScene("eye_in_hand", CalibrationNoise(), seed=2) as scene:
-        start = next(scene.poses(1))
+        start, _ = next(scene.views(1))
 
         def joints(time):
             q = start.copy()

@@ -18,8 +18,8 @@ KINEMATICS = Kinematics(SPEC)
 def picture(shift: int = 0, blur: float = 0.6) -> np.ndarray:
     """The board, seen straight on, grey around it."""
     image = np.full(SIZE, 128, np.uint8)
-    board = BOARD.picture(50)
-    image[60 : 60 + board.shape[0], 80 + shift : 80 + shift + board.shape[1]] = board
+    board = BOARD.picture(70)
+    image[30 : 30 + board.shape[0], 20 + shift : 20 + shift + board.shape[1]] = board
     return np.repeat(cv2.GaussianBlur(image, (0, 0), blur)[:, :, None], 3, axis=2)
 
 
