@@ -93,12 +93,15 @@ class Board:
         return self._board.generateImage(size, marginSize=pixels_per_square // 2)
 
     def detect(self, rgb: NDArray[np.uint8]) -> Detection | None:
-        """Find the board's corners in an image (H, W, 3); None if fewer than `LEAST_CORNERS` are seen."""
+        """Find the board's corners in an image (H, W, 3); None if fewer than `LEAST_CORNERS`, or one line, are seen."""
         corners, ids, _, _ = self._detector.detectBoard(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
         if ids is None or len(ids) < LEAST_CORNERS:
             return None
-        pixels = np.asarray(corners, dtype=np.float64).reshape(-1, 2) + PIXEL_CENTRE
-        return Detection(np.asarray(ids, dtype=np.intp).ravel(), pixels)
+        places = np.asarray(ids, dtype=np.intp).ravel()
+        points = self.corners[places]
+        if np.linalg.matrix_rank(points - points[0], tol=1e-6) < 2:
+            return None
+        return Detection(places, np.asarray(corners, dtype=np.float64).reshape(-1, 2) + PIXEL_CENTRE)
 
     def pose(
         self, detection: Detection, matrix: NDArray[np.float64], distortion: NDArray[np.float64]
@@ -111,11 +114,9 @@ class Board:
             distortion: (5,) plumb_bob k1, k2, p1, p2, k3.
 
         Raises:
-            ValueError: the corners lie on one line, or no pose explains them.
+            ValueError: no pose explains the corners.
         """
         points = self.corners[detection.ids]
-        if np.linalg.matrix_rank(points[:, :2] - points[0, :2], tol=1e-6) < 2:
-            raise ValueError("board: expected corners in more than one row, found one line")
         found, turn, place = cv2.solvePnP(points, detection.pixels, matrix, distortion, flags=cv2.SOLVEPNP_IPPE)
         if not found:
             raise ValueError("board: expected a pose that explains the corners, found none")
@@ -128,8 +129,8 @@ class Board:
 def blur_px(rgb: NDArray[np.uint8], detection: Detection) -> float:
     """How blurred an image is at the board's corners: standard deviation of the blur, pixels.
 
-    The steepest gradient of an edge of contrast c under a Gaussian blur s is c / (s sqrt(2 pi)); a sharp image gives
-    about 0.5. The median over the corners is taken.
+    The steepest gradient of an edge of contrast c under a Gaussian blur s is c / (s sqrt(2 pi)). The pixels themselves
+    blur too: a sharp image gives about 1. The median over the corners is taken.
     """
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     height, width = grey.shape

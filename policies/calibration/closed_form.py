@@ -26,14 +26,14 @@ def solve_ax_xb(
         X = carrier_from_camera (4, 4) and Z (4, 4). Meaningless where the carriers do not turn about two axes: ask
         `pose_diversity` first.
     """
-    rotations_a, rotations_b, shifts = [], [], []
+    rotations_a, shifts_a, shifts_b = [], [], []
     correlation = np.zeros((3, 3))
     for i, j in combinations(range(len(carriers)), 2):
         a = np.linalg.inv(carriers[j]) @ carriers[i]
         b = camera_from_board[j] @ np.linalg.inv(camera_from_board[i])
         rotations_a.append(a[:3, :3])
-        rotations_b.append(b[:3, 3])
-        shifts.append(a[:3, 3])
+        shifts_a.append(a[:3, 3])
+        shifts_b.append(b[:3, 3])
         turn_a = Rotation.from_matrix(a[:3, :3]).as_rotvec()
         turn_b = Rotation.from_matrix(b[:3, :3]).as_rotvec()
         correlation += np.outer(turn_a, turn_b)
@@ -41,7 +41,7 @@ def solve_ax_xb(
     u, _, vt = np.linalg.svd(correlation)
     rotation = u @ np.diag([1.0, 1.0, np.linalg.det(u @ vt)]) @ vt
     left = np.concatenate([r - np.eye(3) for r in rotations_a])
-    right = np.concatenate([rotation @ b - a for a, b in zip(shifts, rotations_b, strict=True)])
+    right = np.concatenate([rotation @ b - a for a, b in zip(shifts_a, shifts_b, strict=True)])
     mount = np.eye(4)
     mount[:3, :3], mount[:3, 3] = rotation, np.linalg.lstsq(left, right, rcond=None)[0]
     places = carriers @ mount @ camera_from_board

@@ -102,7 +102,7 @@ class HandEyeCalibration:
 
 def carriers(base_from_tool: NDArray[np.float64], setup: Setup) -> NDArray[np.float64]:
     """(n, 4, 4) poses of what the camera is fixed to, seen from what the board is fixed to."""
-    return base_from_tool if setup == "eye_in_hand" else np.linalg.inv(base_from_tool)
+    return base_from_tool if setup == "eye_in_hand" else np.asarray(np.linalg.inv(base_from_tool), dtype=np.float64)
 
 
 def calibrate_hand_eye(

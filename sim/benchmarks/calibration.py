@@ -86,9 +86,8 @@ def _measure(setup: Setup, settings: CalibrationSettings, seed: int) -> dict[str
 
 def _closed_form(name: str, moving: NDArray[np.float64], seen: NDArray[np.float64]) -> NDArray[np.float64]:
     method = getattr(cv2, f"CALIB_HAND_EYE_{name.upper()}")
-    rotation, place = cv2.calibrateHandEye(
-        moving[:, :3, :3], moving[:, :3, 3], seen[:, :3, :3], seen[:, :3, 3], method=method
-    )
+    solve = getattr(cv2, "calibrateHandEye")  # noqa: B009, the type stubs of OpenCV 5 lack it
+    rotation, place = solve(moving[:, :3, :3], moving[:, :3, 3], seen[:, :3, :3], seen[:, :3, 3], method=method)
     mount = np.eye(4)
     mount[:3, :3], mount[:3, 3] = rotation, place.ravel()
     return mount
@@ -108,7 +107,8 @@ def format_text(result: Mapping[str, Any]) -> str:
         lines.append(f"{row['setup']:12} {row['seed']:4}  " + "  ".join(f"{cell:>14}" for cell in cells))
     within = [r["errors"][OURS]["mm"] <= LIMIT_MM and r["errors"][OURS]["deg"] <= LIMIT_DEG for r in result["rows"]]
     lines.append(f"ours within {LIMIT_MM:g} mm and {LIMIT_DEG:g} degrees: {sum(within)} of {len(within)}")
-    lines.append(f"closed forms: OpenCV {result['opencv']}; {result['machine']}")
+    machine = result["machine"]
+    lines.append(f"OpenCV {result['opencv']}; {machine['cpu']}, {machine['cores']} cores")
     return "\n".join(lines)
 
 

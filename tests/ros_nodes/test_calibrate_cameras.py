@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,42 +21,67 @@ from ros_nodes.calibrate_cameras import main
 from ros_nodes.params import declare
 from ros_nodes.qos import JOINT_STATE_OUT, STATUS, sensor
 from sim.calibration_scene import CalibrationNoise, CalibrationScene
-from tests.ros_nodes.fake_robot import SPEC, FakeRobot, node_process
+from tests.ros_nodes.fake_robot import SPEC, FakeRobot
 
 TAKEN = "taken: pose"
 VIEWS = 15
 
 
 class Drivers:
-    """Drivers of camera and arm of a simulated scene; stamps run ahead as fast as the test publishes."""
+    """Drivers of camera and arm of a simulated scene; stamps run ahead as fast as a thread publishes."""
 
     def __init__(self, robot: FakeRobot, scene: CalibrationScene) -> None:
-        self.robot, self.scene = robot, scene
+        self.scene = scene
         self.stamp = 100.0
-        self.texts: list[str] = []
+        self.taken: set[str] = set()
+        self.heard = threading.Event()
         node = robot.node
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATUS)
+        # FakeRobot has joints of its own.
         self.joints = node.create_publisher(JointState, "calibrated/joint_states", JOINT_STATE_OUT)
         topics = f"camera/{scene.camera}/color"
         self.images = node.create_publisher(Image, f"{topics}/image_raw", sensor("lockstep"))
         self.infos = node.create_publisher(CameraInfo, f"{topics}/camera_info", sensor("lockstep"))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        self.texts += [status.message for status in message.status if status.name.endswith(": calibration")]
+        for status in message.status:
+            if status.name.endswith(": calibration"):
+                if status.message.startswith(TAKEN):
+                    self.taken.add(status.message)
+                self.heard.set()
 
-    def count_taken(self) -> int:
-        return sum(TAKEN in text and not text.startswith("not") for text in dict.fromkeys(self.texts))
+    def feed(self, views: list[tuple[np.ndarray, np.ndarray]], end: threading.Event) -> None:
+        """Show each view until the node has taken it."""
+        for number, (q, image) in enumerate(views):
+            while len(self.taken) <= number and not end.is_set():
+                self.heard.clear()
+                self.show(image, q)
+                self.heard.wait(1.0)
 
     def show(self, image: np.ndarray, q: np.ndarray) -> None:
-        """A second of an arm that rests, and a picture in its middle."""
+        """Half a second of an arm that rests, and a picture in its middle."""
         self.stamp += 2.0
         frame = f"{self.scene.camera}_optical_frame"
         self.infos.publish(convert.camera_info_from_intrinsics(self.scene.matrix, image.shape[:2], self.stamp, frame))
         self.images.publish(convert.image_from_rgb(image, self.stamp, frame))
-        for at in np.arange(-0.3, 0.31, 0.05):
-            self.joints.publish(
-                convert.joint_state_from_arrays(q, np.zeros_like(q), SPEC.joint_names, self.stamp + float(at))
-            )
+        for at in np.linspace(-0.24, 0.24, 7):
+            message = convert.joint_state_from_arrays(q, np.zeros_like(q), SPEC.joint_names, self.stamp + float(at))
+            self.joints.publish(message)
+
+
+@pytest.fixture
+def run_main() -> Iterator[Callable[..., int]]:
+    """The command in this process, with the signal handlers that it changes put back afterwards."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+
+    def run(namespace: str, *parameters: str, remap: Sequence[str] = ()) -> int:
+        arguments = [part for rule in (f"__ns:={namespace}", *remap) for part in ("-r", rule)]
+        return main(["--ros-args", *arguments, *(part for parameter in parameters for part in ("-p", parameter))])
+
+    yield run
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
 
 
 def parameters_of(path: Path, camera: str) -> CameraConfig:
@@ -68,55 +96,38 @@ def parameters_of(path: Path, camera: str) -> CameraConfig:
         context.try_shutdown()
 
 
-def test_views_are_collected_from_the_graph_and_policy_node_can_read_the_result(tmp_path: Path):
+def test_views_are_collected_from_the_graph_and_policy_node_can_read_the_result(tmp_path: Path, run_main):
     noise = CalibrationNoise(pixel=2.0, blur_px=0.5, joint_deg=0.0)
     with CalibrationScene("eye_in_hand", noise, seed=3) as scene, FakeRobot("/calibrated") as robot:
-        views = list(scene.views(VIEWS))
-        output = tmp_path / "result"
-        parameters = ("tool_frame:=hand", f"output:={output}")
+        drivers, end = Drivers(robot, scene), threading.Event()
+        feeder = threading.Thread(target=drivers.feed, args=(list(scene.views(VIEWS)), end), daemon=True)
+        feeder.start()
         remap = ("joint_states:=calibrated/joint_states",)
-        with node_process("calibrate_cameras", robot.namespace, *parameters, remap=remap) as process:
-            drivers = Drivers(robot, scene)
-            robot.wait_for(
-                lambda: drivers.joints.get_subscription_count() and drivers.images.get_subscription_count(),
-                "the node",
-                180.0,
-            )
-            for number, (q, image) in enumerate(views):
-                before = len(drivers.texts)
-                while drivers.count_taken() <= number and process.poll() is None:
-                    drivers.show(image, q)
-                    heard = len(drivers.texts)
-                    robot.wait_for(
-                        lambda heard=heard: len(drivers.texts) > heard or process.poll() is not None, "an answer"
-                    )
-                    assert len(drivers.texts) < before + 60, drivers.texts[before:]
-            robot.wait_for(lambda: process.poll() is not None, "the end of the node")
-            assert process.returncode == 0
-        config = parameters_of(output / "parameters.yaml", "wrist")
-        q = np.array(SPEC.home)
-        found = camera_pose(scene.kinematics, q, config.mount)
-        truth = scene.kinematics.frame(q, "hand") @ scene.parent_from_camera
+        try:
+            assert run_main("/calibrated", "tool_frame:=hand", f"output:={tmp_path}", remap=remap) == 0
+        finally:
+            end.set()
+            feeder.join(10.0)
+        config = parameters_of(tmp_path / "parameters.yaml", "wrist")
+        found = camera_pose(scene.kinematics, SPEC.home, config.mount)
+        truth = scene.kinematics.frame(SPEC.home, "hand") @ scene.parent_from_camera
     metres, degrees = distance(found, truth)
     assert metres < 2e-3
     assert degrees < 0.2
     assert config.parent_frame == "hand"
-    assert "residuals over" in (output / "report.txt").read_text()
-    assert (output / "reprojections.png").stat().st_size > 0
+    assert "residuals over 15 views" in (tmp_path / "report.txt").read_text()
+    assert (tmp_path / "reprojections.png").stat().st_size > 0
 
 
-def test_finishing_without_views_names_what_is_missing_and_ends_with_1(tmp_path: Path):
-    parameters = ("task:=latency", "camera:=front", f"output:={tmp_path}")
-    with (
-        FakeRobot("/too_early", cameras=("front",)) as robot,
-        node_process("calibrate_cameras", robot.namespace, *parameters) as process,
-    ):
-        robot.wait_for_diagnostic("calibrate_cameras: calibration", 0, "not taken: the board is not seen")
-        response = robot.call(Trigger, "calibrate_cameras/finish")
-        assert not response.success
-        assert "expected at least 30 images of the board, found 0" in response.message
-        robot.wait_for(lambda: process.poll() is not None, "the end of the node")
-        assert process.returncode == 1
+def test_finishing_without_views_names_what_is_missing_and_ends_with_1(tmp_path: Path, run_main):
+    answers = []
+    with FakeRobot("/too_early", cameras=("front",)) as robot:
+        ask = threading.Thread(target=lambda: answers.append(robot.call(Trigger, "calibrate_cameras/finish")))
+        ask.start()
+        assert run_main("/too_early", "task:=latency", "camera:=front", f"output:={tmp_path}") == 1
+        ask.join(60.0)
+    assert not answers[0].success
+    assert "expected at least 30 images of the board, found 0" in answers[0].message
     assert not (tmp_path / "parameters.yaml").exists()
 
 
@@ -124,8 +135,8 @@ def test_finishing_without_views_names_what_is_missing_and_ends_with_1(tmp_path:
     ("parameter", "words"),
     [("tool_frame:=tail", "'tail'"), ("board.marker_m:=0.5", "marker_m"), ("task:=guess", "task")],
 )
-def test_wrong_parameters_are_refused_by_name(parameter, words, capfd):
-    assert main(["--ros-args", "-r", "__ns:=/wrong", "-p", parameter]) == 2
+def test_wrong_parameters_are_refused_by_name(parameter, words, capfd, run_main):
+    assert run_main("/wrong", parameter) == 2
     assert words in capfd.readouterr().err
 
 

@@ -51,7 +51,7 @@ def test_a_sharp_picture_of_a_resting_arm_is_taken_once(session):
 @pytest.mark.parametrize(
     ("image", "joints", "words"),
     [
-        (picture(blur=2.8), track(SPEC.home), "blurred"),
+        (picture(blur=2.4), track(SPEC.home), "blurred"),
         (np.full((*SIZE, 3), 128, np.uint8), track(SPEC.home), "board is not seen"),
         (picture(), track(SPEC.home, speed=0.1), "the arm moves (0.04"),
         (picture(), track(SPEC.home, until=1.1), "at one of the ends"),
