@@ -10,6 +10,7 @@ PACKAGE = "polyarm"
 NODES = (
     "arm_gateway_node",
     "bringup",
+    "calibrate_cameras",
     "episode_runner_node",
     "keyboard_joy_node",
     "policy_node",
@@ -39,6 +40,7 @@ REQUIREMENTS = [
 EXTRAS = {
     # Where ROS 2 comes from apt, leave this extra out: pip must not shadow the distribution's rclpy.
     "ros": [
+        "opencv-python-headless>=4.9",
         "ros-diagnostic-msgs>=5.3,<5.4",
         "ros-geometry-msgs>=5.3,<5.4",
         "ros-jazzy-rclpy[fastrtps]>=7.1,<8",
@@ -68,6 +70,8 @@ EXTRAS = {
         "zstandard>=0.22",
     ],
     "menagerie": ["mujoco-menagerie>=2026.1"],
+    # The commands of policies.calibration without ROS.
+    "calibration": ["opencv-python-headless>=4.9", "pyyaml>=6.0"],
     "train": [
         "accelerate>=1.0",
         "h5py>=3.11",

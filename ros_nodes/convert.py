@@ -17,7 +17,6 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 
-from policies.execution.camera_pose import CameraMount
 from policies.execution.sensor_messages import (
     NANOSECONDS,
     depth_from_image,
@@ -29,6 +28,7 @@ from policies.execution.sensor_messages import (
     trajectory_from_message,
 )
 from policies.execution.trajectory import JointTrajectory
+from policies.robots.camera_mount import CameraMount
 
 __all__ = [
     "camera_info_from_intrinsics",

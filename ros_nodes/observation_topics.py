@@ -13,6 +13,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
+from policies.execution.camera_pose import CameraConfig
 from policies.execution.observation_inputs import Handler, ObservationInputs
 from policies.execution.observation_sync import JOINTS, SyncConfig
 from policies.interface import Observation
@@ -38,6 +39,10 @@ class ObservationTopics:
         config: tolerances of the synchroniser.
         on_input: called after every message that was accepted.
         on_restart: called with the reason when a new instruction came or stamps jumped back.
+        calibrations: by camera, its latency, and its mount in place of the one that a topic tells.
+
+    Raises:
+        ValueError: a calibration's mount is none of this robot; names the camera.
     """
 
     def __init__(
@@ -50,13 +55,15 @@ class ObservationTopics:
         config: SyncConfig,
         on_input: Callable[[], None],
         on_restart: Callable[[str], None],
+        calibrations: Mapping[str, CameraConfig] | None = None,
     ) -> None:
         self._node = node
         self._cameras = tuple(cameras)
         self._config = config
         self._on_input = on_input
         self._on_restart = on_restart
-        self._inputs = ObservationInputs(spec, drivers, cameras, config)
+        self._calibrations = dict.fromkeys(cameras, CameraConfig()) | dict(calibrations or {})
+        self._inputs = ObservationInputs(spec, drivers, cameras, config, self._calibrations)
         self._sync = self._inputs.sync
         self._losses = {name: LossCounter() for name in self._sync.statuses()}
         self._refused: dict[str, tuple[float, str]] = {}
@@ -132,6 +139,9 @@ class ObservationTopics:
             values[f"{name} received"] = status.received
             values[f"{name} lost"] = self._losses[name].lost
             values[f"{name} unused"] = status.dropped
+        for camera, calibration in self._calibrations.items():
+            values[f"{camera} latency_s"] = f"{calibration.latency_s:.6f}"
+            values[f"{camera} mount"] = "parameters" if calibration.parent_frame else "topic"
         return values
 
     def _subscribe(self, kind: type, topic: str, handle: Callable, qos: QoSProfile) -> Subscription:

@@ -21,6 +21,7 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from visualization_msgs.msg import MarkerArray
 
 from policies.execution.cadence import Cadence
+from policies.execution.camera_pose import CameraConfig
 from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import SyncConfig
 from policies.execution.plausibility import depth_mismatch, joints_mismatch, policy_mismatch
@@ -111,6 +112,7 @@ class PolicyNode(LoadingLifecycleNode):
         defaults = {"max_skew_s": 0.0} if self._config.mode == "lockstep" else {}
         self._sync_config = declare(self, SyncConfig, "sync", defaults=defaults)
         self._spec = get_robot(self._config.robot)
+        self._calibrations: dict[str, CameraConfig] = {}
         self._topics: ObservationTopics | None = None
         self._runner: PolicyRunner | None = None
         self._sha256: str | None = None
@@ -140,9 +142,13 @@ class PolicyNode(LoadingLifecycleNode):
         return runner, policy_sha256(name)
 
     def loaded(self, result: tuple[PolicyRunner, str | None]) -> None:
-        """Subscribe to what the policy sees."""
+        """Declare the calibrations of the policy's cameras, and subscribe to what it sees."""
         self._runner, self._sha256 = result
         self._cadence = Cadence(self._runner.policy.control_hz if self._config.mode == "realtime" else None)
+        # Which cameras there are is known only now; a parameter is declared once.
+        for camera in self._runner.policy.cameras:
+            if camera not in self._calibrations:
+                self._calibrations[camera] = declare(self, CameraConfig, f"camera.{camera}")
         self._topics = ObservationTopics(
             self,
             self._spec,
@@ -152,6 +158,7 @@ class PolicyNode(LoadingLifecycleNode):
             self._sync_config,
             self._on_input,
             self._restart,
+            {camera: self._calibrations[camera] for camera in self._runner.policy.cameras},
         )
 
     def unloaded(self) -> None:

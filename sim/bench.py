@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import tyro
 
 from policies.benchmarks.benchmark import Benchmark
-from sim.benchmarks import simulation_speed
+from sim.benchmarks import calibration, simulation_speed
+from sim.benchmarks.calibration import CalibrationSettings
 from sim.benchmarks.simulation_speed import SpeedSettings
 
 RESULTS = Path("docs/benchmarks")
@@ -27,12 +28,14 @@ class Arguments:
         write: also write NAME.json and NAME.md into docs/benchmarks.
         json: print JSON instead of tables.
         speed: how long simulation_speed measures.
+        calibration: how many calibrations, with how much noise.
     """
 
     name: Annotated[str, tyro.conf.Positional] = "all"
     write: bool = False
     json: bool = False
     speed: Annotated[SpeedSettings, tyro.conf.arg(name="")] = field(default_factory=SpeedSettings)
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
 
 
 BENCHMARKS = {
@@ -40,6 +43,11 @@ BENCHMARKS = {
         lambda arguments: simulation_speed.run(arguments.speed),
         simulation_speed.format_text,
         simulation_speed.format_markdown,
+    ),
+    "calibration": Benchmark(
+        lambda arguments: calibration.run(arguments.calibration),
+        calibration.format_text,
+        calibration.format_markdown,
     ),
 }
 

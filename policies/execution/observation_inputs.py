@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from policies.execution.camera_frames import CameraFrames
+from policies.execution.camera_pose import CameraConfig
 from policies.execution.observation_sync import ObservationSynchronizer, SyncConfig
 from policies.execution.sensor_messages import (
     depth_from_image,
@@ -36,19 +38,35 @@ class ObservationInputs:
         drivers: its topics, frames and units; joints are matched by their names.
         cameras: names of the cameras that an observation needs.
         config: tolerances of the synchroniser.
+        calibrations: by camera, its latency, and its mount in place of the one that the drivers or a topic tell.
+
+    Raises:
+        ValueError: a calibration's mount is none of this robot; names the camera.
 
     Attributes:
         sync: joins the messages.
         joints: the joint state that came last, whatever its stamp; rad (m).
     """
 
-    def __init__(self, spec: RobotSpec, drivers: RobotDrivers, cameras: Sequence[str], config: SyncConfig) -> None:
+    def __init__(
+        self,
+        spec: RobotSpec,
+        drivers: RobotDrivers,
+        cameras: Sequence[str],
+        config: SyncConfig,
+        calibrations: Mapping[str, CameraConfig] | None = None,
+    ) -> None:
+        calibrations = calibrations or {}
+        drivers = _calibrated(drivers, calibrations)
         # Two pictures of one observation may lie that far apart from the same joint state, on different sides.
         self._frames = CameraFrames(spec, drivers, cameras, 2.0 * config.max_skew_s)
-        self.sync = ObservationSynchronizer(cameras, config, self._frames.pose)
+        latencies = {camera: calibration.latency_s for camera, calibration in calibrations.items()}
+        self.sync = ObservationSynchronizer(cameras, config, self._frames.pose, latencies)
         self.joints: JointState | None = None
         self._drivers = drivers
         self._cameras = tuple(cameras)
+        own = (drivers.camera(camera) for camera in cameras)
+        self._placed = {driver.frame for driver in own if driver.mount is not None}
 
     def handlers(self) -> dict[str, Handler]:
         """What takes the messages of each topic, relative to the robot's namespace."""
@@ -88,13 +106,15 @@ class ObservationInputs:
 
     def add_mount(self, camera: str, message: Any, now: float = 0.0) -> bool:
         """Take a geometry_msgs/TransformStamped from the link that carries a camera to its optical frame."""
-        self._frames.fix_camera(camera, mount_from_transform(message))
+        if self._drivers.camera(camera).mount is None:  # what is known is not told by a topic
+            self._frames.fix_camera(camera, mount_from_transform(message))
         return False
 
     def add_static_transforms(self, message: Any, now: float = 0.0) -> bool:
         """Take a tf2_msgs/TFMessage of fixed frames."""
         for transform in message.transforms:
-            self._frames.fix(transform.child_frame_id, mount_from_transform(transform))
+            if transform.child_frame_id not in self._placed:
+                self._frames.fix(transform.child_frame_id, mount_from_transform(transform))
         return False
 
     def add_joints(self, message: Any, now: float) -> bool:
@@ -116,3 +136,15 @@ class ObservationInputs:
         """Take a sensor_msgs/CameraInfo."""
         intrinsics, size = intrinsics_from_camera_info(message)
         return self.sync.add_intrinsics(camera, seconds(message.header.stamp), intrinsics, size, now)
+
+
+def _calibrated(drivers: RobotDrivers, calibrations: Mapping[str, CameraConfig]) -> RobotDrivers:
+    """The drivers with the mounts of calibrations in place of their own."""
+    cameras = dict(drivers.cameras)
+    for camera, calibration in calibrations.items():
+        try:
+            if calibration.mount is not None:
+                cameras[camera] = replace(drivers.camera(camera), mount=calibration.mount)
+        except ValueError as error:
+            raise ValueError(f"parameters camera.{camera}: {error}") from error
+    return replace(drivers, cameras=cameras)

@@ -8,7 +8,7 @@ that jump back (a simulator was reset, a recording starts again) empty the buffe
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,31 +78,40 @@ class ObservationSynchronizer:
             every joint state is an observation.
         config: tolerances.
         camera_pose: base_from_camera (4, 4) of a camera at the stamp of its picture.
+        latencies: by camera, how many seconds later than their capture its images are stamped; taken off the stamps of
+            all that comes from it, so that an observation's stamp is the time of the capture.
     """
 
-    def __init__(self, cameras: Sequence[str], config: SyncConfig, camera_pose: CameraPose) -> None:
+    def __init__(
+        self,
+        cameras: Sequence[str],
+        config: SyncConfig,
+        camera_pose: CameraPose,
+        latencies: Mapping[str, float] | None = None,
+    ) -> None:
         self.instruction: str | None = None
         self.rewinds = 0
         self._cameras = tuple(cameras)
         self._config = config
         self._camera_pose = camera_pose
+        self._latencies = dict.fromkeys(cameras, 0.0) | dict(latencies or {})
         names = [JOINTS, *(f"{camera}/{part}" for camera in cameras for part in ("color", "depth", "info"))]
         self._streams = {name: _Stream(config.buffer_length) for name in names}
         self._reference = f"{cameras[0]}/color" if cameras else JOINTS
 
     def add_color(self, camera: str, stamp: float, rgb: NDArray[np.uint8], now: float) -> bool:
         """Add a colour image (H, W, 3); like the other `add_*`, returns whether the stamps jumped back."""
-        return self._add(f"{camera}/color", stamp, rgb, now)
+        return self._add(f"{camera}/color", stamp - self._latencies[camera], rgb, now)
 
     def add_depth(self, camera: str, stamp: float, depth: NDArray[np.float32], now: float) -> bool:
         """Add a depth image (H, W), metres, registered to the colour image."""
-        return self._add(f"{camera}/depth", stamp, depth, now)
+        return self._add(f"{camera}/depth", stamp - self._latencies[camera], depth, now)
 
     def add_intrinsics(
         self, camera: str, stamp: float, intrinsics: NDArray[np.float64], size: tuple[int, int], now: float
     ) -> bool:
         """Add a calibration: matrix (3, 3) in pixels for images of (height, width)."""
-        return self._add(f"{camera}/info", stamp, (intrinsics, size), now)
+        return self._add(f"{camera}/info", stamp - self._latencies[camera], (intrinsics, size), now)
 
     def add_joints(
         self, stamp: float, positions: NDArray[np.float64], velocities: NDArray[np.float64], now: float

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.execution.camera_pose import CameraMount
 from policies.execution.trajectory import JointTrajectory
+from policies.robots.camera_mount import CameraMount
 
 NANOSECONDS = 1_000_000_000
 _COLOUR_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}

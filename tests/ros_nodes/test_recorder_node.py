@@ -142,7 +142,8 @@ def run(tmp_path_factory) -> Iterator[Run]:
 
 
 def test_observations_from_the_recording_are_bit_equal_to_those_of_a_live_node(run):
-    entries = list(BagEpisodes(run.bag, get_robot("panda"), CAMERAS, SYNC, EVERY_OBSERVATION_HZ, NAMESPACE))
+    robot = get_robot("panda"), get_drivers("panda")
+    entries = list(BagEpisodes(run.bag, *robot, CAMERAS, SYNC, EVERY_OBSERVATION_HZ, NAMESPACE))
     converted = {entry.observation.stamp: entry.observation for entry in entries if isinstance(entry, EpisodeFrame)}
     live = {observation.stamp: observation for observation in run.live}
     common = sorted(set(converted) & set(live))
@@ -160,7 +161,8 @@ def test_observations_from_the_recording_are_bit_equal_to_those_of_a_live_node(r
 
 
 def test_marks_by_service_and_joystick_cut_the_recording(run):
-    entries = list(BagEpisodes(run.bag, get_robot("panda"), CAMERAS, SYNC, EVERY_OBSERVATION_HZ, NAMESPACE))
+    robot = get_robot("panda"), get_drivers("panda")
+    entries = list(BagEpisodes(run.bag, *robot, CAMERAS, SYNC, EVERY_OBSERVATION_HZ, NAMESPACE))
     starts = [entry for entry in entries if isinstance(entry, EpisodeStart)]
     ends = [entry.event for entry in entries if isinstance(entry, EpisodeEnd)]
     assert [mark.event for mark in run.marks] == ["start", "success", "start", "discard"]

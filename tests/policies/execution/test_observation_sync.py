@@ -173,3 +173,19 @@ def test_buffer_stays_bounded():
         add_camera(sync, "front", float(i), parts=("color",))
     assert sync.statuses()["front/color"].received == 20
     assert sync.statuses()["front/color"].dropped == 16
+
+
+def test_a_late_camera_is_joined_with_the_joints_of_its_capture():
+    sync = ObservationSynchronizer(("front", "wrist"), SyncConfig(max_skew_s=0.0), pose, {"wrist": 0.25})
+    sync.instruction = "push"
+    add_joints(sync, 1.0, value=0.5)
+    add_joints(sync, 1.25, value=0.9)
+    add_camera(sync, "front", 1.0, value=1)
+    add_camera(sync, "wrist", 1.0, value=2)
+    assert sync.take() is None, "that picture is of 0.75 s"
+    add_camera(sync, "wrist", 1.25, value=3)
+    observation = sync.take()
+    assert observation.stamp == 1.0
+    assert observation.joint_positions[0] == 0.5
+    assert observation.cameras["wrist"].rgb[0, 0, 0] == 3
+    assert sync.statuses()["wrist/color"].skew_s == 0.0
