@@ -47,6 +47,7 @@ class ObservationTopics:
         config: tolerances of the synchroniser.
         on_input: called after every message that was accepted.
         on_restart: called with the reason when a new instruction came or stamps jumped back.
+        may_lack_cameras: whether the policy answers without some of its cameras; see `ObservationSynchronizer`.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class ObservationTopics:
         config: SyncConfig,
         on_input: Callable[[], None],
         on_restart: Callable[[str], None],
+        may_lack_cameras: bool = False,
     ) -> None:
         self._node = node
         self._spec = spec
@@ -67,7 +69,7 @@ class ObservationTopics:
         self._on_restart = on_restart
         self._kinematics = Kinematics(spec)
         self._mounts: dict[str, CameraMount] = {}
-        self._sync = ObservationSynchronizer(cameras, config, self._pose)
+        self._sync = ObservationSynchronizer(cameras, config, self._pose, may_lack_cameras)
         self._losses = {name: LossCounter() for name in self._sync.statuses()}
         self._refused: dict[str, tuple[float, str]] = {}
         self._taken_at = self._now()
@@ -92,7 +94,7 @@ class ObservationTopics:
         if len(self._mounts) < len(self._cameras):
             return None
         try:
-            observation = self._sync.take()
+            observation = self._sync.take(self._now())
         except ValueError as error:
             self._refuse("observation", error)
             return None
@@ -131,6 +133,9 @@ class ObservationTopics:
                 f"no inputs within {self._config.max_skew_s} s of each other: compare the stamps",
                 self._values,
             )
+        if lost := self._sync.lost_cameras(now):
+            late = f"goes on without {', '.join(lost)}: not complete for {self._config.max_age_s:g} s"
+            return Health(Level.WARN, late, self._values)
         return Health(Level.OK, "every input comes", self._values)
 
     def _values(self) -> Mapping[str, object]:

@@ -25,7 +25,7 @@ from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import SyncConfig
 from policies.execution.plausibility import depth_mismatch, joints_mismatch, policy_mismatch
 from policies.execution.policy_runner import PlannedMotion, PolicyRunner, RunnerConfig
-from policies.interface import Observation, load_policy
+from policies.interface import Observation, load_policy, may_lack_cameras
 from policies.loading import policy_sha256
 from policies.robots import get_robot
 from policies.robots.spec import RobotSpec
@@ -153,6 +153,8 @@ class PolicyNode(LoadingLifecycleNode):
             self._sync_config,
             self._on_input,
             self._restart,
+            # In lockstep every camera sends a picture for every observation, however long that takes.
+            self._config.mode == "realtime" and may_lack_cameras(self._runner.policy),
         )
 
     def unloaded(self) -> None:
