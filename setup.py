@@ -84,6 +84,8 @@ EXTRAS = {
         "transformers>=4.50",
     ],
     "ray": ["ray>=2.40"],
+    # Takes MuJoCo below 3.9; beside a newer one it gets an environment of its own, see sim/gym_aloha/environment.py.
+    "gym-aloha": ["gym-aloha==0.1.5"],
     "dev": [
         "hypothesis>=6.100",
         "mypy>=1.11",

@@ -188,6 +188,14 @@ class ContinuingPolicy(Policy, Protocol):
         ...
 
 
+def may_lack_cameras(policy: Policy) -> bool:
+    """Whether a policy answers observations that lack some of its cameras, though not all.
+
+    Policies that were trained for that say so by an attribute `may_lack_cameras`.
+    """
+    return bool(getattr(policy, "may_lack_cameras", False))
+
+
 def load_policy(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Policy:
     """Load a policy from a directory or hub id holding `config.json`, `*.safetensors` and normalisation statistics.
 

@@ -40,6 +40,7 @@ class ObservationTopics:
         on_input: called after every message that was accepted.
         on_restart: called with the reason when a new instruction came or stamps jumped back.
         calibrations: by camera, its latency, and its mount in place of the one that a topic tells.
+        may_lack_cameras: whether the policy answers without some of its cameras; see `ObservationSynchronizer`.
 
     Raises:
         ValueError: a calibration's mount is none of this robot; names the camera.
@@ -56,6 +57,7 @@ class ObservationTopics:
         on_input: Callable[[], None],
         on_restart: Callable[[str], None],
         calibrations: Mapping[str, CameraConfig] | None = None,
+        may_lack_cameras: bool = False,
     ) -> None:
         self._node = node
         self._cameras = tuple(cameras)
@@ -63,7 +65,7 @@ class ObservationTopics:
         self._on_input = on_input
         self._on_restart = on_restart
         self._calibrations = dict.fromkeys(cameras, CameraConfig()) | dict(calibrations or {})
-        self._inputs = ObservationInputs(spec, drivers, cameras, config, self._calibrations)
+        self._inputs = ObservationInputs(spec, drivers, cameras, config, self._calibrations, may_lack_cameras)
         self._sync = self._inputs.sync
         self._losses = {name: LossCounter() for name in self._sync.statuses()}
         self._refused: dict[str, tuple[float, str]] = {}
@@ -89,7 +91,7 @@ class ObservationTopics:
     def take(self) -> Observation | None:
         """The newest complete observation that was not handed out yet, or None."""
         try:
-            observation = self._inputs.take()
+            observation = self._inputs.take(self._now())
         except ValueError as error:
             self._refuse("observation", error)
             return None
@@ -127,6 +129,9 @@ class ObservationTopics:
                 f"no inputs within {self._config.max_skew_s} s of each other: compare the stamps",
                 self._values,
             )
+        if lost := self._sync.lost_cameras(now):
+            late = f"goes on without {', '.join(lost)}: not complete for {self._config.max_age_s:g} s"
+            return Health(Level.WARN, late, self._values)
         return Health(Level.OK, "every input comes", self._values)
 
     def _values(self) -> Mapping[str, object]:

@@ -26,7 +26,7 @@ from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import SyncConfig
 from policies.execution.plausibility import depth_mismatch, joints_mismatch, policy_mismatch
 from policies.execution.policy_runner import PlannedMotion, PolicyRunner, RunnerConfig
-from policies.interface import Observation, load_policy
+from policies.interface import Observation, load_policy, may_lack_cameras
 from policies.loading import policy_sha256
 from policies.robots import get_drivers, get_robot
 from policies.robots.spec import RobotSpec
@@ -159,6 +159,8 @@ class PolicyNode(LoadingLifecycleNode):
             self._on_input,
             self._restart,
             {camera: self._calibrations[camera] for camera in self._runner.policy.cameras},
+            # In lockstep every camera sends a picture for every observation, however long that takes.
+            self._config.mode == "realtime" and may_lack_cameras(self._runner.policy),
         )
 
     def unloaded(self) -> None:

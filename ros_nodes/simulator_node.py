@@ -35,7 +35,7 @@ from sim.episode_id import EpisodeId
 from sim.perturbation import Perturbation
 from sim.simulation import SimulationConfig, TabletopSimulation
 from sim.tasks import tasks_for
-from sim.videos import Film
+from sim.videos import Film, film_of
 
 POLL_S = 0.01
 FIRST_EPISODE = EpisodeId(task="reach", suite="nominal", severity=1, index=0, seed=0)
@@ -177,7 +177,7 @@ class SimulatorNode(Node):
             return
         self._film_path = film_path if film_path.name else None
         if self._film_path is not None and self._film is None:
-            self._film = Film(self._simulation)
+            self._film = film_of(self._simulation)
         self._drive.begin(episode, cameras, self._film if self._film_path is not None else None)
 
     def _known_cameras(self, cameras: Sequence[str]) -> Sequence[str]:

@@ -71,7 +71,9 @@ class CalibrationScene:
         spec = load_robot_spec("panda")
         mount = self._true_mount(spec)
         self.parent_from_camera, self._board_pose = mount, self._true_board()
-        _set_camera(spec, self.camera, setup, mount)
+        if setup == "eye_to_hand":
+            spec.worldbody.add_camera(name=self.camera, fovy=scene_cameras(self.robot).fovy_deg)
+        _set_camera(spec, self.camera, mount)
         _add_board(spec, self.board, self._board_pose, setup, self.tool_frame)
         spec.worldbody.add_light(
             dir=(0, 0.1, -1), diffuse=(0.3, 0.3, 0.3), type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
@@ -207,9 +209,7 @@ def _nominal(position: NDArray[np.float64], quaternion_wxyz: NDArray[np.float64]
     return pose
 
 
-def _set_camera(spec: mujoco.MjSpec, name: str, setup: Setup, mount: NDArray[np.float64]) -> None:
-    if setup == "eye_to_hand":
-        spec.worldbody.add_camera(name=name, fovy=scene_cameras(self.robot).fovy_deg)
+def _set_camera(spec: mujoco.MjSpec, name: str, mount: NDArray[np.float64]) -> None:
     camera = spec.camera(name)
     camera.pos = mount[:3, 3]
     camera.quat = Rotation.from_matrix(mount[:3, :3] @ _OPTICAL).as_quat(scalar_first=True)

@@ -186,7 +186,7 @@ class BagEpisodes:
             if self._running and self._used:
                 self._waiting.clear()
                 yield from self._end(None)
-        observation = self._inputs.take()
+        observation = self._inputs.take(now)
         if observation is not None and self._running and self._cadence.due(observation.stamp):
             self._cadence.use(observation.stamp)
             self._waiting.append(observation)

@@ -39,6 +39,7 @@ class ObservationInputs:
         cameras: names of the cameras that an observation needs.
         config: tolerances of the synchroniser.
         calibrations: by camera, its latency, and its mount in place of the one that the drivers or a topic tell.
+        may_lack_cameras: see `ObservationSynchronizer`.
 
     Raises:
         ValueError: a calibration's mount is none of this robot; names the camera.
@@ -55,13 +56,14 @@ class ObservationInputs:
         cameras: Sequence[str],
         config: SyncConfig,
         calibrations: Mapping[str, CameraConfig] | None = None,
+        may_lack_cameras: bool = False,
     ) -> None:
         calibrations = calibrations or {}
         drivers = _calibrated(drivers, calibrations)
         # Two pictures of one observation may lie that far apart from the same joint state, on different sides.
         self._frames = CameraFrames(spec, drivers, cameras, 2.0 * config.max_skew_s)
         latencies = {camera: calibration.latency_s for camera, calibration in calibrations.items()}
-        self.sync = ObservationSynchronizer(cameras, config, self._frames.pose, latencies)
+        self.sync = ObservationSynchronizer(cameras, config, self._frames.pose, latencies, may_lack_cameras)
         self.joints: JointState | None = None
         self._drivers = drivers
         self._cameras = tuple(cameras)
@@ -91,13 +93,16 @@ class ObservationInputs:
         self.sync.clear()
         self._frames.clear()
 
-    def take(self) -> Observation | None:
+    def take(self, now: float) -> Observation | None:
         """The newest complete observation that was not handed out yet, or None.
+
+        Args:
+            now: present time, as given to the `add_*`.
 
         Raises:
             ValueError: the images of a camera and its calibration have different sizes.
         """
-        return None if self.unplaced() else self.sync.take()
+        return None if self.unplaced() else self.sync.take(now)
 
     def add_instruction(self, message: Any, now: float = 0.0) -> bool:
         """Take a std_msgs/String that says what to do."""

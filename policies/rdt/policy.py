@@ -55,10 +55,13 @@ class RDTPolicy:
         control_hz: rate of the rows.
         chunk_length: rows of a chunk.
         instructions: the only ones that it understands; empty for any.
+        may_lack_cameras: a camera that an observation lacks is seen as missing, as in training.
 
     Raises:
         ValueError: encoders, embodiment, robot and network do not fit each other; says which.
     """
+
+    may_lack_cameras = True
 
     def __init__(
         self, model: RDTModel, tower: ImageTower, text: TextEncoder, settings: RDTSettings, device: str = "cpu"

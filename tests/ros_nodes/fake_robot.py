@@ -58,6 +58,7 @@ class Faults:
 
     Attributes:
         camera: whether images come.
+        lost_cameras: cameras of which none come.
         joints: whether joint states come.
         clock: whether /clock goes on.
         camera_offset: added to the stamps of images, seconds.
@@ -68,6 +69,7 @@ class Faults:
     """
 
     camera: bool = True
+    lost_cameras: tuple[str, ...] = ()
     joints: bool = True
     clock: bool = True
     camera_offset: float = 0.0
@@ -378,6 +380,8 @@ class FakeRobot:
         stamp = self.time() + self.faults.camera_offset
         self.image_stamps.append(stamp)
         for camera, (color, depth, info) in self._images.items():
+            if camera in self.faults.lost_cameras:
+                continue
             frame = f"{camera}_optical_frame"
             image = convert.image_from_rgb(np.zeros((*SIZE, 3), np.uint8), stamp, frame)
             image.encoding = self.faults.encoding

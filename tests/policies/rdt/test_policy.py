@@ -171,7 +171,7 @@ def test_a_chunk_goes_on_with_the_one_before(policy):
 def test_of_many_chunks_the_one_that_fits_best_is_taken(policy, monkeypatch):
     policy.reset(0)
     first = policy.act_on(observe(0.0), Continuation(0))
-    running = policy._running._vectors
+    running = policy._running._chunks[-1][1]
     drawn = []
 
     def draw(observation, pictures, samples, prefix=None):

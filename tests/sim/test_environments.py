@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sim.benchmarks.environments import environment_python
+from sim.environments import environment_python
 
 
 def test_an_environment_is_made_once_and_again_for_other_requirements(
@@ -17,7 +17,7 @@ def test_an_environment_is_made_once_and_again_for_other_requirements(
         installed.append(command[command.index("--no-compile") + 1 :])
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr("sim.benchmarks.environments.subprocess.run", pip)
+    monkeypatch.setattr("sim.environments.subprocess.run", pip)
     python = environment_python(tmp_path / "environment", ["first==1"])
     assert environment_python(tmp_path / "environment", ["first==1"]) == python
     assert installed == [["first==1"]]

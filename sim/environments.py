@@ -24,11 +24,10 @@ def environment_python(directory: Path, requirements: Sequence[str]) -> Path:
     Raises:
         RuntimeError: pip could not install the requirements; says which and why.
     """
-    python, marker = directory.absolute() / "bin" / "python", directory / _MARKER
-    wanted = "".join(f"{requirement}\n" for requirement in requirements)
-    # The marker is written last, so an interrupted installation is begun again.
-    if marker.is_file() and marker.read_text() == wanted and python.exists():
-        return python
+    found = existing_python(directory, requirements)
+    if found is not None:
+        return found
+    python = directory.absolute() / "bin" / "python"
     venv.create(directory, clear=True, symlinks=True, with_pip=False)
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile"]
     pip = subprocess.run([*command, *requirements], capture_output=True, text=True, check=False)
@@ -38,5 +37,17 @@ def environment_python(directory: Path, requirements: Sequence[str]) -> Path:
             f"environment {directory}: expected pip to install {', '.join(requirements)} (it needs the network the "
             f"first time), found exit status {pip.returncode}:\n{reason}"
         )
-    marker.write_text(wanted)
+    # Written last, so an interrupted installation is begun again.
+    (directory / _MARKER).write_text(_listed(requirements))
     return python
+
+
+def existing_python(directory: Path, requirements: Sequence[str]) -> Path | None:
+    """The Python of an environment that was created for just these requirements; None if there is none."""
+    python, marker = directory.absolute() / "bin" / "python", directory / _MARKER
+    complete = marker.is_file() and marker.read_text() == _listed(requirements)
+    return python if complete and python.exists() else None
+
+
+def _listed(requirements: Sequence[str]) -> str:
+    return "".join(f"{requirement}\n" for requirement in requirements)
