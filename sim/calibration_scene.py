@@ -68,7 +68,7 @@ class CalibrationScene:
         self.tool_frame = "hand"
         self.camera = "wrist" if setup == "eye_in_hand" else "front"
         self.kinematics = Kinematics(self.robot)
-        spec = load_robot_spec("panda")
+        spec = load_robot_spec(self.robot)
         mount = self._true_mount(spec)
         self.parent_from_camera, self._board_pose = mount, self._true_board()
         if setup == "eye_to_hand":

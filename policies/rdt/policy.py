@@ -185,6 +185,9 @@ class RDTPolicy:
         """The robot's chunk from vectors (T, 128) of the unified space."""
         rows = self.settings.embodiment.action_from_unified(vectors.double().cpu().numpy())
         if self.settings.embodiment.kind == "joint":
+            # A sample a little beyond a gripper's stop means the stop; arm joints are left to the safety filter.
+            grippers, spec = self._spec.grippers, self._spec
+            rows[:, grippers] = rows[:, grippers].clip(spec.lower[grippers], spec.upper[grippers])
             return ActionChunk(observation.stamp, 1 / self.control_hz, "joint", rows)
         angles = Rotation.from_matrix(rotation_from_6d(rows[:, 3:9])).as_euler("xyz")
         poses = np.concatenate([rows[:, :3], angles, rows[:, 9:]], axis=1)

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from policies.rdt.checkpoint import config_of, load_model, save_model
 from policies.rdt.config import RDTConfig
+from policies.rdt.network import build_model
 from policies.rdt.weights_file import FILES
 from tests.policies.rdt.conftest import random_model
 
@@ -133,3 +134,9 @@ def test_truncated_files_and_none_at_all_are_told_apart(tmp_path):
     torch.save({"weights": {}}, path)
     with pytest.raises(ValueError, match="'module'"):
         load_model(tmp_path)
+
+
+def test_pictures_of_one_time_are_read_back(tmp_path):
+    config = replace(RDTConfig.tiny(), image_grid=(1, 3, 25))
+    save_model(build_model(config, 0), tmp_path)
+    assert load_model(tmp_path).config == config
