@@ -200,12 +200,14 @@ def load_policy(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") 
     """Load a policy from a directory or hub id holding `config.json`, `*.safetensors` and normalisation statistics.
 
     Args:
-        path_or_hub_id: a directory, the name of a shipped checkpoint (`policies/checkpoints/<name>`), or a hub id.
+        path_or_hub_id: a directory, the name of a shipped checkpoint (`policies/checkpoints/<name>`), a hub id, or the
+            address of a `policies.server`, such as `ws://127.0.0.1:8765`.
         device: torch device for the weights.
         robot: which robot a policy without weights shall move; those with weights know theirs.
 
     Raises:
         FileNotFoundError: nothing of that name; lists what is shipped.
+        OSError: a server that cannot be reached, or does not let us in.
         ValueError: the directory is not a policy that this version can load; names the file and field.
     """
     from policies.loading import load
