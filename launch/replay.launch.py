@@ -62,7 +62,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "robot",
                 default_value="panda",
-                description="name of the robot",
+                description="name of the robot, or its YAML file",
             ),
             DeclareLaunchArgument(
                 "twin",
