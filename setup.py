@@ -10,19 +10,26 @@ PACKAGE = "polyarm"
 NODES = (
     "arm_gateway_node",
     "bringup",
+    "calibrate_cameras",
     "episode_runner_node",
+    "keyboard_joy_node",
     "policy_node",
+    "recorder_node",
+    "replay_node",
     "simulator_node",
+    "teleop_node",
     "transport_check",
 )
 
 REQUIREMENTS = [
     "daqp>=0.5",
+    "defusedxml>=0.7",
     "einops>=0.8",
     "huggingface-hub>=0.30",
     "mink>=1.0",
     "mujoco>=3.8",
     "numpy>=1.26",
+    "pyyaml>=6.0",
     "qpsolvers>=4.3",
     "safetensors>=0.5",
     "scipy>=1.13",
@@ -33,7 +40,7 @@ REQUIREMENTS = [
 EXTRAS = {
     # Where ROS 2 comes from apt, leave this extra out: pip must not shadow the distribution's rclpy.
     "ros": [
-        "pyyaml>=6.0",
+        "opencv-python-headless>=4.9",
         "ros-diagnostic-msgs>=5.3,<5.4",
         "ros-geometry-msgs>=5.3,<5.4",
         "ros-jazzy-rclpy[fastrtps]>=7.1,<8",
@@ -53,7 +60,19 @@ EXTRAS = {
         "pandas>=2.2",
         "pyarrow>=16",
     ],
+    "record": [
+        "av>=12",
+        "lz4>=4.3",
+        "mcap>=1.2",
+        "pyarrow>=16",
+        "pyyaml>=6.0",
+        "rosbags>=0.10",
+        "zstandard>=0.22",
+    ],
+    "remote": ["msgpack>=1.0.8", "pillow>=10", "websockets>=17.1"],
     "menagerie": ["mujoco-menagerie>=2026.1"],
+    # The commands of policies.calibration without ROS.
+    "calibration": ["opencv-python-headless>=4.9", "pyyaml>=6.0"],
     "train": [
         "accelerate>=1.0",
         "h5py>=3.11",
@@ -66,6 +85,8 @@ EXTRAS = {
         "transformers>=4.50",
     ],
     "ray": ["ray>=2.40"],
+    # Takes MuJoCo below 3.9; beside a newer one it gets an environment of its own, see sim/gym_aloha/environment.py.
+    "gym-aloha": ["gym-aloha==0.1.5"],
     "dev": [
         "hypothesis>=6.100",
         "mypy>=1.11",
@@ -92,7 +113,7 @@ setup(
         include=[f"{root}{tail}" for root in ("policies", "representation", "ros_nodes", "sim") for tail in ("", ".*")]
     ),
     package_data={
-        "policies": ["robots/**/*.xml", "checkpoints/**/*"],
+        "policies": ["robots/**/*.xml", "robots/**/*.yaml", "checkpoints/**/*"],
         "sim": ["**/*.xml", "**/*.html", "**/*.css", "**/*.js", "**/*.json"],
         "representation": ["**/*.json"],
         "ros_nodes": ["config/*"],

@@ -60,7 +60,7 @@ def generate_launch_description() -> LaunchDescription:
                 default_value=PythonExpression(
                     ["'aloha' if {*'", LaunchConfiguration("task"), f"'.split(',')}} & {{*{ALOHA_TASKS}}} else 'panda'"]
                 ),
-                description="name of the robot; by default that of the tasks",
+                description="name of the robot, or its YAML file; by default that of the tasks",
             ),
             DeclareLaunchArgument(
                 "suite", default_value="nominal", description="variation suites, separated by commas"

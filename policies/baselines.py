@@ -20,15 +20,15 @@ class NoopPolicy:
     """Stays where it is.
 
     Args:
-        robot: name of the `RobotSpec` that it does not move.
+        robot: name, or YAML file, of the robot that it does not move.
     """
 
     cameras: tuple[str, ...] = ()
     chunk_length = CHUNK_LENGTH
 
     def __init__(self, robot: str = "panda") -> None:
-        self.robot = robot
         self._spec = get_robot(robot)
+        self.robot = self._spec.name
         self.control_hz = self._spec.control_hz
 
     def reset(self, seed: int | None = None) -> None:
@@ -50,7 +50,7 @@ class RandomPolicy:
     """Moves by uniformly drawn deltas and opens or closes the hand at random.
 
     Args:
-        robot: name of the `RobotSpec` that it moves.
+        robot: name, or YAML file, of the robot that it moves.
         seed: seed of the draws until `reset` gives another.
     """
 
@@ -58,8 +58,8 @@ class RandomPolicy:
     chunk_length = CHUNK_LENGTH
 
     def __init__(self, robot: str = "panda", seed: int = 0) -> None:
-        self.robot = robot
         spec = get_robot(robot)
+        self.robot = spec.name
         self.control_hz = spec.control_hz
         self._arms = len(spec.arms)
         self._rng = np.random.default_rng(seed)

@@ -11,7 +11,8 @@ from typing import Annotated
 
 import tyro
 
-from policies.benchmarks import chunk_latency, condition_cache, sphere_depth, two_modes
+from policies.benchmarks import bag_conversion, chunk_latency, condition_cache, sphere_depth, two_modes
+from policies.benchmarks.bag_conversion import ConversionSettings
 from policies.benchmarks.benchmark import Benchmark
 from policies.benchmarks.chunk_latency import LatencySettings
 from policies.benchmarks.condition_cache import CacheSettings
@@ -27,13 +28,15 @@ class Arguments:
 
     Attributes:
         name: chunk_latency (time for a chunk beside plain decoding), sphere_depth (what Ego3D is good for),
-            two_modes (what diffusion is good for), or condition_cache (what keeping RDT's conditions saves).
+            two_modes (what diffusion is good for), condition_cache (what keeping RDT's conditions saves), or
+            bag_conversion (how fast bags become datasets).
         write: also write NAME.json and NAME.md into docs/benchmarks.
         json: print JSON instead of a table.
         latency: what chunk_latency measures.
         sphere: how much sphere_depth trains.
         modes: how much two_modes trains.
         cache: what condition_cache measures.
+        conversion: what bag_conversion converts.
     """
 
     name: Annotated[str, tyro.conf.Positional] = "chunk_latency"
@@ -43,6 +46,7 @@ class Arguments:
     sphere: SphereSettings = field(default_factory=SphereSettings)
     modes: TwoModesSettings = field(default_factory=TwoModesSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
+    conversion: ConversionSettings = field(default_factory=ConversionSettings)
 
 
 BENCHMARKS = {
@@ -59,6 +63,11 @@ BENCHMARKS = {
         lambda arguments: condition_cache.run(arguments.cache),
         condition_cache.format_text,
         condition_cache.format_markdown,
+    ),
+    "bag_conversion": Benchmark(
+        lambda arguments: bag_conversion.run(arguments.conversion),
+        bag_conversion.format_text,
+        bag_conversion.format_markdown,
     ),
 }
 

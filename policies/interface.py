@@ -188,16 +188,26 @@ class ContinuingPolicy(Policy, Protocol):
         ...
 
 
+def may_lack_cameras(policy: Policy) -> bool:
+    """Whether a policy answers observations that lack some of its cameras, though not all.
+
+    Policies that were trained for that say so by an attribute `may_lack_cameras`.
+    """
+    return bool(getattr(policy, "may_lack_cameras", False))
+
+
 def load_policy(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Policy:
     """Load a policy from a directory or hub id holding `config.json`, `*.safetensors` and normalisation statistics.
 
     Args:
-        path_or_hub_id: a directory, the name of a shipped checkpoint (`policies/checkpoints/<name>`), or a hub id.
+        path_or_hub_id: a directory, the name of a shipped checkpoint (`policies/checkpoints/<name>`), a hub id, or the
+            address of a `policies.server`, such as `ws://127.0.0.1:8765`.
         device: torch device for the weights.
         robot: which robot a policy without weights shall move; those with weights know theirs.
 
     Raises:
         FileNotFoundError: nothing of that name; lists what is shipped.
+        OSError: a server that cannot be reached, or does not let us in.
         ValueError: the directory is not a policy that this version can load; names the file and field.
     """
     from policies.loading import load

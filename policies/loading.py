@@ -1,4 +1,4 @@
-"""Finds a policy by name, directory or hub id, and loads it with the class that its `config.json` names."""
+"""Finds a policy by name, directory, hub id or server, and loads it with the class that its `config.json` names."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from policies.interface import Policy
+from policies.remote.address import is_address
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 # Policies without weights, loaded by name.
@@ -55,9 +56,14 @@ def policy_sha256(path_or_hub_id: str) -> str | None:
 
     Raises:
         FileNotFoundError: nothing of that name; lists what is shipped.
+        OSError: a server that cannot be reached.
     """
     if path_or_hub_id in BASELINES:
         return None
+    if is_address(path_or_hub_id):
+        from policies.remote.client import served_sha256
+
+        return served_sha256(path_or_hub_id)
     digest = hashlib.sha256()
     directory = find_policy(path_or_hub_id)
     for path in sorted(path for path in directory.rglob("*") if path.suffix in _HASHED):
@@ -73,10 +79,15 @@ def load(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Poli
 
     Raises:
         FileNotFoundError: nothing of that name, or a file of it is missing.
+        OSError: a server that cannot be reached.
         ValueError: not a policy that this version can load; names the file and field.
     """
     if path_or_hub_id in BASELINES:
         return _imported(BASELINES[path_or_hub_id])(robot)
+    if is_address(path_or_hub_id):
+        from policies.remote.client import connect_policy
+
+        return connect_policy(path_or_hub_id)
     directory = find_policy(path_or_hub_id)
     path = directory / "config.json"
     if not path.is_file():

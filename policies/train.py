@@ -2,8 +2,8 @@
 
     python -m policies.train --policy spatialvla --dataset DIR [DIR ...] --output RUN
 
-RUN then holds `policy/` (what `load_policy` loads: averaged weights, processor, and `train_config.json`),
-`metrics.jsonl`, `loss.png` and the state from which `--resume` continues exactly.
+or `--policy rdt`, which docs/rdt.md describes. RUN then holds `policy/` (what `load_policy` loads, with averaged
+weights, and `train_config.json`), `metrics.jsonl`, `loss.png` and the state from which `--resume` continues exactly.
 
 On several GPUs the same command runs under accelerate; `--batch-size` counts per GPU and `--accumulation` multiplies:
 
@@ -16,6 +16,8 @@ A small network also trains faster in a process per core than in one process wit
 
 from __future__ import annotations
 
+import time
+
 import torch
 import tyro
 
@@ -25,6 +27,7 @@ from policies.train_config import TrainConfig
 from policies.training_loop import TrainingLoop, new_accelerator
 from policies.training_state import STATE_FILE
 
+RELEASE_S = 1.0
 LEARNERS = {"spatialvla": SpatialVLALearner, "rdt": RDTLearner}
 
 
@@ -45,8 +48,10 @@ def check_output(config: TrainConfig) -> None:
         ValueError: `output` holds a run although `resume` is not set, or none although it is; or adapters have no
             policy to adapt.
     """
-    if config.lora.rank and (config.policy != "spatialvla" or config.initial is None):
-        raise ValueError("--lora.rank: expected --initial, the SpatialVLA policy to adapt, found none")
+    if config.lora.rank and config.initial is None:
+        raise ValueError("--lora.rank: expected --initial, the policy to adapt, found none")
+    if config.lora.train_tables and config.policy != "spatialvla":
+        raise ValueError(f"--lora.train-tables: expected --policy spatialvla, found {config.policy}")
     state = config.output / STATE_FILE
     if config.resume and not state.exists():
         raise ValueError(f"--resume: expected a saved run in {config.output}, found no {STATE_FILE}")
@@ -66,6 +71,10 @@ def main() -> None:
     run.train()
     # A process that ends while another still saves would tear down the group under it.
     run.accelerator.wait_for_everyone()
+    if run.accelerator.num_processes > 1:
+        # Threads of gloo need the interpreter to let go of the last tensors. The destructor of their group would hold
+        # it and wait for them for ever, and nothing tells when they are done.
+        time.sleep(RELEASE_S)
     run.accelerator.end_training()
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from policies.lora import LoraSettings
 from policies.rdt.training_options import RDTTraining
-from policies.spatialvla.lora import LoraSettings
 from policies.training_loop import LoopConfig
 
 
@@ -22,8 +22,8 @@ class TrainConfig(LoopConfig):
         size: size of the network.
         camera: view that a SpatialVLA policy reads.
         ego3d: add 3-D position encodings from the depth camera to the image tokens of a SpatialVLA policy.
-        lora: fine-tune `initial`, a SpatialVLA policy, by adapters; the saved policy has them merged into its weights,
-            and `adapters/` holds them alone.
+        lora: fine-tune `initial` by adapters; the saved policy has them merged into its weights, and `adapters/` holds
+            them alone.
         rdt: what else an RDT policy needs to know.
     """
 

@@ -26,7 +26,15 @@ from tqdm import tqdm
 
 from policies.training_data import BatchOrder
 from policies.training_report import MetricsLog
-from policies.training_state import STATE_FILE, Progress, load_state, save_state, update_average
+from policies.training_state import (
+    STATE_FILE,
+    AverageSchedule,
+    Progress,
+    decay_after,
+    load_state,
+    save_state,
+    update_average,
+)
 
 POLICY_DIRECTORY = "policy"
 CONFIG_FILE = "train_config.json"
@@ -39,7 +47,8 @@ class LoopConfig:
     """How a run goes, whatever it trains.
 
     Attributes:
-        dataset: directories of LeRobot datasets; held-out errors are reported by directory and task.
+        dataset: directories of LeRobot datasets, or for RDT of ALOHA episodes; held-out errors are reported by
+            directory and task.
         output: directory of the run.
         steps: optimizer steps.
         max_minutes: wall time; the learning rate follows whichever of steps and time is further along.
@@ -50,7 +59,8 @@ class LoopConfig:
         warmup_steps: steps of linear warm-up.
         weight_decay: of AdamW, on matrices only.
         clip_norm: largest norm of the gradient.
-        average_decay: of the moving average of the weights, which is what is saved as the policy.
+        average_decay: largest decay of the moving average of the weights, which is what is saved as the policy.
+        average_schedule: how the decay rises to it, see `AverageSchedule`; RDT was released with "power" and 0.9999.
         jitter: strength of the random changes of brightness, contrast and colour; 0 is none.
         validation_episodes: episodes held out, over all datasets.
         validation_frames: at most so many of their frames are measured.
@@ -76,6 +86,7 @@ class LoopConfig:
     weight_decay: float = 0.05
     clip_norm: float = 1.0
     average_decay: float = 0.999
+    average_schedule: AverageSchedule = "ratio"
     jitter: float = 0.3
     validation_episodes: int = 40
     validation_frames: int = 512
@@ -95,11 +106,13 @@ class Learner(Protocol):
     Attributes:
         model: the network with its first weights; its forward pass is what is distributed over processes.
         training: (N,) numbers of the training frames.
+        weights: (N,) chance of each of them of being drawn; None to visit all of them alike.
         held_out: (M,) numbers of the frames that `validate` measures.
     """
 
     model: nn.Module
     training: NDArray[np.int64]
+    weights: NDArray[np.float64] | None
     held_out: NDArray[np.int64]
 
     def batch(self, frames: NDArray[np.int64], generator: torch.Generator) -> Mapping[str, Tensor]:
@@ -196,7 +209,7 @@ class TrainingLoop:
     def train(self) -> None:
         """Run to the end of the steps or of the time."""
         config, began = self.config, time.monotonic() - self.progress.elapsed_s
-        order = BatchOrder(self.learner.training, config.batch_size, config.seed)
+        order = BatchOrder(self.learner.training, config.batch_size, config.seed, self.learner.weights)
         bar = tqdm(total=config.steps, initial=self.progress.step, unit="step", disable=not self.is_main)
         saved_s, recent, data_s, window = time.monotonic(), [], 0.0, time.perf_counter()
         with bar:
@@ -208,7 +221,8 @@ class TrainingLoop:
                     loss, seconds = self.loss_backward(order, step * config.accumulation + pass_number)
                     recent.append(loss)
                     data_s += seconds
-                update_average(self.average, self.bare_model, config.average_decay, step)
+                decay = decay_after(step, config.average_decay, config.average_schedule)
+                update_average(self.average, self.bare_model, decay)
                 self.progress = Progress(step + 1, self._shared(time.monotonic() - began))
                 is_last = done_share(config, self.progress) >= 1
                 bar.update()

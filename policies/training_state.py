@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors import safe_open
@@ -12,6 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 STATE_FILE = "training_state.safetensors"
+AverageSchedule = Literal["ratio", "power"]
+"""How the decay of the average rises with the steps n before a step, so that the first weights are soon forgotten:
+(1 + n) / (10 + n), or 1 - (n + 1)^(-3/4), as in the released training of RDT."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +31,22 @@ class Progress:
     elapsed_s: float = 0.0
 
 
+def decay_after(step: int, largest: float, schedule: AverageSchedule) -> float:
+    """Weight of the past in the moving average after a number of steps; see `AverageSchedule`."""
+    rising = (1 + step) / (10 + step) if schedule == "ratio" else 1 - (1 + step) ** -0.75
+    return min(largest, rising)
+
+
 @torch.no_grad()
-def update_average(average: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Move an exponential moving average of the weights towards the model.
 
     Args:
         average: module of the same structure, changed in place.
         model: the trained module.
-        decay: weight of the past; smaller in the first steps, so that the first weights are soon forgotten.
-        step: number of steps before this one.
+        decay: weight of the past.
     """
-    weight = 1.0 - min(decay, (1 + step) / (10 + step))
-    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), weight)
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1.0 - decay)
 
 
 def save_state(

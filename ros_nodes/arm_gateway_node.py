@@ -1,13 +1,14 @@
 """`arm_gateway_node`: the only one that talks to the arm's controller, in a process of its own.
 
-Takes `planned_trajectory`, passes on what `ArmGateway` allows to `arm_controller/joint_trajectory` (or samples it for
-another kind of controller, see `output`), and holds the arm when commands or joint states stay away, on `estop`, when
-somebody else publishes to its controllers, and when it is told to end. `speed_scale` slows it, `~/home` brings it home,
-and in shadow mode it moves nothing and publishes on `~/shadow_trajectory` what it would send.
+Takes `planned_trajectory`, passes on what `ArmGateway` allows to the controllers of the robot's description (for one
+arm `arm_controller/joint_trajectory`), or samples it for other kinds of controllers (see `output`). It holds the arm
+when commands or joint states stay away, on `estop`, when somebody else publishes to its controllers, and when it is
+told to end. `speed_scale` slows it, `~/home` brings it home, and in shadow mode it moves nothing and publishes on
+`~/shadow/...` what it would send.
 
-Several arms are held together, and each has a controller of its own (`left_arm_controller/joint_trajectory`). In
-realtime the watchdogs run on the steady clock. In lockstep simulated time waits for the answer, so a pause is no
-silence: time is the stamp of the newest joint state, and a trajectory waits for the joint state of its own stamp.
+All controllers are held together. In realtime the watchdogs run on the steady clock. In lockstep simulated time waits
+for the answer, so a pause is no silence: time is the stamp of the newest joint state, and a trajectory waits for the
+joint state of its own stamp.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from policies.execution.arm_gateway import ArmGateway, GatewayCommand, GatewayConfig, GatewayState
 from policies.execution.outputs import Output
 from policies.execution.trajectory import JointTrajectory
-from policies.robots import get_robot
+from policies.robots import get_drivers, get_robot
+from policies.robots.drivers import Controller
 from ros_nodes.clock_watch import ClockWatch
-from ros_nodes.controllers import ForwardCommandOutput, ServoOutput, TrajectoryOutput, command_topic
-from ros_nodes.convert import joints_from_joint_state, seconds, trajectory_from_message
+from ros_nodes.controllers import ForwardCommandOutput, ServoOutput, TrajectoryOutput, measured_joints
+from ros_nodes.convert import seconds, trajectory_from_message
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.node_process import run_node
 from ros_nodes.params import declare
@@ -47,8 +49,9 @@ class NodeConfig:
     """What the node guards, and how often it looks.
 
     Attributes:
-        robot: name of the robot.
+        robot: name of the robot, or its YAML file.
         mode: lockstep (time is the stamp of the joint states) or realtime.
+        shadow_mode: publish on `~/shadow/<controller>` instead of to the controllers: nothing moves.
         watchdog_period_s: time between two looks of the watchdogs.
         pairing_limit_s: in lockstep, longest wait of a trajectory for the joint state of its stamp.
         output: what the arm's controllers take: trajectory (JointTrajectoryController), forward_command
@@ -58,6 +61,7 @@ class NodeConfig:
 
     robot: str = "panda"
     mode: Mode = "realtime"
+    shadow_mode: bool = False
     watchdog_period_s: float = field(default=0.01, metadata={"range": (0.001, 0.01)})
     pairing_limit_s: float = field(default=2.0, metadata={"range": (0.01, 60.0)})
     output: Output = "trajectory"
@@ -70,9 +74,9 @@ class ArmGatewayNode(Node):
     def __init__(self) -> None:
         super().__init__("arm_gateway_node")
         self._config = declare(self, NodeConfig)
-        self._spec = get_robot(self._config.robot)
+        self._spec, self._drivers = get_robot(self._config.robot), get_drivers(self._config.robot)
         config = declare(self, GatewayConfig, "gateway")
-        self._gateway = ArmGateway(self._spec, config)
+        self._gateway = ArmGateway(self._spec, config, shadow=self._config.shadow_mode)
         self._lockstep = self._config.mode == "lockstep"
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._clock_watch = ClockWatch()
@@ -82,11 +86,13 @@ class ArmGatewayNode(Node):
         self._last_violation = "none"
         self._held_since = self._steady_s()
         self._sampler: Timer | None = None
-        self._output = self._make_output(config.shadow)
+        self._output = self._make_output()
         self._looked_for_rivals = 0.0
         self._subscriptions_made = [
             self.create_subscription(Bool, "estop", self._on_estop, LATCHED),
-            self.create_subscription(JointState, "joint_states", self._on_joints, joint_state_in(self._config.mode)),
+            self.create_subscription(
+                JointState, self._drivers.joint_states, self._on_joints, joint_state_in(self._config.mode)
+            ),
             self.create_subscription(JointTrajectoryMessage, "planned_trajectory", self._on_plan, COMMAND),
             self.create_subscription(Float64, "speed_scale", self._on_speed_scale, LATCHED),
         ]
@@ -97,17 +103,21 @@ class ArmGatewayNode(Node):
         self._diagnostics = Diagnostics(self, self._spec.name, {"gateway": self._health, "clock": self._clock_health})
         self._watchdog = self.create_timer(self._config.watchdog_period_s, self._on_tick, clock=self._steady)
 
-    def _make_output(self, shadow: bool) -> TrajectoryOutput | ForwardCommandOutput | ServoOutput:
-        if shadow:
-            return TrajectoryOutput(self, self._spec, ["~/shadow_trajectory"] * len(self._spec.arms))
-        if self._config.output == "trajectory":
-            return TrajectoryOutput(self, self._spec, [command_topic(arm) for arm in self._spec.arms])
+    def _make_output(self) -> TrajectoryOutput | ForwardCommandOutput | ServoOutput:
+        if self._config.shadow_mode or self._config.output == "trajectory":
+            return TrajectoryOutput(self, self._drivers, [self._command_topic(c) for c in self._drivers.controllers])
         if self._lockstep:
             raise ValueError(f"output: expected trajectory in lockstep, found {self._config.output}")
-        kind = ForwardCommandOutput if self._config.output == "forward_command" else ServoOutput
-        output = kind(self, self._spec)
+        output: ForwardCommandOutput | ServoOutput
+        if self._config.output == "forward_command":
+            output = ForwardCommandOutput(self, self._drivers)
+        else:
+            output = ServoOutput(self, self._spec, self._drivers)
         self._sampler = self.create_timer(1 / self._config.output_rate_hz, self._on_sample, clock=self._steady)
         return output
+
+    def _command_topic(self, controller: Controller) -> str:
+        return f"~/shadow/{controller.topic.lstrip('~/')}" if self._config.shadow_mode else controller.topic
 
     def stop(self) -> None:
         """Hold the arm: nobody guards it from now on."""
@@ -122,7 +132,7 @@ class ArmGatewayNode(Node):
 
     def _on_joints(self, message: JointState) -> None:
         try:
-            positions, velocities = joints_from_joint_state(message, self._spec.joint_names)
+            positions, velocities = measured_joints(message, self._drivers)
         except ValueError as error:
             self._violate(str(error))  # counts as no joint state; its watchdog holds the arm
             return

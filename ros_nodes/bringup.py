@@ -1,5 +1,7 @@
 """Start a node graph without a ROS install: `python -m ros_nodes.bringup --graph sim_eval --policy NAME ...`.
 
+`--graph real_arm` starts gateway and policy for an arm whose drivers run, `--graph twin` the simulator in their place.
+
 The same processes, parameter files and transport as the launch file of that name. Ctrl-C stops the nodes in order; no
 node outlives this process. The exit code is that of the graph's conductor, or 1 when another node ended first.
 """
@@ -36,6 +38,8 @@ def run_graph(graph: Graph, values: Mapping[str, str], output: TextIO = sys.stde
     # The handlers stay while the nodes stop: a second Ctrl-C must not cut the orderly end short.
     with _woken_by_signals(supervisor), supervisor:
         for node in graph.nodes:
+            if node.condition and values[node.condition] != "true":
+                continue
             supervisor.start(node.executable, node.command(values, graph.arguments))
         end = supervisor.wait()
         if end is None:
@@ -74,6 +78,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> tuple[Graph, dict[str, s
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             choices=argument.choices or None,
+            required=argument.default is None,
             default=argparse.SUPPRESS,
             help=argument.description
             + (f" (default: {argument.default})" if isinstance(argument.default, str) else ""),

@@ -1,4 +1,4 @@
-"""The controllers of a robot's arms: each takes the trajectories of its own joints, on a topic of its own.
+"""What goes to a robot's controllers and comes from its encoders, in the names and units of its drivers.
 
 `TrajectoryOutput`, `ForwardCommandOutput` and `ServoOutput` publish what the three kinds of controllers take. A class
 that samples ignores trajectories, and the one that sends trajectories is never asked to sample.
@@ -11,30 +11,48 @@ from collections.abc import Sequence
 
 import numpy as np
 from geometry_msgs.msg import TwistStamped
+from numpy.typing import NDArray
 from rclpy.node import Node
+from sensor_msgs.msg import JointState as JointStateMessage
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
-from policies.execution.outputs import ToolTwists, forward_commands
+from policies.execution.outputs import ToolTwists, commands_topics, forward_commands, gripper_topics
 from policies.execution.trajectory import JointState, JointTrajectory
-from policies.robots.spec import Arm, RobotSpec
-from ros_nodes.convert import message_from_trajectory, trajectory_from_message
+from policies.robots.drivers import RobotDrivers
+from policies.robots.spec import RobotSpec
+from ros_nodes.convert import joint_state_from_arrays, joints_from_joint_state, message_from_trajectory
 from ros_nodes.qos import COMMAND
 
 
-def command_topic(arm: Arm) -> str:
-    """Topic of an arm's controller, for example `left_arm_controller/joint_trajectory`."""
-    return f"{arm.name}_controller/joint_trajectory"
-
-
-def arm_messages(trajectory: JointTrajectory, spec: RobotSpec) -> list[JointTrajectoryMessage]:
-    """A message for the controller of each arm, in the order of the arms; all have the same stamp and times."""
+def controller_messages(trajectory: JointTrajectory, drivers: RobotDrivers) -> list[JointTrajectoryMessage]:
+    """A message for each controller, in their order; all have the same stamp and times."""
+    positions, velocities = drivers.to_driver(trajectory.positions, trajectory.velocities)
     messages = []
-    for arm in spec.arms:
-        places = [*arm.joints, arm.gripper]
-        own = trajectory.select(slice(None), places)
-        messages.append(message_from_trajectory(own, [spec.joint_names[place] for place in places]))
+    accelerations = None if trajectory.accelerations is None else trajectory.accelerations * drivers.scale
+    driven = JointTrajectory(trajectory.stamp, trajectory.times, positions, velocities, accelerations)
+    for controller in drivers.controllers:
+        own = driven.select(slice(None), controller.joints)
+        messages.append(message_from_trajectory(own, [drivers.joint_names[place] for place in controller.joints]))
     return messages
+
+
+def measured_joints(
+    message: JointStateMessage, drivers: RobotDrivers
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Positions and velocities (n,), rad (m), of a driver's joint state.
+
+    Raises:
+        ValueError: see `ros_nodes.convert.joints_from_joint_state`.
+    """
+    return drivers.from_driver(*joints_from_joint_state(message, drivers.joint_names))
+
+
+def joint_state_message(
+    positions: NDArray[np.float64], velocities: NDArray[np.float64], drivers: RobotDrivers, stamp: float
+) -> JointStateMessage:
+    """The joint state that a driver would publish of positions and velocities (n,), rad (m)."""
+    return joint_state_from_arrays(*drivers.to_driver(positions, velocities), drivers.joint_names, stamp)
 
 
 class TrajectoryOutput:
@@ -42,18 +60,17 @@ class TrajectoryOutput:
 
     Args:
         node: who publishes.
-        spec: the robot.
-        topics: one for each arm; arms may share one.
+        drivers: of the robot.
+        topics: one for each controller.
     """
 
-    def __init__(self, node: Node, spec: RobotSpec, topics: Sequence[str]) -> None:
-        self._spec = spec
-        made = {topic: node.create_publisher(JointTrajectoryMessage, topic, COMMAND) for topic in topics}
-        self._publishers = [made[topic] for topic in topics]
+    def __init__(self, node: Node, drivers: RobotDrivers, topics: Sequence[str]) -> None:
+        self._drivers = drivers
+        self._publishers = [node.create_publisher(JointTrajectoryMessage, topic, COMMAND) for topic in topics]
 
     def send(self, trajectory: JointTrajectory) -> None:
-        """Publish each arm's part of a trajectory."""
-        for publisher, message in zip(self._publishers, arm_messages(trajectory, self._spec), strict=True):
+        """Publish each controller's part of a trajectory."""
+        for publisher, message in zip(self._publishers, controller_messages(trajectory, self._drivers), strict=True):
             publisher.publish(message)
 
     def sample(self, desired: JointState) -> None:
@@ -70,17 +87,17 @@ class TrajectoryOutput:
 
 
 class ForwardCommandOutput:
-    """Publishes joint positions on `<arm>_controller/commands`, for ForwardCommandControllers.
+    """Publishes joint positions on `<controller>/commands`, for ForwardCommandControllers.
 
     Args:
         node: who publishes.
-        spec: the robot.
+        drivers: of the robot.
     """
 
-    def __init__(self, node: Node, spec: RobotSpec) -> None:
-        self._spec = spec
+    def __init__(self, node: Node, drivers: RobotDrivers) -> None:
+        self._drivers = drivers
         self._publishers = [
-            node.create_publisher(Float64MultiArray, f"{arm.name}_controller/commands", COMMAND) for arm in spec.arms
+            node.create_publisher(Float64MultiArray, topic, COMMAND) for topic in commands_topics(drivers)
         ]
 
     def send(self, trajectory: JointTrajectory) -> None:
@@ -88,7 +105,7 @@ class ForwardCommandOutput:
 
     def sample(self, desired: JointState) -> None:
         """Publish where the joints ought to be now."""
-        for publisher, positions in zip(self._publishers, forward_commands(self._spec, desired), strict=True):
+        for publisher, positions in zip(self._publishers, forward_commands(self._drivers, desired), strict=True):
             publisher.publish(Float64MultiArray(data=array.array("d", positions)))
 
     def not_connected(self) -> int:
@@ -105,21 +122,23 @@ class ServoOutput:
     """Publishes tool velocities on `<arm>_servo/delta_twist_cmds`, for MoveIt Servo, stamped when they are sent.
 
     Servo's `command_in_type` must be `speed_units`, its `robot_link_command_frame` may be any: the header names the
-    base frame. Gripper positions go to `<arm>_gripper_controller/commands`, a ForwardCommandController.
+    base frame as the driver calls it. Gripper positions go to ForwardCommandControllers, see `gripper_topics`.
 
     Args:
         node: who publishes.
         spec: the robot.
+        drivers: of the robot.
     """
 
-    def __init__(self, node: Node, spec: RobotSpec) -> None:
-        self._node, self._spec, self._twists = node, spec, ToolTwists(spec)
+    def __init__(self, node: Node, spec: RobotSpec, drivers: RobotDrivers) -> None:
+        self._node, self._twists = node, ToolTwists(spec, drivers)
+        names = {ours: theirs for theirs, ours in drivers.frames.items()}
+        self._base_frame = names.get(spec.base_frame, spec.base_frame)
         self._publishers = [
             node.create_publisher(TwistStamped, f"{arm.name}_servo/delta_twist_cmds", COMMAND) for arm in spec.arms
         ]
         self._grippers = [
-            node.create_publisher(Float64MultiArray, f"{arm.name}_gripper_controller/commands", COMMAND)
-            for arm in spec.arms
+            node.create_publisher(Float64MultiArray, topic, COMMAND) for topic in gripper_topics(spec, drivers)
         ]
 
     def send(self, trajectory: JointTrajectory) -> None:
@@ -130,7 +149,7 @@ class ServoOutput:
         stamp = self._node.get_clock().now().to_msg()
         for publisher, twist in zip(self._publishers, self._twists.sample(desired), strict=True):
             message = TwistStamped()
-            message.header.stamp, message.header.frame_id = stamp, self._spec.base_frame
+            message.header.stamp, message.header.frame_id = stamp, self._base_frame
             linear, angular = message.twist.linear, message.twist.angular
             linear.x, linear.y, linear.z, angular.x, angular.y, angular.z = (float(value) for value in twist)
             publisher.publish(message)
@@ -145,44 +164,3 @@ class ServoOutput:
     def topics(self) -> list[str]:
         """Full names of the topics that only this object may publish on."""
         return [publisher.topic_name for publisher in (*self._publishers, *self._grippers)]
-
-
-class ArmTrajectories:
-    """Joins the trajectories of the arms into one of the whole robot.
-
-    Args:
-        spec: the robot.
-    """
-
-    def __init__(self, spec: RobotSpec) -> None:
-        self._names = [[spec.joint_names[place] for place in (*arm.joints, arm.gripper)] for arm in spec.arms]
-        self._waiting: dict[int, JointTrajectory] = {}
-
-    def take(self, arm: int, message: JointTrajectoryMessage) -> JointTrajectory | None:
-        """Take what an arm's controller gets.
-
-        Returns:
-            The trajectory of all arms once the newest of each have the same stamp and times; None until then.
-
-        Raises:
-            ValueError: see `ros_nodes.convert.trajectory_from_message`.
-        """
-        self._waiting[arm] = trajectory_from_message(message, self._names[arm])
-        parts = [self._waiting.get(place) for place in range(len(self._names))]
-        first = parts[0]
-        if first is None or not all(_together(first, part) for part in parts):
-            return None
-        self._waiting.clear()
-        found = [part for part in parts if part is not None]
-        accelerations = [part.accelerations for part in found if part.accelerations is not None]
-        return JointTrajectory(
-            first.stamp,
-            first.times,
-            np.hstack([part.positions for part in found]),
-            np.hstack([part.velocities for part in found]),
-            np.hstack(accelerations) if len(accelerations) == len(found) else None,
-        )
-
-
-def _together(one: JointTrajectory, other: JointTrajectory | None) -> bool:
-    return other is not None and one.stamp == other.stamp and np.array_equal(one.times, other.times)

@@ -38,7 +38,7 @@ def graph_values(arguments: Arguments) -> dict[str, str]:
         )
     arguments.protocol()
     describe_policy(arguments.policy)
-    names = set(SIM_EVAL.arguments) & set(Arguments.__slots__)
+    names = set(SIM_EVAL.arguments) & set(Arguments.__slots__) - ({"robot"} if not arguments.robot else set())
     given = {name: getattr(arguments, name) for name in names} | {"output": arguments.output.absolute()}
     return SIM_EVAL.resolve(
         {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}

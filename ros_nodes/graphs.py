@@ -24,13 +24,14 @@ class GraphArgument:
     """A setting of a whole graph.
 
     Attributes:
-        default: value where the user gives none; a function of the other arguments' values where it depends on them.
+        default: value where the user gives none; a function of the other arguments' values where it depends on them;
+            None where the user must give one.
         description: one line for `--help`.
         choices: allowed values; empty allows all.
         kind: type of the parameters that it sets.
     """
 
-    default: str | Callable[[Mapping[str, str]], str]
+    default: str | Callable[[Mapping[str, str]], str] | None
     description: str
     choices: tuple[str, ...] = ()
     kind: type = str
@@ -47,10 +48,12 @@ class GraphNode:
     Attributes:
         executable: console script, module of `ros_nodes` and node name in one.
         parameters: graph argument by parameter name; they override the graph's parameter file.
+        condition: argument that must be true for the process to be started; empty starts it always.
     """
 
     executable: str
     parameters: Mapping[str, str] = field(default_factory=dict)
+    condition: str = ""
 
     def command(self, values: Mapping[str, str], arguments: Mapping[str, GraphArgument]) -> list[str]:
         """Command line that starts this node.
@@ -74,18 +77,19 @@ class Graph:
     Attributes:
         nodes: the processes; they are stopped in reverse order.
         arguments: arguments by name.
-        conductor: the node whose end ends the graph, with its exit code; any other node's end is a failure.
+        conductor: the node whose end ends the graph, with its exit code; any other node's end is a failure. Empty where
+            the graph runs until it is told to stop.
     """
 
     nodes: tuple[GraphNode, ...]
     arguments: Mapping[str, GraphArgument]
-    conductor: str
+    conductor: str = ""
 
     def resolve(self, given: Mapping[str, str]) -> dict[str, str]:
         """Complete the given values by defaults.
 
         Raises:
-            ValueError: an unknown argument, or a value that is not among the choices.
+            ValueError: an unknown argument, a missing one without default, or a value that is not among the choices.
         """
         unknown = sorted(set(given) - set(self.arguments))
         if unknown:
@@ -93,6 +97,8 @@ class Graph:
         plain = {name: entry.default for name, entry in self.arguments.items() if isinstance(entry.default, str)}
         values = plain | dict(given)
         for name, entry in self.arguments.items():
+            if name not in values and entry.default is None:
+                raise ValueError(f"{name}: expected a value ({entry.description}), found none")
             if name not in values and not isinstance(entry.default, str):
                 values[name] = entry.default(values)
         for name, value in values.items():
@@ -149,7 +155,8 @@ SIM_EVAL = Graph(
         "device": GraphArgument("cpu", "torch device of the policy"),
         "task": GraphArgument("all", "tasks of one robot, separated by commas, or all those of the panda"),
         "robot": GraphArgument(
-            lambda values: robot_of(named_tasks(values["task"])), "name of the robot; by default that of the tasks"
+            lambda values: robot_of(named_tasks(values["task"])),
+            "name of the robot, or its YAML file; by default that of the tasks",
         ),
         "suite": GraphArgument("nominal", "variation suites, separated by commas"),
         "severity": GraphArgument("1", "grades of the suites from 1 to 3, separated by commas"),
@@ -180,4 +187,119 @@ SIM_EVAL = Graph(
     conductor="episode_runner_node",
 )
 
-GRAPHS: dict[str, Graph] = {"sim_eval": SIM_EVAL}
+ROBOT = GraphArgument(None, "name of the robot, or its YAML file")
+NAMESPACE = SIM_EVAL.arguments["namespace"]
+LOG_LEVEL = SIM_EVAL.arguments["log_level"]
+
+REAL_ARM = Graph(
+    nodes=(
+        # First up and last down: it holds the arm whatever the policy does.
+        GraphNode("arm_gateway_node", {"use_sim_time": "use_sim_time", "robot": "robot", "shadow_mode": "shadow"}),
+        GraphNode(
+            "policy_node",
+            {
+                "use_sim_time": "use_sim_time",
+                "robot": "robot",
+                "policy.checkpoint": "policy",
+                "policy.device": "device",
+                "execution.scheduler.mode": "scheduler",
+                "autostart": "autostart",
+            },
+        ),
+    ),
+    arguments={
+        "robot": ROBOT,
+        "policy": GraphArgument(None, "random, noop, a shipped policy, a directory, or a hub id"),
+        "device": SIM_EVAL.arguments["device"],
+        "scheduler": SIM_EVAL.arguments["scheduler"],
+        "shadow": GraphArgument("true", "tell what the arm would do, and move nothing", BOOLEAN, bool),
+        "autostart": GraphArgument("false", "activate the policy without being asked", BOOLEAN, bool),
+        "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
+        "namespace": NAMESPACE,
+        "params_file": GraphArgument(str(config_file("real_arm.yaml")), "YAML file with the parameters of all nodes"),
+        "log_level": LOG_LEVEL,
+    },
+)
+
+TWIN = Graph(
+    nodes=(GraphNode("simulator_node", {"use_sim_time": "use_sim_time", "robot": "robot"}),),
+    arguments={
+        "robot": ROBOT,
+        "use_sim_time": GraphArgument("false", "a twin runs on the wall clock, as hardware does", ("false",), bool),
+        "namespace": NAMESPACE,
+        "params_file": GraphArgument(str(config_file("twin.yaml")), "YAML file with the parameters of all nodes"),
+        "log_level": LOG_LEVEL,
+    },
+)
+
+PANDA = GraphArgument("panda", "name of the robot, or its YAML file")
+WITH_TWIN = GraphArgument("true", "start the simulator in the place of the arm; false on a real arm", BOOLEAN, bool)
+
+RECORD = Graph(
+    nodes=(
+        GraphNode("simulator_node", {"robot": "robot"}, "twin"),
+        GraphNode("arm_gateway_node", {"use_sim_time": "use_sim_time", "robot": "robot"}),
+        GraphNode("teleop_node", {"use_sim_time": "use_sim_time", "robot": "robot"}, "teleop"),
+        GraphNode(
+            "recorder_node",
+            {"use_sim_time": "use_sim_time", "recording.robot": "robot", "recording.folder": "folder"},
+        ),
+    ),
+    arguments={
+        "folder": GraphArgument("runs/bags", "directory for the bags"),
+        "robot": PANDA,
+        "twin": WITH_TWIN,
+        "teleop": GraphArgument("true", "start the node that leads the arm by a joystick", BOOLEAN, bool),
+        "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
+        "namespace": NAMESPACE,
+        "params_file": GraphArgument(str(config_file("record.yaml")), "YAML file with the parameters of all nodes"),
+        "log_level": LOG_LEVEL,
+    },
+    conductor="recorder_node",
+)
+
+REPLAY = Graph(
+    nodes=(
+        GraphNode("simulator_node", {"mode": "mode", "robot": "robot"}, "twin"),
+        GraphNode("arm_gateway_node", {"use_sim_time": "use_sim_time", "mode": "mode", "robot": "robot"}),
+        GraphNode(
+            "replay_node",
+            {
+                "use_sim_time": "use_sim_time",
+                "mode": "mode",
+                "robot": "robot",
+                "twin": "twin",
+                "task": "task",
+                "seed": "seed",
+                "dataset": "dataset",
+                "episode": "episode",
+                "output": "output",
+            },
+        ),
+    ),
+    arguments={
+        "dataset": GraphArgument("", "directory of the dataset"),
+        "episode": GraphArgument("0", "number of the episode in it", kind=int),
+        "output": GraphArgument("", "JSON file for the result; empty for none"),
+        "robot": PANDA,
+        "twin": WITH_TWIN,
+        "task": GraphArgument("reach", "task whose scene the simulator shows"),
+        "seed": GraphArgument("0", "seed of that scene", kind=int),
+        "mode": GraphArgument(
+            "realtime", "lockstep: simulated time waits; realtime: wall clock", ("lockstep", "realtime")
+        ),
+        "use_sim_time": SIM_EVAL.arguments["use_sim_time"],
+        "namespace": NAMESPACE,
+        "params_file": GraphArgument(str(config_file("replay.yaml")), "YAML file with the parameters of all nodes"),
+        "log_level": LOG_LEVEL,
+    },
+    conductor="replay_node",
+)
+
+GRAPHS: dict[str, Graph] = {
+    "real_arm": REAL_ARM,
+    "record": RECORD,
+    "replay": REPLAY,
+    "sim_eval": SIM_EVAL,
+    "twin": TWIN,
+}

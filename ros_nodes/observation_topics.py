@@ -6,29 +6,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 from geometry_msgs.msg import TransformStamped
-from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
-from policies.execution.camera_pose import CameraMount, camera_pose
-from policies.execution.kinematics import Kinematics
-from policies.execution.observation_sync import JOINTS, ObservationSynchronizer, SyncConfig
+from policies.execution.camera_pose import CameraConfig
+from policies.execution.observation_inputs import Handler, ObservationInputs
+from policies.execution.observation_sync import JOINTS, SyncConfig
 from policies.interface import Observation
+from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
 from ros_nodes import optional
-from ros_nodes.convert import (
-    depth_from_image,
-    intrinsics_from_camera_info,
-    joints_from_joint_state,
-    mount_from_transform,
-    rgb_from_image,
-    seconds,
-)
 from ros_nodes.diagnostics import Health, Level
 from ros_nodes.message_loss import LossCounter
 from ros_nodes.qos import LATCHED, STATIC_TRANSFORMS, Mode, joint_state_in, sensor
@@ -41,58 +32,66 @@ class ObservationTopics:
 
     Args:
         node: the node that owns the subscriptions.
-        spec: the robot; joints are matched by its names.
+        spec: the robot.
+        drivers: its topics, frames and units; joints are matched by their names.
         cameras: names of the cameras that the policy looks through.
         mode: decides the quality of service.
         config: tolerances of the synchroniser.
         on_input: called after every message that was accepted.
         on_restart: called with the reason when a new instruction came or stamps jumped back.
+        calibrations: by camera, its latency, and its mount in place of the one that a topic tells.
+        may_lack_cameras: whether the policy answers without some of its cameras; see `ObservationSynchronizer`.
+
+    Raises:
+        ValueError: a calibration's mount is none of this robot; names the camera.
     """
 
     def __init__(
         self,
         node: Node,
         spec: RobotSpec,
+        drivers: RobotDrivers,
         cameras: Sequence[str],
         mode: Mode,
         config: SyncConfig,
         on_input: Callable[[], None],
         on_restart: Callable[[str], None],
+        calibrations: Mapping[str, CameraConfig] | None = None,
+        may_lack_cameras: bool = False,
     ) -> None:
         self._node = node
-        self._spec = spec
         self._cameras = tuple(cameras)
         self._config = config
         self._on_input = on_input
         self._on_restart = on_restart
-        self._kinematics = Kinematics(spec)
-        self._mounts: dict[str, CameraMount] = {}
-        self._sync = ObservationSynchronizer(cameras, config, self._pose)
+        self._calibrations = dict.fromkeys(cameras, CameraConfig()) | dict(calibrations or {})
+        self._inputs = ObservationInputs(spec, drivers, cameras, config, self._calibrations, may_lack_cameras)
+        self._sync = self._inputs.sync
         self._losses = {name: LossCounter() for name in self._sync.statuses()}
         self._refused: dict[str, tuple[float, str]] = {}
         self._taken_at = self._now()
         # In the order in which simultaneous messages are handled: a new episode's instruction before its images.
         self._subscriptions_made = [node.create_subscription(String, "instruction", self._on_instruction, LATCHED)]
         for camera in cameras:
-            self._subscribe(TransformStamped, f"camera/{camera}/extrinsics", partial(self._on_mount, camera), LATCHED)
+            self._subscribe(
+                TransformStamped, drivers.camera(camera).extrinsics, partial(self._on_mount, camera), LATCHED
+            )
         if optional.TFMessage is not None:
-            self._subscribe(optional.TFMessage, "/tf_static", self._on_static_transforms, STATIC_TRANSFORMS)
-        self._needed = [self._subscribe(JointState, "joint_states", self._on_joints, joint_state_in(mode))]
+            self._subscribe(optional.TFMessage, "tf_static", self._on_static_transforms, STATIC_TRANSFORMS)
+        self._needed = [self._subscribe(JointState, drivers.joint_states, self._on_joints, joint_state_in(mode))]
         for camera in cameras:
+            driver = drivers.camera(camera)
             for topic, kind, handle in (
-                ("color/camera_info", CameraInfo, self._on_info),
-                ("color/image_raw", Image, self._on_color),
-                ("aligned_depth_to_color/image_raw", Image, self._on_depth),
+                (driver.info, CameraInfo, self._on_info),
+                (driver.color, Image, self._on_color),
+                (driver.depth, Image, self._on_depth),
             ):
-                name = f"camera/{camera}/{topic}"
-                self._needed.append(self._subscribe(kind, name, partial(handle, camera), sensor(mode)))
+                self._needed.append(self._subscribe(kind, topic, partial(handle, camera), sensor(mode)))
 
     def take(self) -> Observation | None:
         """The newest complete observation that was not handed out yet, or None."""
-        if len(self._mounts) < len(self._cameras):
-            return None
         try:
-            observation = self._sync.take()
+            observation = self._inputs.take(self._now())
         except ValueError as error:
             self._refuse("observation", error)
             return None
@@ -106,7 +105,7 @@ class ObservationTopics:
 
     def clear(self) -> None:
         """Forget every message that came so far, except instruction and mounts."""
-        self._sync.clear()
+        self._inputs.clear()
         self._refused.clear()
         self._taken_at = self._now()
 
@@ -119,8 +118,7 @@ class ObservationTopics:
         """What is missing, refused or too far apart, and the counters of every topic."""
         now = self._now()
         refused = [text for at, text in self._refused.values() if now - at <= self._config.max_age_s]
-        missing = [f"{camera}/extrinsics never came" for camera in self._cameras if camera not in self._mounts]
-        missing += self._sync.missing(now)
+        missing = self._inputs.unplaced() + self._sync.missing(now)
         if refused:
             return Health(Level.ERROR, f"refused: {'; '.join(refused)}", self._values)
         if missing:
@@ -131,6 +129,9 @@ class ObservationTopics:
                 f"no inputs within {self._config.max_skew_s} s of each other: compare the stamps",
                 self._values,
             )
+        if lost := self._sync.lost_cameras(now):
+            late = f"goes on without {', '.join(lost)}: not complete for {self._config.max_age_s:g} s"
+            return Health(Level.WARN, late, self._values)
         return Health(Level.OK, "every input comes", self._values)
 
     def _values(self) -> Mapping[str, object]:
@@ -143,6 +144,9 @@ class ObservationTopics:
             values[f"{name} received"] = status.received
             values[f"{name} lost"] = self._losses[name].lost
             values[f"{name} unused"] = status.dropped
+        for camera, calibration in self._calibrations.items():
+            values[f"{camera} latency_s"] = f"{calibration.latency_s:.6f}"
+            values[f"{camera} mount"] = "parameters" if calibration.parent_frame else "topic"
         return values
 
     def _subscribe(self, kind: type, topic: str, handle: Callable, qos: QoSProfile) -> Subscription:
@@ -161,49 +165,35 @@ class ObservationTopics:
         self._node.get_logger().error(f"{topic}: {error}", throttle_duration_sec=LOG_PERIOD_S)
 
     def _on_instruction(self, message: String) -> None:
-        self._sync.instruction = message.data
+        self._inputs.add_instruction(message)
         self._on_restart(f"new instruction: {message.data}")
         self._on_input()
 
     def _on_mount(self, camera: str, message: TransformStamped, _: Mapping[str, int]) -> None:
-        mount = mount_from_transform(message)
-        camera_pose(self._kinematics, self._spec.home, mount)  # an unknown parent frame is refused here, by name
-        self._mounts[camera] = mount
+        self._inputs.add_mount(camera, message)
         self._on_input()
 
-    def _on_static_transforms(self, message: Any, info: Mapping[str, int]) -> None:
-        cameras = {f"{camera}_optical_frame": camera for camera in self._cameras}
-        for transform in message.transforms:
-            if transform.child_frame_id in cameras:
-                self._on_mount(cameras[transform.child_frame_id], transform, info)
+    def _on_static_transforms(self, message: Any, _: Mapping[str, int]) -> None:
+        self._inputs.add_static_transforms(message)
+        self._on_input()
 
     def _on_joints(self, message: JointState, info: Mapping[str, int]) -> None:
-        self._losses[JOINTS].add(info["publication_sequence_number"])
-        positions, velocities = joints_from_joint_state(message, self._spec.joint_names)
-        self._added(self._sync.add_joints(seconds(message.header.stamp), positions, velocities, self._now()))
+        self._add(JOINTS, self._inputs.add_joints, message, info)
 
     def _on_color(self, camera: str, message: Image, info: Mapping[str, int]) -> None:
-        self._losses[f"{camera}/color"].add(info["publication_sequence_number"])
-        rgb = rgb_from_image(message)
-        self._added(self._sync.add_color(camera, seconds(message.header.stamp), rgb, self._now()))
+        self._add(f"{camera}/color", partial(self._inputs.add_color, camera), message, info)
 
     def _on_depth(self, camera: str, message: Image, info: Mapping[str, int]) -> None:
-        self._losses[f"{camera}/depth"].add(info["publication_sequence_number"])
-        depth = depth_from_image(message)
-        self._added(self._sync.add_depth(camera, seconds(message.header.stamp), depth, self._now()))
+        self._add(f"{camera}/depth", partial(self._inputs.add_depth, camera), message, info)
 
     def _on_info(self, camera: str, message: CameraInfo, info: Mapping[str, int]) -> None:
-        self._losses[f"{camera}/info"].add(info["publication_sequence_number"])
-        intrinsics, size = intrinsics_from_camera_info(message)
-        self._added(self._sync.add_intrinsics(camera, seconds(message.header.stamp), intrinsics, size, self._now()))
+        self._add(f"{camera}/info", partial(self._inputs.add_info, camera), message, info)
 
-    def _added(self, rewound: bool) -> None:
-        if rewound:
+    def _add(self, stream: str, add: Handler, message: Any, info: Mapping[str, int]) -> None:
+        self._losses[stream].add(info["publication_sequence_number"])
+        if add(message, self._now()):
             self._on_restart("stamps jumped back")
         self._on_input()
-
-    def _pose(self, camera: str, positions: NDArray[np.float64]) -> NDArray[np.float64]:
-        return camera_pose(self._kinematics, positions, self._mounts[camera])
 
     def _now(self) -> float:
         return self._node.steady_clock.now().nanoseconds * 1e-9

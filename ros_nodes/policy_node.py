@@ -7,7 +7,6 @@ nothing itself: `arm_gateway_node` checks each trajectory, and holds the arm whe
 
 from __future__ import annotations
 
-import math
 import resource
 import sys
 import time
@@ -21,13 +20,15 @@ from diagnostic_msgs.msg import DiagnosticArray
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from visualization_msgs.msg import MarkerArray
 
+from policies.execution.cadence import Cadence
+from policies.execution.camera_pose import CameraConfig
 from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import SyncConfig
 from policies.execution.plausibility import depth_mismatch, joints_mismatch, policy_mismatch
 from policies.execution.policy_runner import PlannedMotion, PolicyRunner, RunnerConfig
-from policies.interface import Observation, load_policy
+from policies.interface import Observation, load_policy, may_lack_cameras
 from policies.loading import policy_sha256
-from policies.robots import get_robot
+from policies.robots import get_drivers, get_robot
 from policies.robots.spec import RobotSpec
 from ros_nodes.convert import message_from_trajectory
 from ros_nodes.diagnostics import Health, Latencies, Level, figures_message
@@ -39,9 +40,6 @@ from ros_nodes.path_markers import path_markers
 from ros_nodes.qos import COMMAND, STATUS, Mode
 from ros_nodes.warm_up import warm_up
 
-# In realtime a picture this share of a control period after the last one that was answered is answered: pictures come
-# with some jitter.
-PERIOD_SHARE = 0.9
 DISCOVERY_POLL_S = 0.05
 
 
@@ -50,7 +48,7 @@ class NodeConfig:
     """What the node is for.
 
     Attributes:
-        robot: name of the robot whose policy this is.
+        robot: name, or YAML file, of the robot whose policy this is.
         mode: lockstep (every observation is answered; time is its stamp) or realtime (the newest one is, at the
             policy's `control_hz`).
         autostart: configure and activate without being asked.
@@ -114,6 +112,7 @@ class PolicyNode(LoadingLifecycleNode):
         defaults = {"max_skew_s": 0.0} if self._config.mode == "lockstep" else {}
         self._sync_config = declare(self, SyncConfig, "sync", defaults=defaults)
         self._spec = get_robot(self._config.robot)
+        self._calibrations: dict[str, CameraConfig] = {}
         self._topics: ObservationTopics | None = None
         self._runner: PolicyRunner | None = None
         self._sha256: str | None = None
@@ -121,14 +120,14 @@ class PolicyNode(LoadingLifecycleNode):
         self._runner_generation = 0
         self._counts = {"answered": 0, "replaced": 0, "outdated": 0, "too_late": 0}
         self._last_was_late = False
-        self._next_stamp = -math.inf
+        self._cadence = Cadence()
         self._units_checked = False
         self._kinematics = Kinematics(self._spec)
         self._inference, self._node_latency, self._stamp_latency = Latencies(), Latencies(), Latencies()
         self._timing = self.create_publisher(DiagnosticArray, "~/timing", STATUS)
         self._out = self.create_lifecycle_publisher(JointTrajectoryMessage, "planned_trajectory", COMMAND)
         self._markers = self.create_publisher(MarkerArray, "~/predicted_path", STATUS)
-        self.start(self._config.robot, self._policy_config.load_limit_s, self._config.autostart)
+        self.start(self._spec.name, self._policy_config.load_limit_s, self._config.autostart)
 
     def load(self) -> tuple[PolicyRunner, str | None]:
         """Load the policy, refuse one that does not fit the robot, and warm it up."""
@@ -143,16 +142,25 @@ class PolicyNode(LoadingLifecycleNode):
         return runner, policy_sha256(name)
 
     def loaded(self, result: tuple[PolicyRunner, str | None]) -> None:
-        """Subscribe to what the policy sees."""
+        """Declare the calibrations of the policy's cameras, and subscribe to what it sees."""
         self._runner, self._sha256 = result
+        self._cadence = Cadence(self._runner.policy.control_hz if self._config.mode == "realtime" else None)
+        # Which cameras there are is known only now; a parameter is declared once.
+        for camera in self._runner.policy.cameras:
+            if camera not in self._calibrations:
+                self._calibrations[camera] = declare(self, CameraConfig, f"camera.{camera}")
         self._topics = ObservationTopics(
             self,
             self._spec,
+            get_drivers(self._config.robot),
             self._runner.policy.cameras,
             self._config.mode,
             self._sync_config,
             self._on_input,
             self._restart,
+            {camera: self._calibrations[camera] for camera in self._runner.policy.cameras},
+            # In lockstep every camera sends a picture for every observation, however long that takes.
+            self._config.mode == "realtime" and may_lack_cameras(self._runner.policy),
         )
 
     def unloaded(self) -> None:
@@ -222,15 +230,14 @@ class PolicyNode(LoadingLifecycleNode):
         if not self.active:
             return
         observation = self._topics.take()
-        if observation is not None and (observation.stamp >= self._next_stamp or self.worker.has_waiting):
+        if observation is not None and (self._cadence.due(observation.stamp) or self.worker.has_waiting):
             if not self._units_checked:
                 mismatch = _units_mismatch(observation, self._spec)
                 if mismatch:
                     self.fail(mismatch)
                     return
                 self._units_checked = True
-            if self._config.mode == "realtime":
-                self._next_stamp = observation.stamp + PERIOD_SHARE / self._runner.policy.control_hz
+            self._cadence.use(observation.stamp)
             work = partial(self._answer, observation, self._generation, self._steady_s())
             self._counts["replaced"] += self.worker.submit(work)
 
@@ -245,7 +252,7 @@ class PolicyNode(LoadingLifecycleNode):
 
     def _restart(self, reason: str) -> None:
         self._generation += 1
-        self._next_stamp = -math.inf
+        self._cadence.reset()
         self.get_logger().info(f"policy restarts: {reason}")
 
     def _inputs_health(self) -> Health:

@@ -12,15 +12,18 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
-from policies.execution.camera_pose import CameraMount
+from policies.robots.camera_mount import CameraMount
+from policies.robots.drivers import RobotDrivers
+from ros_nodes import optional
+from ros_nodes.controllers import joint_state_message
 from ros_nodes.convert import (
     camera_info_from_intrinsics,
     image_from_depth,
     image_from_rgb,
-    joint_state_from_arrays,
     to_time,
+    transform_from_mount,
 )
-from ros_nodes.qos import JOINT_STATE_OUT, LATCHED, Mode, sensor
+from ros_nodes.qos import JOINT_STATE_OUT, LATCHED, STATIC_TRANSFORMS, Mode, sensor
 
 
 class SensorTopics:
@@ -28,29 +31,29 @@ class SensorTopics:
 
     Args:
         node: the node that owns the publishers.
-        joint_names: order of the joint arrays.
+        drivers: names, topics and units that are to be used.
         cameras: names of the cameras.
         mode: decides the quality of service of the images.
     """
 
-    def __init__(self, node: Node, joint_names: Sequence[str], cameras: Sequence[str], mode: Mode) -> None:
+    def __init__(self, node: Node, drivers: RobotDrivers, cameras: Sequence[str], mode: Mode) -> None:
         self._node = node
-        self._joint_names = joint_names
+        self._drivers = drivers
         self._clock = node.create_publisher(Clock, "/clock", 10)
-        self._joints = node.create_publisher(JointState, "joint_states", JOINT_STATE_OUT)
+        self._joints = node.create_publisher(JointState, drivers.joint_states, JOINT_STATE_OUT)
         self._instruction = node.create_publisher(String, "instruction", LATCHED)
         self._mounts = {
-            name: node.create_publisher(TransformStamped, f"camera/{name}/extrinsics", LATCHED) for name in cameras
+            name: node.create_publisher(TransformStamped, drivers.camera(name).extrinsics, LATCHED) for name in cameras
         }
+        self._static_transforms = (
+            None
+            if optional.TFMessage is None
+            else node.create_publisher(optional.TFMessage, "tf_static", STATIC_TRANSFORMS)
+        )
         images = sensor(mode)
-        self._color = {name: node.create_publisher(Image, f"camera/{name}/color/image_raw", images) for name in cameras}
-        self._depth = {
-            name: node.create_publisher(Image, f"camera/{name}/aligned_depth_to_color/image_raw", images)
-            for name in cameras
-        }
-        self._info = {
-            name: node.create_publisher(CameraInfo, f"camera/{name}/color/camera_info", images) for name in cameras
-        }
+        self._color = {name: node.create_publisher(Image, drivers.camera(name).color, images) for name in cameras}
+        self._depth = {name: node.create_publisher(Image, drivers.camera(name).depth, images) for name in cameras}
+        self._info = {name: node.create_publisher(CameraInfo, drivers.camera(name).info, images) for name in cameras}
 
     def without_subscriber(self, cameras: Sequence[str]) -> list[str]:
         """Topics that a policy needs (joints, and all of some cameras) and somebody, or nobody, does not hear yet.
@@ -76,18 +79,17 @@ class SensorTopics:
 
     def publish_mounts(self, mounts: Mapping[str, CameraMount], time: float) -> None:
         """Tell where the cameras' optical frames are fixed."""
-        for name, mount in mounts.items():
-            message = TransformStamped(child_frame_id=optical_frame(name))
-            message.header.stamp = to_time(time)
-            message.header.frame_id = mount.parent_frame
-            place, turn = message.transform.translation, message.transform.rotation
-            place.x, place.y, place.z = map(float, mount.position)
-            turn.x, turn.y, turn.z, turn.w = map(float, mount.quaternion_xyzw)
-            self._mounts[name].publish(message)
+        transforms = [
+            transform_from_mount(mount, time, self._drivers.camera(name).frame) for name, mount in mounts.items()
+        ]
+        for name, transform in zip(mounts, transforms, strict=True):
+            self._mounts[name].publish(transform)
+        if self._static_transforms is not None:
+            self._static_transforms.publish(optional.TFMessage(transforms=transforms))
 
     def publish_joints(self, positions: NDArray[np.float64], velocities: NDArray[np.float64], time: float) -> None:
         """Tell the (n,) joint positions and velocities."""
-        self._joints.publish(joint_state_from_arrays(positions, velocities, self._joint_names, time))
+        self._joints.publish(joint_state_message(positions, velocities, self._drivers, time))
 
     def publish_camera(
         self,
@@ -98,15 +100,10 @@ class SensorTopics:
         time: float,
     ) -> None:
         """Publish one RGB-D frame: colour (H, W, 3), registered depth (H, W) in metres, calibration (3, 3)."""
-        frame = optical_frame(name)
+        frame = self._drivers.camera(name).frame
         info = camera_info_from_intrinsics(intrinsics, rgb.shape[:2], time, frame)
         color, aligned_depth = image_from_rgb(rgb, time, frame), image_from_depth(depth, time, frame)
         # One after the other at once: who waits for all of them waits least.
         self._info[name].publish(info)
         self._color[name].publish(color)
         self._depth[name].publish(aligned_depth)
-
-
-def optical_frame(camera: str) -> str:
-    """Name of a camera's optical frame (REP 103)."""
-    return f"{camera}_optical_frame"

@@ -1,9 +1,9 @@
 """`simulator_node`: stands for the cameras, the arm and its controllers.
 
 Publishes what cameras and encoders publish and takes `trajectory_msgs/JointTrajectory` as ros2_control's
-JointTrajectoryController does, on a topic for each arm; arms move together, once each has got its part. In `lockstep`
-simulated time waits for the answer to each observation; in `realtime` it follows the wall clock. An episode is chosen
-by the parameters `episode.*` and begun by the service `~/reset`.
+JointTrajectoryController does, on the topics of the robot's description; its joints move together, once each controller
+has got its part. In `lockstep` simulated time waits for the answer to each observation; in `realtime` it follows the
+wall clock. An episode is chosen by the parameters `episode.*` and begun by the service `~/reset`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
-from ros_nodes.controllers import ArmTrajectories, command_topic
+from policies.execution.controller_trajectories import ControllerTrajectories
+from policies.robots import get_drivers
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.lockstep_drive import LockstepDrive
 from ros_nodes.node_process import run_node
@@ -33,8 +34,8 @@ from ros_nodes.simulator_status import SimulatorStatus
 from sim.episode_id import EpisodeId
 from sim.perturbation import Perturbation
 from sim.simulation import SimulationConfig, TabletopSimulation
-from sim.tasks import tasks_of
-from sim.videos import Film
+from sim.tasks import tasks_for
+from sim.videos import Film, film_of
 
 POLL_S = 0.01
 FIRST_EPISODE = EpisodeId(task="reach", suite="nominal", severity=1, index=0, seed=0)
@@ -45,13 +46,15 @@ class SimulatorConfig:
     """What is simulated, and how simulated time passes.
 
     Attributes:
-        robot: name of the robot; cameras and control rate follow from it where `simulation` does not say otherwise.
+        robot: name of the robot, or its YAML file; cameras and control rate follow from it where `simulation` does not
+            say otherwise.
         mode: lockstep (time waits for the policy) or realtime (wall clock).
         query_steps: lockstep: control steps from one observation to the next.
         partner_limit_s: lockstep: longest wait for subscribers after a reset, seconds of wall clock.
         answer_limit_s: lockstep: longest wait for the answer to an observation, seconds of wall clock.
         camera_rate_hz: realtime: pictures per second of each camera.
         joint_rate_hz: realtime: joint states per second.
+        autostart: begin the first episode without being asked, as hardware is simply there.
     """
 
     robot: str = "panda"
@@ -61,6 +64,7 @@ class SimulatorConfig:
     answer_limit_s: float = field(default=60.0, metadata={"range": (0.1, 3600.0)})
     camera_rate_hz: float = field(default=30.0, metadata={"range": (0.1, 1000.0)})
     joint_rate_hz: float = field(default=100.0, metadata={"range": (1.0, 500.0)})
+    autostart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +99,10 @@ class SimulatorNode(Node):
         defaults = asdict(SimulationConfig.of(config.robot))
         self._simulation = TabletopSimulation(declare(self, SimulationConfig, "simulation", defaults))
         robot = self._simulation.robot
-        first = {"task": tasks_of(robot.name)[0], "cameras": self._simulation.config.cameras}
+        first = {"task": tasks_for(robot)[0], "cameras": self._simulation.config.cameras}
         declare(self, EpisodeParameters, "episode", first, read_only=False)
-        names = self._simulation.robot.joint_names
-        topics = SensorTopics(self, names, self._simulation.config.cameras, config.mode)
+        drivers = get_drivers(config.robot)
+        topics = SensorTopics(self, drivers, self._simulation.config.cameras, config.mode)
         self._status = self.create_publisher(String, "~/status", LATCHED)
         self._drive = self._make_drive(config, topics)
         self._told: SimulatorStatus | None = None
@@ -109,13 +113,15 @@ class SimulatorNode(Node):
             self, self._simulation.robot.name, {"simulation": self._simulation_health, "controller": self._arm_health}
         )
         self._reset = self.create_service(Trigger, "~/reset", self._on_reset)
-        self._arm_trajectories = ArmTrajectories(robot)
+        self._trajectories = ControllerTrajectories(drivers)
         self._commands = [
             self.create_subscription(
-                JointTrajectoryMessage, command_topic(arm), partial(self._on_trajectory, place), COMMAND
+                JointTrajectoryMessage, controller.topic, partial(self._on_trajectory, place), COMMAND
             )
-            for place, arm in enumerate(robot.arms)
+            for place, controller in enumerate(drivers.controllers)
         ]
+        if config.autostart:
+            self._begin_chosen()
         self._publish_status()
         self.get_logger().info(f"simulating {self._simulation.robot.name} in {config.mode}")
 
@@ -150,8 +156,7 @@ class SimulatorNode(Node):
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         try:
-            chosen = {name: self.get_parameter(f"episode.{name}").value for name in EpisodeParameters.__slots__}
-            self._begin(self._known_cameras(chosen.pop("cameras")), Path(chosen.pop("film")), EpisodeId(**chosen))
+            self._begin_chosen()
         except (ValueError, TypeError) as error:
             response.success, response.message = False, str(error)
             return response
@@ -162,13 +167,17 @@ class SimulatorNode(Node):
         response.success, response.message = True, status.to_json()
         return response
 
+    def _begin_chosen(self) -> None:
+        chosen = {name: self.get_parameter(f"episode.{name}").value for name in EpisodeParameters.__slots__}
+        self._begin(self._known_cameras(chosen.pop("cameras")), Path(chosen.pop("film")), EpisodeId(**chosen))
+
     def _begin(self, cameras: Sequence[str], film_path: Path, episode: EpisodeId) -> None:
         if isinstance(self._drive, RealtimeDrive):
             self._drive.begin(episode, cameras)
             return
         self._film_path = film_path if film_path.name else None
         if self._film_path is not None and self._film is None:
-            self._film = Film(self._simulation)
+            self._film = film_of(self._simulation)
         self._drive.begin(episode, cameras, self._film if self._film_path is not None else None)
 
     def _known_cameras(self, cameras: Sequence[str]) -> Sequence[str]:
@@ -177,14 +186,14 @@ class SimulatorNode(Node):
             raise ValueError(f"episode.cameras: expected some of {list(known)}, found {list(cameras)}")
         return cameras
 
-    def _on_trajectory(self, arm: int, message: JointTrajectoryMessage) -> None:
+    def _on_trajectory(self, controller: int, message: JointTrajectoryMessage) -> None:
         if self._drive.status().episode is None:
             return  # the arm has no position before the first episode
         if not message.points:
             self._drive.cancel()
             return
         try:
-            trajectory = self._arm_trajectories.take(arm, message)
+            trajectory = self._trajectories.take(controller, message)
             if trajectory is None:
                 return
             reason = self._drive.take(trajectory)

@@ -12,7 +12,9 @@ from typing import Annotated, Any
 import tyro
 
 from policies.benchmarks.benchmark import Benchmark
-from sim.benchmarks import simulation_speed
+from sim.benchmarks import calibration, chunk_seams, simulation_speed
+from sim.benchmarks.calibration import CalibrationSettings
+from sim.benchmarks.chunk_seams import SeamSettings
 from sim.benchmarks.simulation_speed import SpeedSettings
 
 RESULTS = Path("docs/benchmarks")
@@ -23,16 +25,21 @@ class Arguments:
     """Run benchmarks of the simulation and print their tables.
 
     Attributes:
-        name: which benchmark; all of them if left out.
+        name: simulation_speed (control steps per second beside other simulations) or chunk_seams (how an arm passes
+            from one chunk to the next); all of them if left out.
         write: also write NAME.json and NAME.md into docs/benchmarks.
         json: print JSON instead of tables.
         speed: how long simulation_speed measures.
+        calibration: how many calibrations, with how much noise.
+        seams: how much chunk_seams trains and drives.
     """
 
     name: Annotated[str, tyro.conf.Positional] = "all"
     write: bool = False
     json: bool = False
     speed: Annotated[SpeedSettings, tyro.conf.arg(name="")] = field(default_factory=SpeedSettings)
+    calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
+    seams: SeamSettings = field(default_factory=SeamSettings)
 
 
 BENCHMARKS = {
@@ -40,6 +47,14 @@ BENCHMARKS = {
         lambda arguments: simulation_speed.run(arguments.speed),
         simulation_speed.format_text,
         simulation_speed.format_markdown,
+    ),
+    "calibration": Benchmark(
+        lambda arguments: calibration.run(arguments.calibration),
+        calibration.format_text,
+        calibration.format_markdown,
+    ),
+    "chunk_seams": Benchmark(
+        lambda arguments: chunk_seams.run(arguments.seams), chunk_seams.format_text, chunk_seams.format_markdown
     ),
 }
 

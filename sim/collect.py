@@ -14,11 +14,12 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
+from policies.data.demonstration_frames import features as demonstration_features
 from policies.robots import get_robot
 from policies.robots.spec import RobotSpec
 from representation.data.lerobot_dataset import LeRobotDataset
 from representation.data.lerobot_writer import LeRobotWriter
-from sim.demonstrations import NO_NOISE, NoiseConfig, demonstrate, records_joints
+from sim.demonstrations import NO_NOISE, NoiseConfig, demonstrate
 from sim.episode_id import EpisodeId
 from sim.expert import MAX_STEP
 from sim.simulation import SimulationConfig, TabletopSimulation
@@ -79,24 +80,13 @@ class CollectConfig:
 
 
 def features(cameras: tuple[str, ...], size: int, robot: RobotSpec) -> dict[str, dict[str, Any]]:
-    """LeRobot features of a demonstration. Units: rad (m), metres, pixels; poses in the robot's base frame."""
-    joints = robot.joint_names
-    axes = list(joints) if records_joints(robot) else ["dx", "dy", "dz", "droll", "dpitch", "dyaw", "gripper"]
-    table: dict[str, dict[str, Any]] = {
-        "observation.state": {"dtype": "float32", "shape": (len(joints),), "names": list(joints)},
-        "observation.velocity": {"dtype": "float32", "shape": (len(joints),), "names": list(joints)},
-        "action": {"dtype": "float32", "shape": (len(axes),), "names": axes},
-        "action.executed": {"dtype": "float32", "shape": (len(axes),), "names": axes},
-        "next.success": {"dtype": "bool", "shape": (1,)},
+    """LeRobot features of a demonstration, those of a frame and what only a simulation knows."""
+    table = demonstration_features(dict.fromkeys(cameras, (size, size)), robot)
+    return table | {
+        "action.executed": table["action"],
         "collection.index": {"dtype": "int64", "shape": (1,)},
         "collection.task": {"dtype": "int64", "shape": (1,)},
     }
-    for name in cameras:
-        table[f"observation.images.{name}"] = {"dtype": "video", "shape": (size, size, 3)}
-        table[f"observation.depth.{name}"] = {"dtype": "depth", "shape": (size, size)}
-        table[f"observation.camera.{name}.intrinsics"] = {"dtype": "float64", "shape": (9,)}
-        table[f"observation.camera.{name}.base_from_camera"] = {"dtype": "float64", "shape": (16,)}
-    return table
 
 
 def collect(config: CollectConfig) -> dict[str, int]:

@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.data.demonstration_frames import frame, records_joints
 from policies.execution.chunk_scheduler import ChunkScheduler
-from policies.interface import ActionChunk, Observation
-from policies.robots.spec import RobotSpec
 from sim.episode_id import EpisodeId
 from sim.expert import MAX_STEP, PACE_PERIOD, Expert
 from sim.simulation import TabletopSimulation
@@ -130,13 +129,9 @@ def demonstrate(
         trajectory = scheduler.plan(joint_chunk, observation.joint_positions, simulation.time)
         simulation.accept(trajectory)
         status = simulation.advance(1)
-        frames.append(_frame(observation, label, executed, status.success))
+        executed_row = {"action.executed": executed.rows[0].astype(np.float32)}
+        frames.append(frame(observation, label.rows[0], status.success) | executed_row)
     return frames if status.success else None
-
-
-def records_joints(robot: RobotSpec) -> bool:
-    """Whether the actions of demonstrations are joint targets: policies for several arms predict those."""
-    return len(robot.arms) > 1
 
 
 def _start(simulation: TabletopSimulation, noise: NoiseConfig, rng: np.random.Generator) -> NDArray[np.float64] | None:
@@ -157,19 +152,3 @@ def _above_table(simulation: TabletopSimulation, row: NDArray[np.float64]) -> ND
         lowest = spec.workspace_low[2] + 0.004
         rows[arm, 2] = max(rows[arm, 2], lowest - simulation.scene.tool_position(arm)[2])
     return rows.ravel()
-
-
-def _frame(observation: Observation, label: ActionChunk, executed: ActionChunk, success: bool) -> dict[str, Any]:
-    frame: dict[str, Any] = {
-        "observation.state": observation.joint_positions.astype(np.float32),
-        "observation.velocity": observation.joint_velocities.astype(np.float32),
-        "action": label.rows[0].astype(np.float32),
-        "action.executed": executed.rows[0].astype(np.float32),
-        "next.success": np.array([success]),
-    }
-    for name, view in observation.cameras.items():
-        frame[f"observation.images.{name}"] = view.rgb
-        frame[f"observation.depth.{name}"] = view.depth
-        frame[f"observation.camera.{name}.intrinsics"] = view.intrinsics.ravel()
-        frame[f"observation.camera.{name}.base_from_camera"] = view.base_from_camera.ravel()
-    return frame

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from policies.execution.arm_gateway import ArmGateway
     from policies.execution.policy_runner import PolicyRunner
     from sim.perturbation import Perturbation
-    from sim.simulation import TabletopSimulation
     from sim.videos import Film
+    from sim.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class EpisodeResult:
 def run_episode(
     runner: PolicyRunner,
     gateway: ArmGateway,
-    simulation: TabletopSimulation,
+    world: World,
     episode: EpisodeId,
     perturbation: Perturbation,
     query_steps: int = 1,
@@ -80,30 +80,30 @@ def run_episode(
     Args:
         runner: the policy and what turns its chunks into trajectories.
         gateway: what stands between the runner and the arm.
-        simulation: the world.
+        world: with the robot and the task.
         episode: which episode.
         perturbation: what is taken from the policy, if anything.
         query_steps: control steps between two queries of the policy.
         film: films the episode if given.
     """
     began = time.perf_counter()
-    perturbation.begin(simulation, episode)
+    perturbation.begin(world, episode)
     runner.reset(seed=episode.integer_seed("policy"))
     gateway.reset()
     if film is not None:
         film.begin()
     inference_s, targets, rejected = [], [], 0
-    status = simulation.status()
+    status = world.status()
     while not status.done:
-        observation = perturbation.apply(simulation.observe())
+        observation = perturbation.apply(world.observe())
         motion = runner.step(observation)
         inference_s.append(motion.inference_s)
         command = gateway.command(motion.trajectory, observation)
         rejected += command.rejected
-        simulation.accept(command.trajectory)
+        world.accept(command.trajectory)
         targets.append(command.trajectory.positions)
         for _ in range(query_steps):
-            status = simulation.advance(1)
+            status = world.advance(1)
             if film is not None:
                 film.take()
             if status.done:
@@ -113,7 +113,7 @@ def run_episode(
         success=status.success,
         progress=status.progress,
         steps=status.steps,
-        instruction=simulation.instruction,
+        instruction=world.instruction,
         wall_s=time.perf_counter() - began,
         inference_s=np.array(inference_s),
         joint_targets=np.concatenate(targets),

@@ -1,4 +1,4 @@
-"""`EpisodeWorker`: one policy and one simulation that run episode after episode."""
+"""`EpisodeWorker`: one policy and one world that run episode after episode."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from policies.execution.arm_gateway import ArmGateway, GatewayConfig
 from policies.execution.chunk_scheduler import SchedulerConfig, SchedulerMode
 from policies.execution.policy_runner import PolicyRunner, RunnerConfig
 from policies.interface import Policy, load_policy
+from policies.robots import get_robot
 from sim.episode import EpisodeResult, run_episode
 from sim.episode_id import EpisodeId
-from sim.expert_policy import ExpertPolicy
 from sim.perturbation import Perturbation
 from sim.protocol import EvaluationProtocol
-from sim.simulation import SimulationConfig, TabletopSimulation
 from sim.videos import Film
+from sim.worlds import expert_policy, make_film, make_world
 
 EXPERT = "expert"
 """Name of the policy that knows the state of the simulation."""
@@ -50,20 +50,11 @@ class EpisodeWorker:
     def __init__(self, config: WorkerConfig) -> None:
         self._protocol = protocol = config.protocol
         policy = None if config.policy == EXPERT else _load(config)
-        self._simulation = TabletopSimulation(
-            SimulationConfig(
-                robot=protocol.robot,
-                robot_model=protocol.robot_model,
-                profile=protocol.profile,
-                cameras=() if policy is None else tuple(policy.cameras),
-                width=protocol.width,
-                height=protocol.height,
-                control_hz=protocol.control_hz,
-            )
-        )
-        robot = self._simulation.robot
+        cameras = () if policy is None else tuple(policy.cameras)
+        self._world = make_world(protocol, cameras)
+        robot = self._world.robot
         self._runner = PolicyRunner(
-            policy or ExpertPolicy(self._simulation),
+            policy or expert_policy(self._world),
             robot,
             RunnerConfig(SchedulerConfig(**protocol.execution.get("scheduler", {}))),
         )
@@ -74,11 +65,11 @@ class EpisodeWorker:
     def run(self, episode: EpisodeId, filmed: bool = False) -> EpisodeResult:
         """Run one episode; what ran before has no influence on it."""
         if filmed and self._film is None:
-            self._film = Film(self._simulation)
+            self._film = make_film(self._world)
         return run_episode(
             self._runner,
             self._gateway,
-            self._simulation,
+            self._world,
             episode,
             self._perturbation,
             query_steps=self._protocol.query_steps,
@@ -93,8 +84,9 @@ def execution_settings(scheduler: SchedulerMode = "receding_horizon") -> dict[st
 
 def _load(config: WorkerConfig) -> Policy:
     policy = load_policy(config.policy, config.device, config.protocol.robot)
-    for name in ("robot", "control_hz"):
-        expected, found = getattr(config.protocol, name), getattr(policy, name)
+    protocol = config.protocol
+    for name, expected in (("robot", get_robot(protocol.robot).name), ("control_hz", protocol.control_hz)):
+        found = getattr(policy, name)
         if found != expected:
             raise ValueError(f"policy {config.policy!r}: {name}: the protocol has {expected!r}, the policy {found!r}")
     return policy

@@ -19,14 +19,14 @@ from tqdm import tqdm
 
 from policies.execution.chunk_scheduler import SchedulerMode
 from policies.loading import policy_sha256
-from policies.robots import get_robot
 from sim.episode import EpisodeResult
 from sim.episode_worker import EXPERT, WorkerConfig, execution_settings
 from sim.executors import Job, run_in_processes, run_on_ray
 from sim.protocol import EvaluationProtocol
 from sim.suites import SEVERITIES, get_suite
 from sim.summary import PolicyDescription, RunDescription, write_results
-from sim.tasks import named_tasks, robot_of
+from sim.tasks import named_tasks
+from sim.worlds import world_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Arguments:
         policy: expert, random, noop, the name of a shipped policy, a directory, or a hub id.
         output: directory for the results; a run that is there is replaced.
         task: tasks of one robot, separated by commas, or "all" those of the panda; the robot follows from them.
+            gym-aloha's are gym_aloha/transfer_cube and gym_aloha/insertion.
         suite: variation suites, separated by commas.
         severity: grades of the suites from 1 (mild) to 3 (strong), separated by commas.
         episodes: episodes per task, suite and severity.
@@ -45,12 +46,14 @@ class Arguments:
         executor: where they run: processes of this machine, or a Ray cluster.
         ray_address: host:port of the head of a running Ray cluster; without it Ray is started on this machine.
         query_steps: control steps between two queries of the policy.
+        control_hz: control steps per second; those of the robot if left out.
         blank_images: show the policy black images and a flat depth.
         shuffle_instructions: give the policy the instruction of an episode with another target.
         scheduler: how overlapping chunks of the policy become one motion.
         device: torch device of the policy.
         videos: film the first so many episodes of each task, suite and severity.
         joint_targets: store all joint targets in episodes.parquet, not only their hashes.
+        robot: name or YAML file of another robot with as many arms that is to try the tasks.
         json: print summary.json instead of a table.
     """
 
@@ -65,12 +68,14 @@ class Arguments:
     executor: Literal["process", "ray"] = "process"
     ray_address: str | None = None
     query_steps: int = 1
+    control_hz: float | None = None
     blank_images: bool = False
     shuffle_instructions: bool = False
     scheduler: SchedulerMode = "receding_horizon"
     device: str = "cpu"
     videos: int = 1
     joint_targets: bool = False
+    robot: str = ""
     json: bool = False
 
     def protocol(self) -> EvaluationProtocol:
@@ -80,7 +85,11 @@ class Arguments:
             ValueError: unknown task or suite, tasks of different robots, or a number out of range.
         """
         tasks = named_tasks(self.task)
-        robot = robot_of(tasks)
+        settings = world_settings(tasks, self.robot)
+        if self.control_hz is not None:
+            if not self.control_hz > 0:
+                raise ValueError(f"control_hz: expected > 0, found {self.control_hz}")
+            settings["control_hz"] = self.control_hz
         protocol = EvaluationProtocol(
             tasks=tasks,
             suites=_names(self.suite),
@@ -88,11 +97,10 @@ class Arguments:
             episodes=self.episodes,
             seed=self.seed,
             query_steps=self.query_steps,
-            robot=robot,
-            control_hz=get_robot(robot).control_hz,
             blank_images=self.blank_images,
             shuffle_instructions=self.shuffle_instructions,
             execution=execution_settings(self.scheduler),
+            **settings,
         )
         for suite in protocol.suites:
             get_suite(suite)
@@ -133,7 +141,7 @@ def describe_policy(name: str) -> PolicyDescription:
 def format_table(summary: Mapping[str, Any]) -> str:
     """Lay a summary out as text: a line for each task, suite and severity, and one for all."""
     header = (
-        f"{'task':<14}{'suite':<22}{'severity':>9}{'success':>10}{'rate':>8}{'wilson 95 %':>16}"
+        f"{'task':<24}{'suite':<22}{'severity':>9}{'success':>10}{'rate':>8}{'wilson 95 %':>16}"
         f"{'progress':>10}{'steps':>8}"
     )
     lines = [header, "-" * len(header)]
@@ -142,7 +150,7 @@ def format_table(summary: Mapping[str, Any]) -> str:
         low, high = cell["wilson_95"]
         count = f"{cell['successes']}/{cell['episodes']}"
         lines.append(
-            f"{cell['task']:<14}{cell['suite']:<22}{cell['severity']:>9}{count:>10}{100 * cell['success_rate']:>6.1f} %"
+            f"{cell['task']:<24}{cell['suite']:<22}{cell['severity']:>9}{count:>10}{100 * cell['success_rate']:>6.1f} %"
             f"{f'{100 * low:.1f} .. {100 * high:.1f} %':>16}{100 * cell['mean_progress']:>8.0f} %"
             f"{cell['mean_steps']:>8.1f}"
         )

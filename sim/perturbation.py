@@ -9,6 +9,7 @@ import numpy as np
 from policies.interface import Observation
 from sim.episode_id import EpisodeId
 from sim.simulation import TabletopSimulation
+from sim.world import World
 
 _TRIES = 100
 # Metres. Not NaN: a policy may well refuse an image without any depth, as a failed camera.
@@ -27,12 +28,16 @@ class Perturbation:
     blank_images: bool = False
     shuffle_instructions: bool = False
 
-    def begin(self, simulation: TabletopSimulation, episode: EpisodeId) -> None:
-        """Reset the simulation to an episode, with the instruction that the policy shall read."""
-        instruction = _foreign_instruction(simulation, episode) if self.shuffle_instructions else None
-        simulation.reset(episode)
+    def begin(self, world: World, episode: EpisodeId) -> None:
+        """Reset the world to an episode, with the instruction that the policy shall read.
+
+        Raises:
+            ValueError: instructions are to be shuffled in a world that has one target alone.
+        """
+        instruction = _foreign_instruction(world, episode) if self.shuffle_instructions else None
+        world.reset(episode)
         if instruction is not None:
-            simulation.instruction = instruction
+            world.instruction = instruction
 
     def apply(self, observation: Observation) -> Observation:
         """Return what the policy shall see instead of `observation`."""
@@ -45,8 +50,10 @@ class Perturbation:
         return replace(observation, cameras=cameras)
 
 
-def _foreign_instruction(simulation: TabletopSimulation, episode: EpisodeId) -> str:
+def _foreign_instruction(simulation: World, episode: EpisodeId) -> str:
     """Instruction of the next episode with another target; it does not depend on how many episodes a run has."""
+    if not isinstance(simulation, TabletopSimulation):
+        raise ValueError(f"shuffle_instructions: expected a task with several targets, found {episode.task}")
     simulation.reset(episode)
     words = simulation.scene.layout.words
     for offset in range(1, _TRIES + 1):

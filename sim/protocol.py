@@ -37,7 +37,7 @@ class EvaluationProtocol:
         seed: seed of the run; see `EpisodeId`.
         query_steps: control steps between two queries of the policy.
         control_hz: control steps per second.
-        robot: name of the `RobotSpec`.
+        robot: name of the robot, or its YAML file.
         robot_model: geometry of the robot, as in `SimulationConfig`.
         profile: rendering profile of the policy's cameras.
         width: width of the policy's images, pixels.

@@ -57,11 +57,13 @@ class SceneCameras:
         return self.fixed, *self.carried
 
 
-CAMERAS: dict[str, SceneCameras] = {
-    "panda": SceneCameras("front", (1.30, 0.0, 0.55), (0.50, 0.0, 0.06), 35.0, ("wrist",)),
-    "aloha": SceneCameras("top", (0.22, 0.0, 1.02), (0.50, 0.0, 0.05), 42.0, ("left_wrist", "right_wrist")),
-}
-"""By name of the robot."""
+def scene_cameras(robot: RobotSpec) -> SceneCameras:
+    """A fixed camera that faces one arm, or looks down on several, and those of the robot's model."""
+    carried = tuple(camera.name for camera in load_robot_spec(robot).cameras)
+    if len(robot.arms) == 1:
+        return SceneCameras("front", (1.30, 0.0, 0.55), (0.50, 0.0, 0.06), 35.0, carried)
+    return SceneCameras("top", (0.22, 0.0, 1.02), (0.50, 0.0, 0.05), 42.0, carried)
+
 
 _FAR_AWAY = (-6.0, 0.0, -3.0)
 _PROPS = {"tray": 0, "peg": 1, "socket": 2}
@@ -102,7 +104,7 @@ class Scene:
         self.robot = robot
         self.model = _compile(robot, robot_model)
         self.data = mujoco.MjData(self.model)
-        self.cameras = CAMERAS[robot.name]
+        self.cameras = scene_cameras(robot)
         self._objects = [self.model.body(f"object{slot}") for slot in range(OBJECT_SLOTS)]
         bodies = {self.model.body(body).name for body in range(self.model.nbody)}
         self._bins = [self.model.body(name) for name in ("bin", "bin1") if name in bodies]
@@ -130,7 +132,8 @@ class Scene:
         self._place_props(layout)
         self.data.qpos[self._joint_qpos] = joint_positions
         for arm in self.robot.arms:
-            self.data.qpos[self.model.joint(arm.second_finger).qposadr[0]] = joint_positions[arm.gripper]
+            if arm.second_finger is not None:
+                self.data.qpos[self.model.joint(arm.second_finger).qposadr[0]] = joint_positions[arm.gripper]
         mujoco.mj_forward(self.model, self.data)
 
     @property
@@ -292,7 +295,7 @@ def _prop_store(name: str) -> tuple[float, float, float]:
 
 
 def _compile(robot: RobotSpec, robot_model: str) -> mujoco.MjModel:
-    spec = load_robot_spec(robot.name, robot_model)
+    spec = load_robot_spec(robot, robot_model)
     spec.option.timestep = 0.002
     spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
     spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
@@ -306,7 +309,7 @@ def _compile(robot: RobotSpec, robot_model: str) -> mujoco.MjModel:
     world.add_light(
         name="key", pos=(0.6, -0.4, 1.8), dir=(-0.1, 0.25, -1.0), type=mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
     )
-    cameras = CAMERAS[robot.name]
+    cameras = scene_cameras(robot)
     world.add_camera(name=cameras.fixed, pos=cameras.position, fovy=cameras.fovy_deg)
     _add_room(world)
     _add_objects(world)

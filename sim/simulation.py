@@ -14,18 +14,19 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.execution.camera_pose import CameraMount, camera_pose
+from policies.execution.camera_pose import camera_pose
 from policies.execution.kinematics import Kinematics
 from policies.execution.trajectory import JointTrajectory
 from policies.interface import CameraView, Observation
 from policies.robots import get_robot
+from policies.robots.camera_mount import CameraMount
 from sim.episode_id import EpisodeId
 from sim.instructions import instruct
 from sim.layout import Layout, NoRoomError
 from sim.rendering import OffscreenRenderer, intrinsics
-from sim.scene import CAMERAS, Scene
+from sim.scene import Scene, scene_cameras
 from sim.suites import Variation, get_suite
-from sim.tasks import Task, get_task
+from sim.tasks import Task, fits, get_task
 from sim.trajectory_controller import TrajectoryController
 
 _HOME_NOISE_RAD = 0.06
@@ -37,7 +38,7 @@ class SimulationConfig:
     """What is fixed for all episodes of one simulation; the defaults are those of the panda (see `of`).
 
     Attributes:
-        robot: name of the `RobotSpec`.
+        robot: name of the robot, or its YAML file.
         robot_model: `polyarm` (ours) or `menagerie`.
         profile: rendering profile, `fast` or `quality`.
         cameras: names of the cameras that `observe` renders.
@@ -59,9 +60,10 @@ class SimulationConfig:
         """The configuration with the cameras and the control rate of a robot, where `settings` does not say otherwise.
 
         Raises:
-            ValueError: nothing of that name; lists the known robots.
+            ValueError: nothing of that name, or a file that is wrong.
         """
-        defaults = {"control_hz": get_robot(robot).control_hz, "cameras": CAMERAS[robot].names}
+        spec = get_robot(robot)
+        defaults = {"control_hz": spec.control_hz, "cameras": scene_cameras(spec).names}
         return cls(robot=robot, **(defaults | settings))
 
 
@@ -122,7 +124,7 @@ class TabletopSimulation:
         """
         rng = np.random.default_rng(episode.seed_sequence())
         task = get_task(episode.task)
-        if task.robot != self.robot.name:
+        if not fits(task, self.robot):
             raise ValueError(f"task {episode.task!r}: expected one for robot {self.robot.name!r}, found {task.robot!r}")
         variation = get_suite(episode.suite).sample(rng, episode.severity)
         start = self._draw_start(rng)
@@ -263,7 +265,7 @@ class TabletopSimulation:
         scale, offset = np.ones(len(self._actuators)), np.zeros(len(self._actuators))
         for gripper in self.robot.grippers:
             low, high = self.scene.model.actuator_ctrlrange[self._actuators[gripper]]
-            closed, opened = self.robot.lower[gripper], self.robot.upper[gripper]
+            closed, opened = self.scene.model.joint(self.robot.joint_names[gripper]).range
             scale[gripper] = (high - low) / (opened - closed)
             offset[gripper] = low - scale[gripper] * closed
         return scale, offset

@@ -176,7 +176,8 @@ def episode_statistics(results: Sequence[EpisodeResult]) -> dict[str, Any]:
 
 def video_path(episode: EpisodeId) -> str:
     """Where an episode's video lies, relative to the run's directory."""
-    return f"videos/{episode.task}-{episode.suite}-{episode.severity}-{episode.index:04d}.mp4"
+    task = episode.task.replace("/", "_")
+    return f"videos/{task}-{episode.suite}-{episode.severity}-{episode.index:04d}.mp4"
 
 
 def _in_protocol_order(results: Iterable[EpisodeResult], protocol: EvaluationProtocol) -> list[EpisodeResult]:

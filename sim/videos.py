@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -49,18 +49,16 @@ def enlarge(picture: NDArray[np.uint8], height: int) -> NDArray[np.uint8]:
 
 
 class Film:
-    """Takes a picture of a simulation with its fixed camera at each control step, in the `quality` profile.
+    """Takes a picture of a world at each control step.
 
     Args:
-        simulation: what is filmed.
-        width: width of the pictures, pixels.
-        height: height of the pictures, pixels.
+        take_picture: gives a picture (H, W, 3) of the present state.
+        frame_rate: control steps per second.
     """
 
-    def __init__(self, simulation: TabletopSimulation, width: int = 384, height: int = 288) -> None:
-        self._simulation = simulation
-        self._camera = simulation.scene.cameras.fixed
-        self._renderer = OffscreenRenderer(simulation.scene.model, width, height, "quality")
+    def __init__(self, take_picture: Callable[[], NDArray[np.uint8]], frame_rate: float) -> None:
+        self._take_picture = take_picture
+        self._frame_rate = frame_rate
         self._frames: list[NDArray[np.uint8]] = []
 
     def begin(self) -> None:
@@ -70,9 +68,15 @@ class Film:
 
     def take(self) -> None:
         """Take a picture of the present state."""
-        colour, _ = self._renderer.render(self._simulation.scene.data, self._camera)
-        self._frames.append(colour)
+        self._frames.append(self._take_picture())
 
     def encode(self) -> bytes:
         """Return the episode so far as an MP4 in simulated time."""
-        return encode_mp4(self._frames, self._simulation.config.control_hz)
+        return encode_mp4(self._frames, self._frame_rate)
+
+
+def film_of(simulation: TabletopSimulation, width: int = 384, height: int = 288) -> Film:
+    """A film of a simulation by its fixed camera, in the `quality` profile, of `width` x `height` pixels."""
+    renderer = OffscreenRenderer(simulation.scene.model, width, height, "quality")
+    camera = simulation.scene.cameras.fixed
+    return Film(lambda: renderer.render(simulation.scene.data, camera)[0], simulation.config.control_hz)

@@ -100,7 +100,6 @@ class GatewayConfig:
         max_lead_s: trajectories stamped further in the future are rejected.
         limits: how much of the robot's limits a trajectory may use.
         collision: what counts as a collision; trajectories with one are rejected.
-        shadow: judge trajectories as if the arm followed them, but start each from the measured state: it does not.
     """
 
     command_timeout_s: float = field(default=0.5, metadata={"range": (0.02, 60.0)})
@@ -109,7 +108,6 @@ class GatewayConfig:
     max_lead_s: float = field(default=0.1, metadata={"range": (0.0, 10.0)})
     limits: SafetyLimits = field(default_factory=SafetyLimits)
     collision: CollisionConfig = field(default_factory=CollisionConfig)
-    shadow: bool = False
 
     def __post_init__(self) -> None:
         for name in ("command_timeout_s", "state_timeout_s", "state_max_age_s"):
@@ -140,6 +138,7 @@ class ArmGateway:
     Args:
         spec: the robot.
         config: watchdogs and limits.
+        shadow: judge trajectories as if the arm followed them, but start each from the measured state: it does not.
 
     Attributes:
         state: what it is doing.
@@ -148,8 +147,9 @@ class ArmGateway:
         counters: transitions by event so far; `rejected` trajectories; `slowed` and `shortened` ones that passed.
     """
 
-    def __init__(self, spec: RobotSpec, config: GatewayConfig | None = None) -> None:
+    def __init__(self, spec: RobotSpec, config: GatewayConfig | None = None, shadow: bool = False) -> None:
         self.spec = spec
+        self._shadow = shadow
         self.config = config or GatewayConfig()
         self.filter = SafetyFilter(spec, self.config.limits)
         self._collisions = CollisionChecker(spec, self.config.collision) if self.config.collision.enabled else None
@@ -377,7 +377,7 @@ class ArmGateway:
 
     def _desired(self, now: float) -> JointState:
         """What the controller follows at `now`; before the first command, the measured state."""
-        if self._motion is not None and not self.config.shadow:
+        if self._motion is not None and not self._shadow:
             return self._motion.at(max(now, self._motion.start.time))
         return JointState(now, self._measured.positions, self._measured.velocities)
 

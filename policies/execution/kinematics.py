@@ -40,6 +40,14 @@ def rotation_from_rpy(rpy: ArrayLike) -> NDArray[np.float64]:
     )
 
 
+def rpy_from_rotation(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the fixed-axis roll, pitch, yaw (3,) rad of a rotation (3, 3): the inverse of `rotation_from_rpy`."""
+    pitch = np.arcsin(np.clip(-rotation[2, 0], -1.0, 1.0))
+    roll = np.arctan2(rotation[2, 1], rotation[2, 2])
+    yaw = np.arctan2(rotation[1, 0], rotation[0, 0])
+    return np.array([roll, pitch, yaw])
+
+
 class _ArmSolver:
     """The tasks of one arm's quadratic programme."""
 
@@ -64,6 +72,8 @@ class Kinematics:
     def __init__(self, spec: RobotSpec) -> None:
         self.spec = spec
         model = mujoco.MjModel.from_xml_path(str(spec.model_path))
+        for name, lower, upper in zip(spec.joint_names, spec.lower, spec.upper, strict=True):
+            model.joint(name).range = lower, upper  # a robot's file may be narrower than its model
         self._model = model
         self._configuration = mink.Configuration(model)
         self._data = self._configuration.data
@@ -102,6 +112,11 @@ class Kinematics:
         base_rotation, _ = self._locate(self.spec.base_frame)
         dofs = [self._model.joint(name).dofadr[0] for name in self.spec.joint_names]
         return np.vstack([base_rotation.T @ linear[:, dofs], base_rotation.T @ angular[:, dofs]])
+
+    def has_frame(self, name: str) -> bool:
+        """Whether the robot has a site or body of that name; the world is none."""
+        site = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_SITE, name)
+        return site >= 0 or mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_BODY, name) > 0
 
     def inverse(self, base_from_tool: ArrayLike, seed_q: ArrayLike, arm: int = 0) -> NDArray[np.float64]:
         """Return joint positions (n,) within the limits that bring an arm's tool to a pose, near a seed.

@@ -3,12 +3,15 @@
 Messages of different topics come in any order and with gaps. The newest image of the first camera for which every other
 stream has a message within `max_skew_s` makes an observation; what it used, and all that is older, is forgotten. Stamps
 that jump back (a simulator was reset, a recording starts again) empty the buffers of everything from the future.
+
+For a policy that can do without some of its cameras, a camera that has not come for `max_age_s` is left out of the
+observations until it comes again, as long as another one comes.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +21,8 @@ from numpy.typing import NDArray
 from policies.interface import CameraView, Observation
 
 JOINTS = "joint_states"
-CameraPose = Callable[[str, NDArray[np.float64]], NDArray[np.float64]]
+PARTS = ("color", "depth", "info")
+CameraPose = Callable[[str, float], NDArray[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,32 +81,44 @@ class ObservationSynchronizer:
         cameras: names of the cameras that an observation needs; the first one's images give the stamp. Without cameras
             every joint state is an observation.
         config: tolerances.
-        camera_pose: base_from_camera (4, 4) of a camera at joint positions (n,).
+        camera_pose: base_from_camera (4, 4) of a camera at the stamp of its picture.
+        latencies: by camera, how many seconds later than their capture its images are stamped; taken off the stamps of
+            all that comes from it, so that an observation's stamp is the time of the capture.
+        may_lack_cameras: whether observations may lack some of the cameras, though not all.
     """
 
-    def __init__(self, cameras: Sequence[str], config: SyncConfig, camera_pose: CameraPose) -> None:
+    def __init__(
+        self,
+        cameras: Sequence[str],
+        config: SyncConfig,
+        camera_pose: CameraPose,
+        latencies: Mapping[str, float] | None = None,
+        may_lack_cameras: bool = False,
+    ) -> None:
         self.instruction: str | None = None
         self.rewinds = 0
         self._cameras = tuple(cameras)
         self._config = config
         self._camera_pose = camera_pose
-        names = [JOINTS, *(f"{camera}/{part}" for camera in cameras for part in ("color", "depth", "info"))]
+        self._latencies = dict.fromkeys(cameras, 0.0) | dict(latencies or {})
+        self._may_lack_cameras = may_lack_cameras
+        self._listening_since: float | None = None
+        names = [JOINTS, *(f"{camera}/{part}" for camera in cameras for part in PARTS)]
         self._streams = {name: _Stream(config.buffer_length) for name in names}
-        self._reference = f"{cameras[0]}/color" if cameras else JOINTS
 
     def add_color(self, camera: str, stamp: float, rgb: NDArray[np.uint8], now: float) -> bool:
         """Add a colour image (H, W, 3); like the other `add_*`, returns whether the stamps jumped back."""
-        return self._add(f"{camera}/color", stamp, rgb, now)
+        return self._add(f"{camera}/color", stamp - self._latencies[camera], rgb, now)
 
     def add_depth(self, camera: str, stamp: float, depth: NDArray[np.float32], now: float) -> bool:
         """Add a depth image (H, W), metres, registered to the colour image."""
-        return self._add(f"{camera}/depth", stamp, depth, now)
+        return self._add(f"{camera}/depth", stamp - self._latencies[camera], depth, now)
 
     def add_intrinsics(
         self, camera: str, stamp: float, intrinsics: NDArray[np.float64], size: tuple[int, int], now: float
     ) -> bool:
         """Add a calibration: matrix (3, 3) in pixels for images of (height, width)."""
-        return self._add(f"{camera}/info", stamp, (intrinsics, size), now)
+        return self._add(f"{camera}/info", stamp - self._latencies[camera], (intrinsics, size), now)
 
     def add_joints(
         self, stamp: float, positions: NDArray[np.float64], velocities: NDArray[np.float64], now: float
@@ -110,34 +126,49 @@ class ObservationSynchronizer:
         """Add joint positions and velocities, each (n,)."""
         return self._add(JOINTS, stamp, (positions, velocities), now)
 
-    def take(self) -> Observation | None:
+    def take(self, now: float) -> Observation | None:
         """The newest complete observation that was not handed out yet, or None.
+
+        Args:
+            now: present time, as given to the `add_*`.
 
         Raises:
             ValueError: the images of a camera and its calibration have different sizes; the set is forgotten.
         """
         if self.instruction is None:
             return None
-        for stamp, _ in reversed(self._streams[self._reference].items):
-            found = {name: stream.nearest(stamp) for name, stream in self._streams.items()}
+        lost = self.lost_cameras(now)
+        cameras = [camera for camera in self._cameras if camera not in lost]
+        names = [JOINTS, *(f"{camera}/{part}" for camera in cameras for part in PARTS)]
+        for stamp, _ in reversed(self._streams[f"{cameras[0]}/color" if cameras else JOINTS].items):
+            found = {name: self._streams[name].nearest(stamp) for name in names}
             if all(item is not None and abs(item[0] - stamp) <= self._config.max_skew_s for item in found.values()):
-                return self._join(stamp, {name: item for name, item in found.items() if item is not None})
+                return self._join(stamp, cameras, {name: item for name, item in found.items() if item is not None})
         return None
+
+    def lost_cameras(self, now: float) -> list[str]:
+        """Cameras that observations do without: not complete for `max_age_s`, while another one is."""
+        late = [camera for camera in self._cameras if any(self._late(f"{camera}/{part}", now) for part in PARTS)]
+        return late if self._may_lack_cameras and len(late) < len(self._cameras) else []
 
     def clear(self) -> None:
         """Forget every message; counters stay."""
         for stream in self._streams.values():
             stream.items.clear()
             stream.newest = -np.inf
+        self._listening_since = None
 
     def statuses(self) -> dict[str, StreamStatus]:
         """Counters by stream: `joint_states` and `<camera>/color`, `/depth`, `/info`."""
         return {name: stream.status for name, stream in self._streams.items()}
 
     def missing(self, now: float) -> list[str]:
-        """What an observation lacks: streams that never came or came last more than `max_age_s` ago, in words."""
+        """What keeps observations from being made: streams that never came or not for `max_age_s`, in words."""
         lacks = [] if self.instruction is not None else ["instruction never came"]
+        without = tuple(f"{camera}/" for camera in self.lost_cameras(now))
         for name, stream in self._streams.items():
+            if name.startswith(without):
+                continue
             if stream.status.received_at is None:
                 lacks.append(f"{name} never came")
             elif now - stream.status.received_at > self._config.max_age_s:
@@ -145,6 +176,8 @@ class ObservationSynchronizer:
         return lacks
 
     def _add(self, name: str, stamp: float, payload: Any, now: float) -> bool:
+        if self._listening_since is None:
+            self._listening_since = now
         stream = self._streams[name]
         rewound = stamp < stream.newest
         if rewound:
@@ -167,7 +200,13 @@ class ObservationSynchronizer:
             if stream.newest > horizon:
                 stream.newest = -np.inf
 
-    def _join(self, stamp: float, parts: dict[str, tuple[float, Any]]) -> Observation:
+    def _late(self, name: str, now: float) -> bool:
+        since, received_at = self._listening_since, self._streams[name].status.received_at
+        if since is None:
+            return False
+        return now - (since if received_at is None else max(since, received_at)) > self._config.max_age_s
+
+    def _join(self, stamp: float, cameras: Sequence[str], parts: dict[str, tuple[float, Any]]) -> Observation:
         for name, (used, _) in parts.items():
             stream = self._streams[name]
             stream.status.skew_s = used - stamp
@@ -175,15 +214,15 @@ class ObservationSynchronizer:
             # Arms report more often than cameras see: a joint state between two images is no loss.
             stream.status.dropped += 0 if name == JOINTS else older
         positions, velocities = parts[JOINTS][1]
-        views = {camera: self._view(camera, parts, positions) for camera in self._cameras}
+        views = {camera: self._view(camera, parts) for camera in cameras}
         return Observation(stamp, views, positions, velocities, self.instruction or "")
 
-    def _view(self, camera: str, parts: dict[str, tuple[float, Any]], positions: NDArray[np.float64]) -> CameraView:
-        rgb, depth = parts[f"{camera}/color"][1], parts[f"{camera}/depth"][1]
+    def _view(self, camera: str, parts: dict[str, tuple[float, Any]]) -> CameraView:
+        (taken, rgb), (_, depth) = parts[f"{camera}/color"], parts[f"{camera}/depth"]
         intrinsics, size = parts[f"{camera}/info"][1]
         if not rgb.shape[:2] == depth.shape == size:
             raise ValueError(
                 f"camera '{camera}': expected colour, depth and camera_info of one size (height, width), found "
                 f"{rgb.shape[:2]}, {depth.shape}, {size}; register the depth image to the colour camera"
             )
-        return CameraView(rgb, depth, intrinsics, self._camera_pose(camera, positions))
+        return CameraView(rgb, depth, intrinsics, self._camera_pose(camera, taken))

@@ -16,14 +16,39 @@ from numpy.typing import NDArray
 
 from policies.execution.kinematics import Kinematics
 from policies.execution.trajectory import JointState
+from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
 
 Output = Literal["trajectory", "forward_command", "servo"]
 
 
-def forward_commands(spec: RobotSpec, desired: JointState) -> list[NDArray[np.float64]]:
-    """Positions, rad (m), for the controller of each arm: its joints from base to flange, then its gripper."""
-    return [desired.positions[[*arm.joints, arm.gripper]] for arm in spec.arms]
+def commands_topics(drivers: RobotDrivers) -> list[str]:
+    """Topic of positions of each controller: `commands`, beside its topic of trajectories.
+
+    Raises:
+        ValueError: two controllers would share one.
+    """
+    topics = [_beside(controller.topic) for controller in drivers.controllers]
+    if len(set(topics)) != len(topics):
+        raise ValueError(f"controllers: expected a topic of commands for each, found {topics}")
+    return topics
+
+
+def gripper_topics(spec: RobotSpec, drivers: RobotDrivers) -> list[str]:
+    """Topic of each arm's gripper positions: its own controller's, else `<arm>_gripper_controller/commands`."""
+    own = {controller.joints: _beside(controller.topic) for controller in drivers.controllers}
+    return [own.get((arm.gripper,), f"{arm.name}_gripper_controller/commands") for arm in spec.arms]
+
+
+def _beside(topic: str) -> str:
+    head, slash, _ = topic.rpartition("/")
+    return f"{head}{slash}commands"
+
+
+def forward_commands(drivers: RobotDrivers, desired: JointState) -> list[NDArray[np.float64]]:
+    """Positions for each controller, of its joints, in the driver's units."""
+    positions, _ = drivers.to_driver(desired.positions, desired.velocities)
+    return [positions[list(controller.joints)] for controller in drivers.controllers]
 
 
 class ToolTwists:
@@ -31,10 +56,11 @@ class ToolTwists:
 
     Args:
         spec: the robot.
+        drivers: of the robot.
     """
 
-    def __init__(self, spec: RobotSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: RobotSpec, drivers: RobotDrivers) -> None:
+        self.spec, self._drivers = spec, drivers
         self._kinematics = Kinematics(spec)
 
     def sample(self, desired: JointState) -> list[NDArray[np.float64]]:
@@ -44,5 +70,6 @@ class ToolTwists:
         ]
 
     def grippers(self, desired: JointState) -> NDArray[np.float64]:
-        """(arms,) positions (m) of the grippers, which Servo does not move."""
-        return desired.positions[self.spec.grippers]
+        """(arms,) positions of the grippers, which Servo does not move, in the driver's units."""
+        positions, _ = self._drivers.to_driver(desired.positions, desired.velocities)
+        return positions[self.spec.grippers]

@@ -5,7 +5,7 @@ through all knots, with continuous positions, velocities and accelerations (`tra
 jerk is bounded by the Bernstein coefficients of the curve on pieces of its segments: a curve never leaves the range of
 its coefficients, so nothing between samples is missed, and what is found is at most a little more than what there is.
 Where a curve within these limits ends at rest, it can also be left at any time by a brake at the limits of acceleration
-and jerk: no joint then goes further than on the curve itself.
+A and jerk J. A joint's stop may end up to 1.5 * A / J later than its quickest one.
 
 A trajectory that is too fast is slowed as a whole, which keeps its path; clipping single joints would bend it.
 """

@@ -11,6 +11,12 @@ Begin with `policy.py` (the `Policy`), then the action space that all robots sha
 - `language.py`: embeddings of instructions; `embedding_files.py`, `embedding_folder.py`: on disk; `instructions.py`.
 - `image_conditions.py`: keys and values of images, where missing ones cost nothing.
 - `solver.py`, `sampling.py`: from noise to a chunk; `prefix.py`: one that goes on with the chunk before.
-- `objective.py`: training losses.
-- `checkpoint.py`, `weights_file.py`: the released weights and other forms on disk.
+- `checkpoint.py`, `weights_file.py`: the released weights and other forms on disk; `settings.py`: what else is needed.
+
+Training (`policies.train`) begins in `learner.py`:
+
+- `demonstrations.py`: what is learned from; `lerobot_demonstrations.py`, `aloha_demonstrations.py`: the two formats.
+- `fitted_embodiment.py`, `mixture.py`: several datasets in the unified space.
+- `condition_dropping.py`, `augmentation.py`: what is random in a batch.
+- `trained_network.py`, `adapted_maps.py`, `objective.py`: what is trained; `frozen_encoders.py`: what is not.
 """

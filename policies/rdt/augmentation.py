@@ -7,7 +7,7 @@ with OpenCV.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from policies.rdt.images import Picture
+from policies.rdt.images import Picture, content_of
 
 STATE_SNR_DB = 40.0
 PICTURE_PROBABILITY = 0.5
@@ -43,13 +43,26 @@ def add_state_noise(state: Tensor, std: Tensor, generator: torch.Generator, snr_
 
 
 def augment_pictures(
-    pictures: Sequence[Picture | None], generator: np.random.Generator, probability: float = PICTURE_PROBABILITY
-) -> list[Picture | None]:
-    """Augment each picture that is present with a probability, before it is padded to a square; see `augment`."""
-    return [
-        augment(picture, generator) if picture is not None and generator.random() < probability else picture
-        for picture in pictures
-    ]
+    pictures: NDArray[np.uint8],
+    present: NDArray[np.bool_],
+    generator: np.random.Generator,
+    probability: float = PICTURE_PROBABILITY,
+) -> NDArray[np.uint8]:
+    """Augment each picture that is there with a probability, and not the padding that made it square; see `augment`.
+
+    Args:
+        pictures: (..., S, S, 3) RGB; not changed.
+        present: (...) which are there.
+        generator: of all draws.
+        probability: of being augmented.
+    """
+    result = pictures.copy()
+    for place in np.argwhere(present):
+        if generator.random() < probability:
+            square = result[tuple(place)]
+            content = content_of(square)
+            square[content] = augment(np.ascontiguousarray(square[content]), generator)
+    return result
 
 
 def augment(picture: Picture, generator: np.random.Generator) -> Picture:

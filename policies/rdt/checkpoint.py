@@ -10,20 +10,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-import torch
 from accelerate import init_empty_weights
-from torch import Tensor, nn
+from torch import Tensor
 
 from policies.json_file import read_json
+from policies.parameters import Dtype, replace_parameter
 from policies.rdt.config import NormStat, RDTConfig
 from policies.rdt.network import FIRST_ACTION, RDTModel
 from policies.rdt.weights_file import WeightsFormat, find_weights, read_weights, write_weights
 
 CONFIG_FILE = "config.json"
-Dtype = Literal["stored", "float32", "bfloat16", "float16"]
-"""Number format of loaded weights; `stored` is that of the position table in the file, for all of them."""
 RELEASED_GRID = (2, 3)  # times and cameras, which the tensors do not tell
 _BLOCK = re.compile(r"model\.blocks\.(\d+)\.")
 
@@ -34,7 +31,7 @@ def load_model(path: Path, norm_stat: NormStat = "var", dtype: Dtype = "stored")
     Args:
         path: directory, or a file of weights, whose sizes are then its own.
         norm_stat: see `RDTConfig`; the files do not tell.
-        dtype: number format of all weights.
+        dtype: number format of all weights; `stored` is that of the position table in the file.
 
     Raises:
         FileNotFoundError: no weights.
@@ -51,19 +48,14 @@ def load_model(path: Path, norm_stat: NormStat = "var", dtype: Dtype = "stored")
         config = _agreed(config, path / CONFIG_FILE)
     with init_empty_weights(include_buffers=False):
         model = RDTModel(config)
-    wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    missing, extra = sorted(wanted.keys() - weights.keys()), sorted(weights.keys() - wanted.keys())
+    wanted = [name for name, _ in model.named_parameters()]
+    missing, extra = sorted(set(wanted) - weights.keys()), sorted(weights.keys() - set(wanted))
     if missing or extra:
         raise ValueError(f"{file}: keys do not fit: missing {missing[:5]}, extra {extra[:5]}")
-    number_format = weights["model.x_pos_embed"].dtype if dtype == "stored" else getattr(torch, dtype)
-    for name, shape in wanted.items():
-        value = weights.pop(name)
-        if tuple(value.shape) != shape:
-            raise ValueError(f"{file}: {name}: expected shape {shape}, found {tuple(value.shape)}")
-        if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
-            raise ValueError(f"{file}: {name}: expected finite floating-point values, found others ({value.dtype})")
-        place, _, attribute = name.rpartition(".")
-        setattr(model.get_submodule(place), attribute, nn.Parameter(value.to(number_format)))
+    for name in wanted:
+        replace_parameter(model, name, weights.pop(name), dtype, f"{file}: {name}")
+    if dtype == "stored":
+        model.to(model.dtype)
     return model.eval()
 
 
@@ -84,7 +76,7 @@ def config_of(weights: Mapping[str, Tensor]) -> RDTConfig:
     images = _shape(weights, "model.img_cond_pos_embed", 3)[1]
     times, cameras = RELEASED_GRID
     if images % (times * cameras):
-        raise ValueError(f"model.img_cond_pos_embed: expected tokens of {times * cameras} images, found {images}")
+        times, cameras = 1, 1  # another grid, which only `config.json` tells
     size = x_positions[2]
     head = _shape(weights, "model.blocks.0.attn.q_norm.weight", 1)[0]
     blocks = {int(match[1]) for key in weights if (match := _BLOCK.match(key))}

@@ -1,40 +1,38 @@
-"""LeRobot demonstrations at hand for RDT: numbers in memory, pictures of all cameras in mapped files."""
+"""What RDT learns from: `Demonstrations` of one directory, their numbers in memory and their pictures at hand.
+
+`lerobot_demonstrations.py` and `aloha_demonstrations.py` have one class for each format; `mixture.py` joins several.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from policies.rdt.embodiment import Embodiment
-from policies.rdt.images import square_picture
-from policies.robots.spec import RobotSpec
-from policies.training_data import TASK_KEY, decode_in_threads
-from representation.data.lerobot_dataset import LeRobotDataset
+from policies.rdt.images import BACKGROUND_LEVEL, CAMERA_ROLES
+from policies.rdt.instructions import InstructionVariants
 
-MIN_HALF_RANGE = 1e-2  # rad (m); a joint that stands still must not be blown up
+Cameras = tuple[str, str, str]
+"""Names of the exterior, the right wrist's and the left wrist's camera; "" for none."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """Everything but the pictures of the steps of all datasets, one episode after the other.
+    """Everything but the pictures of some steps, one episode after the other, in the robot's own numbers.
 
     Attributes:
         states: (N, n) measured joints, rad (m).
-        actions: (N, n) commanded joints; where a dataset records Cartesian actions, the joints of the step after, as
-            RDT's pre-training takes the future state for the action.
+        actions: (N, n) commanded joints.
         state_std: (N, n) standard deviation of the state over the step's episode.
         instructions: N sentences.
         first: (N,) number of the first step of the step's episode.
         last: (N,) number of the last.
-        episode: (N,) number of the episode, counted over all datasets.
-        dataset: (N,) number of the dataset.
-        group: (N,) number of the group that the step's errors are reported under.
-        group_names: directory of the dataset and, where it numbers its tasks, the task.
+        episode: (N,) number of the episode.
+        group: N names that the steps' errors are reported under.
     """
 
     states: NDArray[np.float64]
@@ -44,9 +42,10 @@ class Steps:
     first: NDArray[np.int64]
     last: NDArray[np.int64]
     episode: NDArray[np.int64]
-    dataset: NDArray[np.int64]
-    group: NDArray[np.int64]
-    group_names: tuple[str, ...]
+    group: list[str]
+
+    def __len__(self) -> int:
+        return len(self.states)
 
     def chunks(self, steps: NDArray[np.int64], rows: int) -> NDArray[np.float64]:
         """Actions (B, rows, n) from steps (B,) on; past the end the last one is repeated."""
@@ -54,91 +53,83 @@ class Steps:
         return self.actions[np.minimum(wanted, self.last[steps][:, None])]
 
 
-def read_steps(datasets: Sequence[LeRobotDataset], spec: RobotSpec) -> Steps:
-    """Read the numbers and sentences of every episode.
+@dataclass(frozen=True)
+class Episode:
+    """What `join` makes `Steps` of.
 
-    Raises:
-        ValueError: a dataset lacks a feature, is damaged, or records other joints than the robot's.
+    Attributes:
+        states: (N, n) measured joints, rad (m).
+        actions: (N, n) commanded joints.
+        state_std: (n,) standard deviation of the state.
+        instructions: N sentences.
+        group: name that its errors are reported under.
     """
-    names = ("states", "actions", "state_std", "first", "last", "episode", "dataset", "group")
-    parts: dict[str, list[NDArray]] = {name: [] for name in names}
-    instructions: list[str] = []
-    groups: dict[str, int] = {}
-    episodes = 0
-    for number, dataset in enumerate(datasets):
-        marks = [TASK_KEY] if TASK_KEY in dataset.info.features else []
-        for index in range(dataset.num_episodes):
-            episode = dataset.episode(index, ["observation.state", "action", *marks])
-            states = np.asarray(episode["observation.state"], dtype=np.float64)
-            actions = np.asarray(episode["action"], dtype=np.float64)
-            if states.shape[1:] != spec.lower.shape:
-                raise ValueError(
-                    f"{dataset.root}: observation.state: expected {len(spec.lower)} joints of {spec.name}, "
-                    f"found {states.shape[1:]}"
-                )
-            length, begin = len(states), len(instructions)
-            after = np.concatenate([states[1:], states[-1:]])
-            parts["states"].append(states)
-            parts["actions"].append(actions if actions.shape == states.shape else after)
-            parts["state_std"].append(np.broadcast_to(states.std(axis=0), states.shape))
-            parts["first"].append(np.full(length, begin))
-            parts["last"].append(np.full(length, begin + length - 1))
-            parts["episode"].append(np.full(length, episodes))
-            parts["dataset"].append(np.full(length, number))
-            name = "/".join([dataset.root.resolve().name, *(f"task{episode[mark][0]}" for mark in marks)])
-            parts["group"].append(np.full(length, groups.setdefault(name, len(groups))))
-            instructions += episode["task"]
-            episodes += 1
-    joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    return Steps(**joined, instructions=instructions, group_names=tuple(groups))
+
+    states: NDArray[np.float64]
+    actions: NDArray[np.float64]
+    state_std: NDArray[np.float64]
+    instructions: list[str]
+    group: str
 
 
-def decode_pictures(
-    datasets: Sequence[LeRobotDataset], cameras: Sequence[str], size: int, path: Path, progress: bool = False
-) -> None:
-    """Decode the videos of every episode into one array file (N, cameras, size, size, 3) uint8.
+def join(episodes: list[Episode]) -> Steps:
+    """Put episodes one after the other."""
+    lengths = np.array([len(episode.states) for episode in episodes])
+    begins = np.cumsum(lengths) - lengths
+    return Steps(
+        states=np.concatenate([episode.states for episode in episodes]),
+        actions=np.concatenate([episode.actions for episode in episodes]),
+        state_std=np.repeat(np.stack([episode.state_std for episode in episodes]), lengths, axis=0),
+        instructions=[text for episode in episodes for text in episode.instructions],
+        first=np.repeat(begins, lengths),
+        last=np.repeat(begins + lengths - 1, lengths),
+        episode=np.repeat(np.arange(len(episodes)), lengths),
+        group=[episode.group for episode in episodes for _ in episode.instructions],
+    )
 
-    Raises:
-        ValueError: a dataset lacks a camera, or is damaged.
+
+Pictures = Callable[[NDArray[np.int64]], tuple[NDArray[np.uint8], NDArray[np.bool_]]]
+"""Square pictures (B, 3, S, S, 3) RGB of steps (B,) by role, and which are there (B, 3); see `background`."""
+
+
+def background(count: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """Pictures (count, 3, size, size, 3) of steps without any: grey ones, none of which is there."""
+    roles = len(CAMERA_ROLES)
+    grey = np.full((count, roles, size, size, 3), BACKGROUND_LEVEL, dtype=np.uint8)
+    return grey, np.zeros((count, roles), dtype=bool)
+
+
+class Demonstrations(Protocol):
+    """The demonstrations of one directory.
+
+    Attributes:
+        path: of the directory.
+        robot: name of the `RobotSpec`.
+        control_hz: rate of the steps; None where the files do not tell.
+        variants: other texts for its instruction; None if there are none.
+        steps: see `Steps`.
     """
-    count = sum(entry.length for dataset in datasets for entry in dataset.entries)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pictures = np.lib.format.open_memmap(path, "w+", np.uint8, (count, len(cameras), size, size, 3))
-    keys = [f"observation.images.{camera}" for camera in cameras]
-    bar = tqdm(total=count, desc="decoding videos", unit="step", disable=not progress)
 
-    def decode(root: Path, episodes: range, start: int) -> None:
-        dataset = LeRobotDataset(root)
-        for index in episodes:
-            episode = dataset.episode(index, keys)
-            length = len(episode[keys[0]])
-            for place, key in enumerate(keys):
-                for step in range(length):
-                    pictures[start + step, place] = square_picture(episode[key][step], size)
-            bar.update(length)
-            start += length
-        dataset.close()
+    path: Path
+    robot: str
+    control_hz: float | None
+    variants: InstructionVariants | None
+    steps: Steps
 
-    with bar:
-        decode_in_threads(datasets, decode)
+    def decode(self, cameras: Cameras, size: int, file: Path, progress: bool) -> None:
+        """Decode what cannot be read step by step into a file, once for all processes of a machine.
 
+        Args:
+            cameras: by role.
+            size: side of the pictures, pixels.
+            file: to write.
+            progress: show a progress bar.
 
-def fit_embodiment(
-    spec: RobotSpec, steps: Steps, training: NDArray[np.int64], cameras: tuple[str, str, str], control_hz: float
-) -> Embodiment:
-    """The robot's joints in the unified space, scaled so that the training steps fill [-1, 1], and grippers [0, 1].
+        Raises:
+            ValueError: a camera is missing, or a file is damaged.
+        """
+        ...
 
-    A network of a few million weights needs such a scale; the released ones keep rad, so that a slot means the same on
-    every robot.
-    """
-    names = []
-    for arm in spec.arms:
-        side = "" if len(spec.arms) == 1 else f"{arm.name.removesuffix('_arm')}_"
-        names += [f"{side}arm_joint_{i}_pos" for i in range(len(arm.joints))] + [f"{side}gripper_open"]
-    values = np.concatenate([steps.states[training], steps.actions[training]])
-    low, high = values.min(axis=0), values.max(axis=0)
-    offset, scale = (low + high) / 2, np.maximum((high - low) / 2, MIN_HALF_RANGE)
-    grippers = spec.grippers
-    offset[grippers], scale[grippers] = spec.lower[grippers], (spec.upper - spec.lower)[grippers]
-    scaled = {"state_scale": tuple(scale.tolist()), "state_offset": tuple(offset.tolist())}
-    return Embodiment(spec.name, tuple(names), control_hz, cameras=cameras, **scaled)
+    def pictures(self, cameras: Cameras, size: int, file: Path) -> Pictures:
+        """Pictures of the steps; the arguments are those of `decode`, whose file may be deleted afterwards."""
+        ...

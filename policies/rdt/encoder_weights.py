@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-Dtype = Literal["stored", "float32", "bfloat16", "float16"]
-"""Number format of loaded weights; `stored` leaves them as they are in the file."""
+from policies.parameters import Dtype, replace_parameter
+
 WEIGHTS_FILE = "model.safetensors"
 SHARDS = "model-*-of-*.safetensors"
 
@@ -29,7 +27,6 @@ def weight_files(directory: Path) -> list[Path]:
     return files
 
 
-@torch.no_grad()
 def load_weights(
     encoder: nn.Module, directory: Path, name_of: Callable[[str], str], ignored: Sequence[str], dtype: Dtype
 ) -> None:
@@ -58,7 +55,7 @@ def load_weights(
                         if name.startswith(tuple(ignored)):
                             continue
                         raise ValueError(f"{path}: {key}: expected a weight of the encoder, found another")
-                    _replace(encoder, name, file.get_tensor(key), dtype, f"{path}: {key}")
+                    replace_parameter(encoder, name, file.get_tensor(key), dtype, f"{path}: {key}")
                     loaded.add(name)
         except SafetensorError as error:
             raise ValueError(f"{path}: expected a readable safetensors file, found: {error}") from error
@@ -68,18 +65,3 @@ def load_weights(
             f"{directory}: expected all {len(expected)} weights of the encoder, found {len(loaded)}; "
             f"missing are {missing[:5]}"
         )
-
-
-def _replace(encoder: nn.Module, name: str, value: torch.Tensor, dtype: Dtype, where: str) -> None:
-    place, _, attribute = name.rpartition(".")
-    module = encoder.get_submodule(place)
-    old = module.get_parameter(attribute)
-    if value.shape != old.shape:
-        raise ValueError(f"{where}: expected shape {tuple(old.shape)}, found {tuple(value.shape)}")
-    if not value.is_floating_point():
-        raise ValueError(f"{where}: expected floating-point values, found {value.dtype}")
-    if dtype != "stored":
-        value = value.to(getattr(torch, dtype))
-    if not bool(torch.isfinite(value).all()):
-        raise ValueError(f"{where}: expected finite values, found {int((~torch.isfinite(value)).sum())} that are not")
-    setattr(module, attribute, nn.Parameter(value, requires_grad=False))

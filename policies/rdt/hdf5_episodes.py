@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from policies.rdt.images import FRAMES, CameraRole, Picture
+from policies.rdt.images import CameraRole, Picture
 
 ColorOrder = Literal["rgb", "bgr"]
 CAMERAS: dict[CameraRole, str] = {
@@ -41,7 +41,10 @@ ARM_NUMBERS = 14
 FIRST_MOTION = 1e-2
 """An episode begins where a number of `qpos` has moved this far, rad, from its first value."""
 LARGEST_VALUE = 10.0
-"""Larger numbers are degrees or encoder ticks."""
+"""Larger numbers of joints are degrees or encoder ticks."""
+GRIPPERS = (6, 13)
+LARGEST_GRIPPER = 20.0
+"""Likewise of grippers: commands of the published recordings go up to 14."""
 MAX_STEPS = 100_000
 MAX_FILE_BYTES = 16 * 2**30
 MAX_JPEG_BYTES = 16 * 2**20
@@ -136,18 +139,6 @@ class AlohaEpisode:
                 decoded.append(picture)
         pictures = np.stack(decoded)
         return pictures if self.color_order == "rgb" else np.ascontiguousarray(pictures[..., ::-1])
-
-    def frames(self, step: int) -> dict[CameraRole, tuple[Picture | None, Picture | None]]:
-        """Pictures of one step ago and of a step by role, None where missing; see `ordered_pictures`.
-
-        Training begins at step f - 1, see `first_motion`; there is no past there.
-        """
-        steps = range(max(step - FRAMES + 1, self.first_motion() - 1), step + 1)
-        result: dict[CameraRole, tuple[Picture | None, Picture | None]] = dict.fromkeys(CAMERAS, (None, None))
-        for role in self.cameras:
-            found = self.pictures(role, steps)
-            result[role] = (found[0] if len(found) == FRAMES else None, found[-1])
-        return result
 
 
 def write_episode(
@@ -268,11 +259,13 @@ def _numbers(file: h5py.File, place: str) -> NDArray[np.float32]:
             f"{where}: expected floating-point numbers (N, {ARM_NUMBERS}), found {dataset.dtype} {dataset.shape}"
         )
     values = dataset[:].astype(np.float32)
-    wrong = ~(np.abs(values) <= LARGEST_VALUE)
+    largest = np.full(ARM_NUMBERS, LARGEST_VALUE)
+    largest[list(GRIPPERS)] = LARGEST_GRIPPER
+    wrong = ~(np.abs(values) <= largest)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
         raise ValueError(
-            f"{where}[{row}, {column}]: expected rad, at most {LARGEST_VALUE:g}, found {values[row, column]:g}"
+            f"{where}[{row}, {column}]: expected rad, at most {largest[column]:g}, found {values[row, column]:g}"
         )
     return values
 

@@ -14,7 +14,8 @@ from accelerate import init_empty_weights
 from torch import Tensor, nn
 from transformers import SiglipVisionConfig, SiglipVisionModel
 
-from policies.rdt.encoder_weights import Dtype, load_weights
+from policies.parameters import Dtype
+from policies.rdt.encoder_weights import load_weights
 from policies.rdt.images import background_image
 
 # A file may hold the whole of SigLIP; `position_ids` are constants that old files have.

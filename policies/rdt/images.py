@@ -69,6 +69,15 @@ def pad_to_square(picture: Picture) -> Picture:
     return square
 
 
+def content_of(square: Picture) -> tuple[slice, slice]:
+    """Rows and columns of a padded picture between its outermost ones that are not wholly of the padding's colour."""
+    is_content = (square != BACKGROUND_LEVEL).any(axis=-1)
+    if not is_content.any():
+        return slice(0, len(square)), slice(0, len(square))
+    rows, columns = (np.flatnonzero(is_content.any(axis=axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
 def prepare_picture(picture: Picture, size: int) -> Tensor:
     """Pixels (3, size, size) float32 in [-1, 1] of a picture; see `square_picture`."""
     return scaled_pixels(torch.from_numpy(square_picture(picture, size)))

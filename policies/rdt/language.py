@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import T5Config, T5EncoderModel, T5Tokenizer
 
-from policies.rdt.encoder_weights import Dtype, load_weights
+from policies.parameters import Dtype
+from policies.rdt.encoder_weights import load_weights
 
 MAX_TOKENS = 1024
 """Most tokens of an instruction, the end token included."""
@@ -90,6 +91,8 @@ class T5TextEncoder(nn.Module):
         config = T5Config.from_pretrained(directory, local_files_only=True)
         with init_empty_weights(include_buffers=False):
             model = T5EncoderModel(config)
+        # One table, whether or not the configuration says so; before loading, so that it is not missed in the files.
+        model.encoder.embed_tokens.weight = model.shared.weight
         load_weights(model, directory, lambda key: key, _NOT_OF_THE_ENCODER, dtype)
         model.encoder.embed_tokens.weight = model.shared.weight
         return cls(model.eval().requires_grad_(False), tokenizer)

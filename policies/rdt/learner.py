@@ -1,10 +1,10 @@
-"""`RDTLearner`: what `policies.train` needs to train an RDT policy, its encoders included."""
+"""`RDTLearner`: what `policies.train` needs to train an RDT policy."""
 
 from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,81 +13,33 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
-from transformers import SiglipVisionConfig
 
-from policies.rdt.augmentation import add_state_noise
+from policies.lora import ADAPTERS_DIRECTORY, merged, save_adapters
+from policies.rdt.adapted_maps import TARGETS
+from policies.rdt.augmentation import add_state_noise, augment_pictures
+from policies.rdt.checkpoint import save_model
 from policies.rdt.condition_dropping import Substitutes, drop_conditions
-from policies.rdt.config import RDTConfig
-from policies.rdt.demonstrations import decode_pictures, fit_embodiment, read_steps
+from policies.rdt.demonstrations import Pictures
 from policies.rdt.embodiment import Embodiment
+from policies.rdt.encoder_directories import has_own_encoders
+from policies.rdt.fitted_embodiment import common_embodiments, named_embodiments
+from policies.rdt.frozen_encoders import FrozenEncoders
 from policies.rdt.image_tower import SiglipTower
-from policies.rdt.images import CAMERA_ROLES, FRAMES, background_image, scaled_pixels
-from policies.rdt.network import Conditions, build_model
-from policies.rdt.objective import Noise, Targets, diffusion_loss, draw, regression_loss
-from policies.rdt.policy import POLICY_FILE, RDTPolicy, RDTSettings, read_settings
+from policies.rdt.images import FRAMES, background_image, scaled_pixels
+from policies.rdt.language import pad_embeddings
+from policies.rdt.mixture import Mixture, open_demonstrations
+from policies.rdt.objective import draw
+from policies.rdt.policy import RDTPolicy, check_fit
 from policies.rdt.sampling import draw_noise, regress, sample
+from policies.rdt.settings import POLICY_FILE, RDTSettings, read_settings, write_settings
 from policies.rdt.solver import DPMSolverPP
-from policies.rdt.word_encoder import WordEncoder, vocabulary
-from policies.robots import get_robot
+from policies.rdt.trained_network import TrainedRDT, fresh_network, stored_network, targets_of
+from policies.rdt.word_encoder import vocabulary
 from policies.train_config import TrainConfig
-from policies.training_data import jitter_colors, open_datasets, split_frames
+from policies.training_data import jitter_colors, split_frames
 from policies.training_loop import POLICY_DIRECTORY
 
-PATCH = 8
-MAX_WORDS = 64
-SIZES = {
-    "small": ({"hidden_size": 192, "depth": 8, "num_heads": 6}, {"hidden_size": 128, "num_hidden_layers": 3}),
-    "tiny": ({"hidden_size": 32, "depth": 2, "num_heads": 2}, {"hidden_size": 16, "num_hidden_layers": 1}),
-}
-"""Sizes of network and image tower."""
-MLP_RATIO, HEAD_WIDTH = 3, 16
-
-
-class TrainedRDT(nn.Module):
-    """Network, image tower and words, trained together; its forward pass is the loss.
-
-    Args:
-        config: of the network.
-        tower: of the image tower.
-        words: vocabulary.
-        seed: of the weights.
-        objective: see `RDTTraining`.
-    """
-
-    def __init__(
-        self, config: RDTConfig, tower: SiglipVisionConfig, words: list[str], seed: int, objective: str
-    ) -> None:
-        super().__init__()
-        self.model = build_model(config, seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.tower = SiglipTower(tower).vision_model.requires_grad_(True)
-            self.text = WordEncoder(words, config.lang_token_dim)
-        self.objective = objective
-
-    def features(self, pixels: Tensor) -> Tensor:
-        """Image tokens (B, images * tokens, width) of pixels (B, images, 3, S, S)."""
-        found = self.tower(pixel_values=pixels.flatten(0, 1)).last_hidden_state
-        return found.unflatten(0, pixels.shape[:2]).flatten(1, 2)
-
-    def conditions(self, batch: Mapping[str, Tensor]) -> Conditions:
-        """Keys and values of a batch's language and images."""
-        language = self.model.encode_language(self.text.table(batch["words"]), batch["language_mask"])
-        return Conditions(language, self.model.encode_images(self.features(batch["images"])))
-
-    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Loss over the robot's own slots."""
-        targets, conditions = targets_of(batch), self.conditions(batch)
-        if self.objective == "regression":
-            return regression_loss(self.model, targets, conditions, masked=True)
-        random = Noise(batch["noise"], batch["timesteps"], batch.get("delays"))
-        return diffusion_loss(self.model, targets, conditions, random, masked=True)
-
-
-def targets_of(batch: Mapping[str, Tensor]) -> Targets:
-    """What a batch's chunks are."""
-    return Targets(batch["state"][:, 0], batch["actions"], batch["slots"], batch["mask"], batch["frequency"])
+EMBEDDING_CACHE = "embeddings"
 
 
 class RDTLearner:
@@ -98,195 +50,189 @@ class RDTLearner:
         accelerator: the processes of the run.
 
     Raises:
-        ValueError: a dataset is damaged or does not fit the arguments, or `initial` does not fit them.
+        ValueError: a dataset is damaged or does not fit the arguments, or the policy to start from does not fit them.
     """
 
     def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
-        self.config, options = config, config.rdt
-        datasets = open_datasets(config.dataset)
-        self.spec = get_robot(datasets[0].info.robot_type)
-        self.steps = read_steps(datasets, self.spec)
+        self.config, self.accelerator, options = config, accelerator, config.rdt
+        datasets = [
+            open_demonstrations(path, options.unmarked_colors, accelerator.is_main_process) for path in config.dataset
+        ]
+        self.mixture = Mixture(datasets, options.instruction_variants)
         generator = np.random.default_rng(config.seed)
-        self.training, held_out = split_frames(self.steps, config.validation_episodes, generator)
+        self.training, held_out = split_frames(self.mixture, config.validation_episodes, generator)
         self.held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])
-        cameras = (options.exterior, options.right_wrist, options.left_wrist)
-        self.names = [name for name in cameras if name]
-        self.present = [role for role, name in enumerate(cameras) if name]
-        stored = _stored_settings(config)
-        self.embodiment: Embodiment = (
-            fit_embodiment(self.spec, self.steps, self.training, cameras, float(datasets[0].info.fps))
-            if stored is None
-            else stored.embodiment
-        )
-        self.pictures = self._decoded(datasets, accelerator)
-        self.model = self._initial_model()
-        self.states, slots = self.embodiment.state_to_unified(self.steps.states)
-        self.slots = torch.from_numpy(slots)
-        self.mean_state = torch.from_numpy(self.states[self.training].mean(axis=0))
-        scale, _ = Embodiment("std", self.embodiment.names, 1.0).state_to_unified(
-            self.steps.state_std / np.asarray(self.embodiment.state_scale)
-        )
-        self.state_std = scale
+        self.weights = self.mixture.weights(options.weights, self.training) if options.weights else None
 
-    def _decoded(self, datasets: list, accelerator: Accelerator) -> NDArray[np.uint8]:
-        """Pictures of all steps, decoded once per machine into a file that all its processes map."""
-        path = self.config.output / f"pictures.{platform.node()}" / "pictures.npy"
-        if accelerator.is_local_main_process:
-            progress = accelerator.is_main_process
-            decode_pictures(datasets, self.names, self.config.rdt.image_size, path, progress)
-        accelerator.wait_for_everyone()
-        pictures = np.load(path, mmap_mode="r")
-        accelerator.wait_for_everyone()
-        if accelerator.is_local_main_process:
-            shutil.rmtree(path.parent)
+        start = config.output / POLICY_DIRECTORY if config.resume else config.initial
+        stored = None if start is None else _settings_of(start)
+        embodiments = self._embodiments(stored)
+        self.settings = replace(
+            stored or RDTSettings(datasets[0].robot, embodiments[0]),
+            robot=datasets[0].robot,
+            embodiment=embodiments[0],
+            objective=options.objective,
+        )
+        self.model, self.encoders = self._network(start)
+        sizes = self.model.model.config
+        self.rows, self.history = sizes.pred_horizon, sizes.image_grid[0] == FRAMES
+        tower = self.model.tower.config if self.encoders is None else self.encoders.tower
+        self.image_size: int = tower.image_size
+        self._check_sizes()
+        self.mixture.embody(embodiments, self._pictures(embodiments), self.training)
+
+    def _embodiments(self, stored: RDTSettings | None) -> list[Embodiment]:
+        """One for each dataset."""
+        options, datasets = self.config.rdt, self.mixture.datasets
+        if options.embodiments:
+            return named_embodiments(options.embodiments, datasets)
+        if stored is not None and stored.robot != datasets[0].robot:
+            raise ValueError(
+                f"{datasets[0].path}: robot: expected {stored.robot} as of the policy to start from, found "
+                f"{datasets[0].robot}; for another robot name the --rdt.embodiments"
+            )
+        cameras = (options.exterior, options.right_wrist, options.left_wrist)
+        base = None if stored is None else stored.embodiment
+        return common_embodiments(datasets, self.mixture.split(self.training), cameras, base)
+
+    def _network(self, start: Path | None) -> tuple[TrainedRDT, FrozenEncoders | None]:
+        """The network with its first weights, and its encoders where they are frozen."""
+        config, options = self.config, self.config.rdt
+        texts = self.mixture.all_texts()
+        if start is None:
+            return fresh_network(config.size, options, vocabulary(texts), config.seed), None
+        model = stored_network(start, self.settings.norm_stat, options, config.lora)
+        if has_own_encoders(start):
+            return model, None
+        cache = options.embedding_cache or config.output / EMBEDDING_CACHE
+        width = model.model.config.lang_token_dim
+        encoders = FrozenEncoders(start, width, ["", *texts], cache, self.accelerator)
+        check_fit(model.model, encoders.tower, width, self.settings)
+        return model, encoders
+
+    def _check_sizes(self) -> None:
+        for name, found in (("chunk", self.rows), ("image_size", self.image_size)):
+            asked = getattr(self.config.rdt, name)
+            if asked not in (None, found):
+                raise ValueError(f"--rdt.{name.replace('_', '-')}: expected the policy's {found}, found {asked}")
+
+    def _pictures(self, embodiments: list[Embodiment]) -> list[Pictures]:
+        """Pictures of each dataset; what must be decoded is, once per machine, into files that its processes map."""
+        directory = self.config.output / f"pictures.{platform.node()}"
+        wanted = [
+            (data, embodiment.cameras, self.image_size, directory / f"{number}.npy")
+            for number, (data, embodiment) in enumerate(zip(self.mixture.datasets, embodiments, strict=True))
+        ]
+        if self.accelerator.is_local_main_process:
+            for data, *place in wanted:
+                data.decode(*place, progress=self.accelerator.is_main_process)
+        self.accelerator.wait_for_everyone()
+        pictures = [data.pictures(*place) for data, *place in wanted]
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_local_main_process and directory.is_dir():
+            shutil.rmtree(directory)
         return pictures
 
-    def _initial_model(self) -> TrainedRDT:
-        config, options = self.config, self.config.rdt
-        network, tower = SIZES[config.size]
-        width = tower["hidden_size"]
-        vision = SiglipVisionConfig(
-            **tower,
-            intermediate_size=MLP_RATIO * width,
-            num_attention_heads=width // HEAD_WIDTH,
-            image_size=options.image_size,
-            patch_size=PATCH,
-        )
-        times = FRAMES if options.history else 1
-        sizes = RDTConfig(
-            **network,
-            pred_horizon=options.chunk,
-            lang_token_dim=width,
-            img_token_dim=width,
-            image_grid=(times, len(CAMERA_ROLES), (options.image_size // PATCH) ** 2),
-            max_lang_cond_len=MAX_WORDS,
-            clean_prefix=options.max_delay > 0,
-        )
-        directory = self._stored_policy()
-        if directory is None:
-            words = vocabulary(self.steps.instructions)
-            return TrainedRDT(sizes, vision, words, config.seed, options.objective)
-        stored = RDTPolicy.from_pretrained(directory, dtype="float32")
-        if not isinstance(stored.text, WordEncoder) or not isinstance(stored.tower, SiglipTower):
-            raise ValueError(f"{directory}: expected a policy with a trained image tower and words, found others")
-        if stored.model.config != replace(sizes, norm_stat=stored.model.config.norm_stat):
-            raise ValueError(f"{directory}: expected a network of {sizes}, found {stored.model.config}")
-        model = TrainedRDT(sizes, vision, list(stored.text.words[2:]), config.seed, options.objective)
-        model.model.load_state_dict(stored.model.state_dict())
-        model.tower.load_state_dict(stored.tower.vision_model.state_dict())
-        model.text.load_state_dict(stored.text.state_dict())
-        return model
-
-    def _stored_policy(self) -> Path | None:
-        return self.config.output / POLICY_DIRECTORY if self.config.resume else self.config.initial
-
     def batch(self, frames: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
-        """A training batch: noise on the state, conditions dropped, colours changed."""
-        options, batch = self.config.rdt, self._plain(frames)
-        std = torch.from_numpy(self.state_std[frames])
-        batch["state"] = add_state_noise(batch["state"], std, generator, options.state_snr_db)
-        images = (batch["images"] + 1) / 2
+        """A training batch: noise on the state, conditions dropped, pictures changed, texts drawn."""
+        options = self.config.rdt
+        numpy_generator = np.random.default_rng(generator.initial_seed())
+        batch = self._plain(frames, numpy_generator)
+        batch["state"] = add_state_noise(batch["state"], batch.pop("state_std"), generator, options.state_snr_db)
+        images, present = (batch["images"] + 1) / 2, batch.pop("present")
         jittered = jitter_colors(images.flatten(0, 1), self.config.jitter, generator).unflatten(0, images.shape[:2])
-        batch["images"] = torch.where(batch.pop("present")[..., None, None, None], 2 * jittered - 1, batch["images"])
-        batch["language"] = batch["words"][..., None]
-        ending = torch.tensor(self.model.text.ids(""))[:, None]
-        background = background_image(options.image_size)
-        batch = drop_conditions(batch, Substitutes(self.mean_state, background, ending), generator, options.drop)
-        batch["words"] = batch.pop("language")[..., 0]
+        batch["images"] = torch.where(present[..., None, None, None], 2 * jittered - 1, batch["images"])
+        background = background_image(self.image_size)
+        substitutes = Substitutes(batch.pop("mean_state"), background, self._tokens(""))
+        batch = drop_conditions(batch, substitutes, generator, options.drop)
         random = draw(targets_of(batch), self.model.model.config.num_train_timesteps, generator, options.max_delay)
         batch |= {"noise": random.noise, "timesteps": random.timesteps}
         return batch if random.delays is None else batch | {"delays": random.delays}
 
-    def _plain(self, frames: NDArray[np.int64]) -> dict[str, Tensor]:
-        """States, chunks, pictures and words of some steps."""
-        steps, count = self.steps, len(frames)
-        actions, _ = self.embodiment.action_to_unified(steps.chunks(frames, self.config.rdt.chunk))
-        pixels, present = self._pictures(frames)
-        ids = [torch.tensor(self.model.text.ids(steps.instructions[frame])) for frame in frames]
-        words = pad_sequence(ids, batch_first=True)
-        lengths = torch.tensor([len(one) for one in ids])
-        return {
-            "state": torch.from_numpy(self.states[frames])[:, None],
-            "actions": torch.from_numpy(actions),
-            "slots": self.slots.expand(count, -1),
-            "mask": self.slots.expand(count, -1).clone(),
-            "frequency": torch.full((count,), self.embodiment.control_hz),
-            "images": pixels,
-            "present": present,
-            "words": words,
-            "language_mask": torch.arange(words.shape[1]) < lengths[:, None],
-        }
+    def _plain(self, frames: NDArray[np.int64], generator: np.random.Generator | None) -> dict[str, Tensor]:
+        """States, chunks, pixels and texts of some steps; with a generator texts vary, and pictures if asked to."""
+        batch = self.mixture.samples(frames, self.rows, self.history)
+        pictures = batch.pop("pictures")
+        if generator is not None and self.config.rdt.augment:
+            changed = augment_pictures(pictures.numpy(), batch["present"].numpy(), generator)
+            pictures = torch.from_numpy(changed)
+        tokens = [self._tokens(text) for text in self.mixture.texts(frames, generator)]
+        batch["language"], batch["language_mask"] = pad_embeddings(tokens)
+        return batch | {"images": scaled_pixels(pictures), "mask": batch["slots"].clone()}
 
-    def _pictures(self, frames: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Pixels (B, images, 3, S, S) in token order, and which of them are present (B, images)."""
-        size, roles = self.config.rdt.image_size, len(CAMERA_ROLES)
-        times = (frames - 1, frames) if self.config.rdt.history else (frames,)
-        pixels = background_image(size).repeat(len(frames), len(times) * roles, 1, 1, 1)
-        present = torch.zeros(len(frames), len(times) * roles, dtype=torch.bool)
-        for number, numbers in enumerate(times):
-            valid = numbers >= self.steps.first[frames]
-            places = [number * roles + role for role in self.present]
-            found = scaled_pixels(torch.from_numpy(self.pictures[np.maximum(numbers, 0)]))
-            pixels[:, places] = torch.where(
-                torch.from_numpy(valid)[:, None, None, None, None], found, pixels[:, places]
-            )
-            present[:, places] = torch.from_numpy(valid)[:, None]
-        return pixels, present
+    def _tokens(self, text: str) -> Tensor:
+        """Embedding (L, width) of a text, or the numbers (L, 1) of its words where these are trained."""
+        if self.encoders is not None:
+            return self.encoders.embeddings[text]
+        return torch.tensor(self.model.text.ids(text))[:, None]
+
+    def _encoded(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A batch on the device with features in place of pixels, where the tower is frozen."""
+        if self.encoders is None:
+            return dict(batch)
+        return {**batch, "images": self.encoders.features(batch["images"])}
 
     def loss(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """Mean squared error over the robot's own slots, in the unified space."""
-        return model(batch)
+        """Mean squared error in the unified space."""
+        return model(self._encoded(batch))
 
     @torch.no_grad()
     def validate(self, model: nn.Module, batch_size: int) -> dict[str, float]:
         """Loss, and errors of sampled chunks: mean squared in the unified space, absolute in rad (m) by group."""
-        device, solver = next(model.parameters()).device, DPMSolverPP(RDTSettings.sampler_steps)
+        device, solver = next(model.parameters()).device, DPMSolverPP(self.settings.sampler_steps)
         generator = torch.Generator().manual_seed(self.config.seed)
         losses, squares, errors = [], [], []
-        for start in range(0, len(self.held_out), batch_size):
-            frames = self.held_out[start : start + batch_size]
-            batch = self._plain(frames)
-            del batch["present"]
+        for frames in self._held_out_batches(batch_size):
+            batch = self._plain(frames, None)
             random = draw(targets_of(batch), model.model.config.num_train_timesteps, generator)
             batch |= {"noise": random.noise, "timesteps": random.timesteps}
-            batch = {name: value.to(device) for name, value in batch.items()}
+            batch = self._encoded({name: value.to(device) for name, value in batch.items()})
             losses.append(float(model(batch)) * len(frames))
             targets, conditions = targets_of(batch), model.conditions(batch)
             if model.objective == "regression":
-                rows = self.config.rdt.chunk
-                found = regress(model.model, targets.state, rows, targets.mask, targets.frequency, conditions)
+                found = regress(model.model, targets.state, self.rows, targets.mask, targets.frequency, conditions)
             else:
                 noise = draw_noise(model.model, len(frames), generator)
                 mask = targets.mask[0]
                 found = sample(model.model, conditions, targets.state, mask, targets.frequency, noise, solver)
-            difference = (found - targets.actions)[..., self.slots == 1]
+            difference = (found - targets.actions)[..., targets.slots[0] == 1]
             squares.append(difference.square().mean((1, 2)).cpu().numpy())
-            commands = self.embodiment.action_from_unified(found.double().cpu().numpy())
-            errors.append(np.abs(commands - self.steps.chunks(frames, self.config.rdt.chunk)).mean((1, 2)))
+            errors.append(self.mixture.errors(frames, found.double().cpu().numpy()))
         error = np.concatenate(errors)
         measures = {"loss": sum(losses) / len(self.held_out)}
         measures["error/sample_mse"] = float(np.concatenate(squares).mean())
-        for number, name in enumerate(self.steps.group_names):
-            own = error[self.steps.group[self.held_out] == number]
+        for number, name in enumerate(self.mixture.group_names):
+            own = error[self.mixture.group[self.held_out] == number]
             if len(own):
                 measures[f"error/l1/{name}"] = float(own.mean())
         return measures
 
+    def _held_out_batches(self, batch_size: int) -> Iterator[NDArray[np.int64]]:
+        """Batches of one dataset each, as chunks that are drawn together have the same slots."""
+        own = self.mixture.dataset[self.held_out]
+        for number in np.unique(own):
+            frames = self.held_out[own == number]
+            for start in range(0, len(frames), batch_size):
+                yield frames[start : start + batch_size]
+
     def save(self, model: nn.Module, directory: Path, device: str) -> None:
-        """Write the policy with its image tower and words."""
-        tower = SiglipTower(model.tower.config)
-        tower.vision_model.load_state_dict(model.tower.state_dict())
-        settings = RDTSettings(
-            self.spec.name, self.embodiment, model.model.config.norm_stat, objective=self.config.rdt.objective
-        )
-        RDTPolicy(model.model, tower, model.text, settings, device).save_pretrained(directory)
+        """Write the policy with its encoders, and adapters alone beside the run's policy."""
+        whole, config = merged(model.model), self.config
+        if self.encoders is None:
+            tower = SiglipTower(model.tower.config)
+            tower.vision_model.load_state_dict(model.tower.state_dict())
+            RDTPolicy(whole, tower, model.text, self.settings, device).save_pretrained(directory)
+        else:
+            save_model(whole, directory)
+            write_settings(self.settings, directory)
+            self.encoders.copy(directory, config.output / POLICY_DIRECTORY)
+        if config.lora.rank:
+            adapters = config.output / ADAPTERS_DIRECTORY
+            save_adapters(model.model, config.lora, TARGETS, str(config.initial), adapters)
 
 
-def _stored_settings(config: TrainConfig) -> RDTSettings | None:
-    """Settings of the policy that a run goes on from; None for a fresh one."""
-    directory = config.output / POLICY_DIRECTORY if config.resume else config.initial
-    if directory is None:
-        return None
+def _settings_of(directory: Path) -> RDTSettings:
+    """Settings of the policy that a run goes on from."""
     if not (directory / POLICY_FILE).is_file():
         raise ValueError(f"{directory}: expected an RDT policy to go on from, found no {POLICY_FILE}")
     return read_settings(directory)

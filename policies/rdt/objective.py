@@ -100,8 +100,3 @@ def regression_loss(model: RDTModel, targets: Targets, conditions: Conditions, m
     error = (predicted.float() - targets.actions).square()
     weight = targets.slots[:, None].expand_as(error) if masked else torch.ones_like(error)
     return (error * weight).sum() / weight.sum().clamp(min=1)
-
-
-def average_decay(update: int) -> float:
-    """Decay of the moving average of the weights at an update, from 1: 1 - update^(-3/4), at most 0.9999."""
-    return min(1 - update**-0.75, 0.9999)

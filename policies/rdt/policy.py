@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -17,51 +13,28 @@ from torch import Tensor
 
 from policies.execution.kinematics import Kinematics
 from policies.interface import ActionChunk, Continuation, Observation
-from policies.json_file import read_json, write_json
 from policies.loading import find_policy
-from policies.rdt.checkpoint import Dtype, load_model, save_model
-from policies.rdt.config import NormStat
+from policies.parameters import Dtype
+from policies.rdt.checkpoint import load_model, save_model
 from policies.rdt.embedding_folder import EmbeddingFolder
-from policies.rdt.embodiment import Embodiment
+from policies.rdt.encoder_directories import EMBEDDINGS, TEXT_ENCODER, TOWER, load_text_encoder
 from policies.rdt.image_conditions import ImageConditions
 from policies.rdt.image_history import ImageHistory
 from policies.rdt.image_tower import ImageFeatures, ImageTower, SiglipTower
 from policies.rdt.images import CAMERA_ROLES, FRAMES, CameraRole, Picture, prepare_pictures
-from policies.rdt.language import T5TextEncoder, TextEncoder
+from policies.rdt.language import TextEncoder
 from policies.rdt.network import Attended, Conditions, RDTModel
 from policies.rdt.prefix import Prefix, most_consistent
 from policies.rdt.running_chunk import RunningChunk
 from policies.rdt.sampling import draw_noise, regress, sample
+from policies.rdt.settings import RDTSettings, read_settings, write_settings
 from policies.rdt.solver import DPMSolverPP
 from policies.rdt.unified_space import rotation_from_6d, rotation_to_6d
 from policies.rdt.weights_file import WeightsFormat
-from policies.rdt.word_encoder import WORDS_FILE, WordEncoder
-from policies.robots import get_robot
+from policies.robots import get_named_robot
 
-POLICY_FILE = "policy.json"
-TOWER, TEXT_ENCODER, EMBEDDINGS = "image_tower", "text_encoder", "embeddings"
 DEFAULT_SEED = 0
 SELECTED_FROM = 16  # chunks that "select" draws
-_LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RDTSettings:
-    """What a network's own files do not tell, kept in `policy.json`.
-
-    Attributes:
-        robot: name of the `RobotSpec`.
-        embodiment: the robot's numbers in the unified space, its cameras and rate.
-        norm_stat: see `RDTConfig`.
-        sampler_steps: steps of the sampler.
-        objective: what the network was trained for: to sample chunks, or to predict the mean one.
-    """
-
-    robot: str
-    embodiment: Embodiment
-    norm_stat: NormStat = "var"
-    sampler_steps: int = 5
-    objective: Literal["diffusion", "regression"] = "diffusion"
 
 
 class RDTPolicy:
@@ -82,16 +55,19 @@ class RDTPolicy:
         control_hz: rate of the rows.
         chunk_length: rows of a chunk.
         instructions: the only ones that it understands; empty for any.
+        may_lack_cameras: a camera that an observation lacks is seen as missing, as in training.
 
     Raises:
         ValueError: encoders, embodiment, robot and network do not fit each other; says which.
     """
 
+    may_lack_cameras = True
+
     def __init__(
         self, model: RDTModel, tower: ImageTower, text: TextEncoder, settings: RDTSettings, device: str = "cpu"
     ) -> None:
-        config, embodiment, spec = model.config, settings.embodiment, get_robot(settings.robot)
-        _check_fit(model, tower, text, settings)
+        config, embodiment, spec = model.config, settings.embodiment, get_named_robot(settings.robot)
+        check_fit(model, tower, text.width, settings)
         self.robot: str = settings.robot
         self._roles: dict[CameraRole, str] = {
             role: name for role, name in zip(CAMERA_ROLES, embodiment.cameras, strict=True) if name
@@ -209,6 +185,9 @@ class RDTPolicy:
         """The robot's chunk from vectors (T, 128) of the unified space."""
         rows = self.settings.embodiment.action_from_unified(vectors.double().cpu().numpy())
         if self.settings.embodiment.kind == "joint":
+            # A sample a little beyond a gripper's stop means the stop; arm joints are left to the safety filter.
+            grippers, spec = self._spec.grippers, self._spec
+            rows[:, grippers] = rows[:, grippers].clip(spec.lower[grippers], spec.upper[grippers])
             return ActionChunk(observation.stamp, 1 / self.control_hz, "joint", rows)
         angles = Rotation.from_matrix(rotation_from_6d(rows[:, 3:9])).as_euler("xyz")
         poses = np.concatenate([rows[:, :3], angles, rows[:, 9:]], axis=1)
@@ -238,7 +217,7 @@ class RDTPolicy:
         """Write the network in the released layout, and beside it `policy.json` and the encoders."""
         directory = Path(directory)
         save_model(self.model, directory, form)
-        write_json(directory / POLICY_FILE, dataclasses.asdict(self.settings))
+        write_settings(self.settings, directory)
         for encoder, name in ((self.tower, TOWER), (self.text, self._text_directory())):
             if hasattr(encoder, "save_pretrained"):
                 encoder.save_pretrained(directory / name)
@@ -275,45 +254,23 @@ class RDTPolicy:
         settings = settings or read_settings(directory)
         model = load_model(directory, settings.norm_stat, dtype)
         tower = tower or SiglipTower.from_directory(directory / TOWER)
-        if text is None:
-            embedded = (directory / EMBEDDINGS).is_dir()
-            width = model.config.lang_token_dim
-            text = (
-                EmbeddingFolder(directory / EMBEDDINGS, width) if embedded else _text_encoder(directory / TEXT_ENCODER)
-            )
+        text = text or load_text_encoder(directory, model.config.lang_token_dim)
         return cls(model, tower, text, settings, device)
 
 
-def read_settings(directory: Path) -> RDTSettings:
-    """Read `policy.json`.
+def check_fit(model: RDTModel, tower: ImageTower, text_width: int, settings: RDTSettings) -> None:
+    """Refuse parts of a policy that do not fit each other.
+
+    Args:
+        model: the network.
+        tower: the image encoder.
+        text_width: numbers of a token of the text encoder.
+        settings: robot and embodiment.
 
     Raises:
-        FileNotFoundError: there is none, as in released checkpoints.
-        ValueError: an unknown or missing field; names file and field.
+        ValueError: says which part, what was expected and what was found.
     """
-    path = directory / POLICY_FILE
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: expected robot and embodiment of the policy, found no such file; see docs/rdt.md"
-        )
-    content = read_json(path)
-    if "norm_stat" not in content:
-        _LOG.warning("%s: norm_stat: not given, taken as 'var', as the published installation computes it", path)
-    try:
-        embodiment = Embodiment.from_dict(content.pop("embodiment"))
-        return RDTSettings(embodiment=embodiment, **content)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: expected the fields of a policy's settings: {error}") from error
-
-
-def _text_encoder(directory: Path) -> TextEncoder:
-    if (directory / WORDS_FILE).is_file():
-        return WordEncoder.from_directory(directory)
-    return T5TextEncoder.from_directory(directory)
-
-
-def _check_fit(model: RDTModel, tower: ImageTower, text: TextEncoder, settings: RDTSettings) -> None:
-    config, embodiment, spec = model.config, settings.embodiment, get_robot(settings.robot)
+    config, embodiment, spec = model.config, settings.embodiment, get_named_robot(settings.robot)
     times, cameras, _ = config.image_grid
     if times not in (1, FRAMES) or cameras != len(CAMERA_ROLES):
         raise ValueError(f"image_grid: expected 1 or 2 times and 3 cameras, found {times} and {cameras}")
@@ -324,8 +281,8 @@ def _check_fit(model: RDTModel, tower: ImageTower, text: TextEncoder, settings: 
         raise ValueError(
             f"image tower: expected {tokens} tokens and numbers, found {(tower.tokens_per_image, tower.width)}"
         )
-    if text.width != config.lang_token_dim:
-        raise ValueError(f"text encoder: expected width {config.lang_token_dim}, found {text.width}")
+    if text_width != config.lang_token_dim:
+        raise ValueError(f"text encoder: expected width {config.lang_token_dim}, found {text_width}")
     if embodiment.kind == "joint" and len(embodiment.names) != len(spec.joint_names):
         raise ValueError(
             f"embodiment {embodiment.name!r}: expected the {len(spec.joint_names)} joints of robot {spec.name!r}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -30,38 +31,38 @@ class RunningChunk:
         self._embodiment = embodiment
         self._smooth = np.array([not any(word in name for word in ABRUPT) for name in embodiment.names])
         self._slots = _marked([n for n, smooth in zip(embodiment.names, self._smooth, strict=True) if smooth])
-        self._stamp = 0.0
-        self._vectors: Tensor | None = None
+        # The newest chunk and the one before it, which the arm executes until the newest has come: stamps and (T, 128).
+        self._chunks: deque[tuple[float, Tensor]] = deque(maxlen=2)
 
     def forget(self) -> None:
         """Nothing runs: another episode begins."""
-        self._vectors = None
+        self._chunks.clear()
 
     def remember(self, stamp: float, vectors: Tensor) -> None:
         """Take a new chunk (T, 128) that answers the observation of a stamp, seconds."""
-        self._stamp, self._vectors = stamp, vectors
+        self._chunks.append((stamp, vectors))
 
     def prefix(self, stamp: float, state: ArrayLike, continuation: Continuation) -> Prefix | None:
         """What the chunk for an observation must agree with.
 
         None if nothing runs, or nothing is left of it, or the arm is elsewhere than the chunk says: it was stopped, and
-        what is left of the plan no longer begins where the arm is.
+        what is left of the plan no longer begins where the arm is. The arm may still follow the chunk before, and be
+        late by as long as an answer takes, as it is after the first one, for which it had to wait.
 
         Args:
             stamp: of the observation, seconds.
             state: (k,) measured, as the embodiment's state.
             continuation: how to go on.
         """
-        if self._vectors is None:
+        if not self._chunks:
             return None
-        rows = len(self._vectors)
-        passed = round((stamp - self._stamp) * self._embodiment.control_hz)
-        if not 0 < passed < rows:
+        begun, vectors = self._chunks[-1]
+        passed = self._passed(begun, stamp)
+        if not 0 < passed < len(vectors):
             return None
-        due = self._embodiment.action_from_unified(self._vectors[passed - 1].double().cpu().numpy())
-        if (np.abs(due - np.asarray(state))[self._smooth] > MAX_DEVIATION).any():
+        if not any(self._leads_past(state, chunk, stamp, continuation.committed) for chunk in self._chunks):
             return None
-        left = self._vectors[passed:]
+        left = vectors[passed:]
         return Prefix(
             actions=torch.cat([left, left[-1:].expand(passed, -1)]),
             committed=min(continuation.committed, len(left)),
@@ -70,6 +71,18 @@ class RunningChunk:
             beta=continuation.beta,
             slots=self._slots.to(left.device),
         )
+
+    def _passed(self, begun: float, stamp: float) -> int:
+        """Rows of a chunk of stamp `begun` that are due at a stamp."""
+        return round((stamp - begun) * self._embodiment.control_hz)
+
+    def _leads_past(self, state: ArrayLike, chunk: tuple[float, Tensor], stamp: float, late: int) -> bool:
+        """Whether a chunk had the arm near a state at a stamp, or at most `late` rows earlier."""
+        begun, vectors = chunk
+        passed = self._passed(begun, stamp)
+        way = vectors[max(0, passed - 1 - late) : max(0, passed)].double().cpu().numpy()
+        off = np.abs(self._embodiment.action_from_unified(way) - np.asarray(state))[:, self._smooth]
+        return bool((off <= MAX_DEVIATION).all(axis=1).any())
 
 
 def _marked(names: Sequence[str]) -> Tensor:

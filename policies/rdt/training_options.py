@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from policies.rdt.hdf5_episodes import ColorOrder
 
 
 @dataclass(frozen=True)
@@ -11,32 +14,55 @@ class RDTTraining:
     """Options of an RDT policy.
 
     Attributes:
-        exterior: camera that sees the whole scene; "" for none.
-        right_wrist: camera of the right, or the only, wrist; "" for none.
-        left_wrist: camera of the left wrist; "" for none.
-        history: see pictures of one step ago too. Without them the network has half the image tokens.
-        chunk: rows of a chunk.
-        image_size: side of the pictures, pixels; a multiple of 8.
+        weights: share of each dataset in a mixture; by default each step of all of them counts alike.
+        embodiments: name or JSON file of the embodiment of each dataset. By default that of the policy to start from;
+            for a fresh policy the published one for episodes of ALOHA, and one fitted to LeRobot datasets of one robot.
+        unmarked_colors: colour order of ALOHA's pictures in files that do not tell: "bgr" as OpenCV writes RGB arrays.
+        instruction_variants: draw the instruction of ALOHA's episodes from the texts beside them: the original, a
+            simplified or an expanded one, each kind a third of the time.
+        exterior: camera that sees the whole scene, of a fitted embodiment; "" for none. Others name their cameras.
+        right_wrist: camera of the right, or the only, wrist, likewise.
+        left_wrist: camera of the left wrist, likewise.
+        history: see pictures of one step ago too. Without them a fresh network has half the image tokens.
+        chunk: rows of a chunk; by default those of the policy to start from, and 32 for a fresh one.
+        image_size: side of the pictures, pixels, a multiple of the patch's; by default likewise, and 64.
+        patch_size: side of the part of a picture that becomes one image token of a fresh network, pixels.
         objective: "diffusion", or "regression" of the same trunk, for comparison.
+        masked_loss: count the robot's own slots only; the released training counts all 128.
         max_delay: rows that may be given clean at the start of a chunk (arXiv 2512.05964); 0 trains no such network.
         drop: probability of leaving out each of the conditions.
         state_snr_db: signal-to-noise ratio of the noise on the state.
+        augment: change half of the pictures as the released fine-tuning does, by colours, noise and blur, before
+            `jitter`.
+        embedding_cache: directory of the embeddings that a frozen text encoder gave, for several runs; by default in
+            the run's.
     """
 
+    weights: tuple[float, ...] = ()
+    embodiments: tuple[str, ...] = ()
+    unmarked_colors: ColorOrder = "bgr"
+    instruction_variants: bool = True
     exterior: str = "top"
     right_wrist: str = "right_wrist"
     left_wrist: str = "left_wrist"
     history: bool = True
-    chunk: int = 32
-    image_size: int = 64
+    chunk: int | None = None
+    image_size: int | None = None
+    patch_size: int = 8
     objective: Literal["diffusion", "regression"] = "diffusion"
+    masked_loss: bool = True
     max_delay: int = 0
     drop: float = 0.1
     state_snr_db: float = 40.0
+    augment: bool = False
+    embedding_cache: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.image_size < 8 or self.image_size % 8:
-            raise ValueError(f"image_size: expected a multiple of 8, found {self.image_size}")
+        if self.patch_size < 1:
+            raise ValueError(f"patch_size: expected at least 1, found {self.patch_size}")
+        size, patch = self.image_size, self.patch_size
+        if size is not None and (size < patch or size % patch):
+            raise ValueError(f"image_size: expected a multiple of patch_size {patch}, found {size}")
         if not (self.exterior or self.right_wrist or self.left_wrist):
             raise ValueError("cameras: expected at least one of exterior, right_wrist, left_wrist, found none")
         if self.objective == "regression" and self.max_delay:

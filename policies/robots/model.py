@@ -6,38 +6,38 @@ from typing import Literal
 
 import mujoco
 
-from policies.robots import get_robot
+from policies.robots.spec import RobotSpec
 
 RobotModel = Literal["polyarm", "menagerie"]
 
 MENAGERIE_ENTRIES = {"panda": ("franka_emika_panda", "panda")}
 
 
-def load_robot_spec(name: str, robot_model: RobotModel = "polyarm") -> mujoco.MjSpec:
+def load_robot_spec(robot: RobotSpec, robot_model: RobotModel = "polyarm") -> mujoco.MjSpec:
     """Return the bare robot, gravity compensated, with its tool sites and wrist cameras.
 
     Bodies, joints and actuators have the same names and control units in both models. A camera's name holds no slash
     (`left_wrist`, not `left/wrist`): topics and columns are named after it.
 
     Args:
-        name: registry name of the robot.
+        robot: which robot.
         robot_model: `polyarm` (primitive geometry, nothing to download) or `menagerie` (meshes, which the PyPI package
             `mujoco-menagerie` downloads on first use).
 
     Raises:
-        ValueError: unknown robot or model, or one that Menagerie's model does not stand for.
+        ValueError: unknown model, or a robot that Menagerie's model does not stand for.
         RuntimeError: Menagerie's model cannot be had: the package is missing or the download failed.
     """
-    robot = get_robot(name)
     own = mujoco.MjSpec.from_file(str(robot.model_path))
     for camera in own.cameras:
         camera.name = camera.name.replace("/", "_")
     if robot_model == "polyarm":
         return own
     if robot_model == "menagerie":
-        if name not in MENAGERIE_ENTRIES:
-            raise ValueError(f"robot_model: menagerie: expected one of {', '.join(MENAGERIE_ENTRIES)}, found {name!r}")
-        return adapt_menagerie(_menagerie_spec(name), own, robot.arms[0].tool_site)
+        if robot.name not in MENAGERIE_ENTRIES:
+            known = ", ".join(MENAGERIE_ENTRIES)
+            raise ValueError(f"robot_model: menagerie: expected one of {known}, found {robot.name!r}")
+        return adapt_menagerie(_menagerie_spec(robot.name), own, robot.arms[0].tool_site)
     raise ValueError(f"robot_model: expected polyarm or menagerie, found {robot_model!r}")
 
 

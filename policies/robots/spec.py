@@ -14,13 +14,13 @@ class Arm:
     """One arm with its gripper.
 
     Attributes:
-        name: such as `left_arm`; its controller is called `<name>_controller`.
+        name: such as `left_arm`.
         joints: places of its joints in `RobotSpec.joint_names`, from base to flange.
         gripper: place of its gripper joint.
         tool_site: MJCF site (and frame) of the tool centre point, between the fingertips, z along the approach, y along
             the fingers' motion.
         hand_bodies: MJCF bodies that touch what the hand holds: palm and fingers.
-        second_finger: MJCF joint of the finger that moves with the gripper joint.
+        second_finger: MJCF joint of the finger that moves with the gripper joint; None where there is only one.
         workspace_low: (3,) m, lower corner of the box that the tool may enter, in the base frame.
         workspace_high: (3,) m, upper corner.
     """
@@ -30,7 +30,7 @@ class Arm:
     gripper: int
     tool_site: str
     hand_bodies: tuple[str, ...]
-    second_finger: str
+    second_finger: str | None
     workspace_low: NDArray[np.float64]
     workspace_high: NDArray[np.float64]
 
@@ -42,7 +42,7 @@ class RobotSpec:
     All (n,) arrays follow `joint_names`: arm after arm, its joints from base to flange, then its gripper joint.
 
     Attributes:
-        name: registry name.
+        name: of the robot; policies are trained for it.
         joint_names: n names as in the MJCF and in `sensor_msgs/JointState`; its actuators come in the same order.
         arms: one or more.
         lower: (n,) position limits, rad (m).

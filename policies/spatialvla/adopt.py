@@ -23,7 +23,7 @@ import tyro
 
 from policies.json_file import read_json
 from policies.loading import find_policy
-from policies.spatialvla.checkpoint import Dtype
+from policies.parameters import Dtype
 from policies.spatialvla.policy import DepthSource, SpatialVLAPolicy
 from policies.spatialvla.processor import Calibration, ProcessorSettings
 from policies.spatialvla.processor_file import PROCESSOR_FILE

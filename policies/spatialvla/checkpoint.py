@@ -10,16 +10,14 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
 
-import torch
 from accelerate import init_empty_weights
 from huggingface_hub import split_torch_state_dict_into_shards
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
 
 from policies.json_file import read_json
+from policies.parameters import Dtype, replace_parameter
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.model import SpatialVLAModel
 
@@ -27,8 +25,6 @@ WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"
 MAX_SHARD_BYTES = 5 * 10**9
 DEPTH_NETWORK = "vision_zoe_model."
-Dtype = Literal["stored", "float32", "bfloat16", "float16"]
-"""Number format of loaded weights; `stored` leaves them as they are in the file."""
 
 Rule = tuple[str, str | Callable[[re.Match[str]], str]]
 # Our modules -> the released names, as pattern and replacement: the library has renamed parts of SigLIP and BEiT since.
@@ -112,7 +108,9 @@ def load_weights(
         with _opened(path) as file:
             for key in file.keys():  # noqa: SIM118, a safetensors file is no mapping
                 if key in expected:
-                    _replace_checked(model, expected[key], key, path, file.get_tensor(key), dtype)
+                    name = expected[key]
+                    own = "float32" if name.startswith(DEPTH_NETWORK) else dtype
+                    replace_parameter(model, name, file.get_tensor(key), own, f"{path}: {key}")
 
 
 def _places(directory: Path) -> dict[str, Path]:
@@ -154,20 +152,3 @@ def _opened(path: Path) -> safe_open:
         return safe_open(path, framework="pt")
     except SafetensorError as error:
         raise ValueError(f"{path}: not a readable safetensors file: {error}") from error
-
-
-@torch.no_grad()
-def _replace_checked(model: SpatialVLAModel, name: str, key: str, path: Path, value: Tensor, dtype: Dtype) -> None:
-    place, _, attribute = name.rpartition(".")
-    module = model.get_submodule(place)
-    old = module.get_parameter(attribute)
-    if value.shape != old.shape:
-        raise ValueError(f"{path}: {key}: expected shape {tuple(old.shape)}, found {tuple(value.shape)}")
-    if not value.is_floating_point() or not bool(torch.isfinite(value).all()):
-        raise ValueError(f"{path}: {key}: expected finite floating-point values, found {value.dtype} with others")
-    if name.startswith(DEPTH_NETWORK):
-        value = value.float()
-    elif dtype != "stored":
-        value = value.to(getattr(torch, dtype))
-    device = "cpu" if old.is_meta else old.device
-    setattr(module, attribute, nn.Parameter(value.to(device), requires_grad=old.requires_grad))

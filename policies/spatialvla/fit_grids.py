@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from policies.execution.kinematics import Kinematics
 from policies.json_file import write_json
-from policies.robots import get_robot
+from policies.robots import get_named_robot
 from policies.spatialvla.action_grid import (
     AXIS_RANGES,
     RELEASED_BINS,
@@ -125,7 +125,7 @@ def refit(
     grid = grid.with_empirical_centroids(normalized)
     adapt_grid(policy.model, old.grid, grid, mode=mode, periodic_phi=periodic_phi)
     changed = replace(old.settings, dataset_key=key, **settings)
-    robot = get_robot(changed.robot)
+    robot = get_named_robot(changed.robot)
     entry = {"action": statistics, "num_transitions": len(actions)}
     processor = replace(
         old,

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from policies.execution.kinematics import Kinematics
-from policies.robots import get_robot
+from policies.lora import ADAPTERS_DIRECTORY, merged, save_adapters
+from policies.robots import get_named_robot
+from policies.spatialvla.adapted_maps import TARGETS, adapt
 from policies.spatialvla.checkpoint import load_weights
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.fitting import fit_processor
-from policies.spatialvla.lora import add_adapters, merged, save_adapters
 from policies.spatialvla.model import build_model
 from policies.spatialvla.policy import SpatialVLAPolicy
 from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
@@ -38,8 +39,6 @@ from policies.training_loop import POLICY_DIRECTORY
 from policies.training_report import validate
 from representation.data.lerobot_dataset import LeRobotDataset
 
-ADAPTERS_DIRECTORY = "adapters"
-
 
 class SpatialVLALearner:
     """Data, network and objective of a SpatialVLA policy; a `policies.training_loop.Learner`.
@@ -49,6 +48,8 @@ class SpatialVLALearner:
         accelerator: the processes of the run.
     """
 
+    weights = None
+
     def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
         self.config = config
         self.data, self.training, self.held_out = load_data(config, accelerator)
@@ -56,7 +57,7 @@ class SpatialVLALearner:
         if config.initial is not None:
             load_weights(self.model, config.initial, "float32")  # an optimizer's small steps vanish in half precision
         if config.lora.rank:
-            add_adapters(self.model, config.lora)
+            adapt(self.model, config.lora)
 
     def batch(self, frames: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
         """Model inputs of some frames, colours changed at random."""
@@ -77,7 +78,7 @@ class SpatialVLALearner:
         SpatialVLAPolicy(merged(model), self.data.processor, device).save_pretrained(directory)
         config = self.config
         if config.lora.rank:
-            save_adapters(model, config.lora, str(config.initial), config.output / ADAPTERS_DIRECTORY)
+            save_adapters(model, config.lora, TARGETS, str(config.initial), config.output / ADAPTERS_DIRECTORY)
 
 
 def prepare_processor(
@@ -93,7 +94,7 @@ def prepare_processor(
     if config.initial is not None:
         return _processor_of(config, robot, fps)
     network = getattr(SpatialVLAConfig, config.size)(use_ego3d=config.ego3d)
-    spec = get_robot(robot)
+    spec = get_named_robot(robot)
     return fit_processor(
         columns.actions[frames],
         [columns.instructions[frame] for frame in frames],
@@ -123,7 +124,7 @@ def load_data(config: TrainConfig, accelerator: Accelerator) -> tuple[TrainingDa
     """Demonstrations at hand, and the numbers of their training and held-out frames."""
     datasets = open_datasets(config.dataset)
     robot, fps = datasets[0].info.robot_type, datasets[0].info.fps
-    columns = read_columns(datasets, config.camera, Kinematics(get_robot(robot)).forward)
+    columns = read_columns(datasets, config.camera, Kinematics(get_named_robot(robot)).forward)
     generator = np.random.default_rng(config.seed)
     training, held_out = split_frames(columns, config.validation_episodes, generator)
     held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])

@@ -15,12 +15,12 @@ from policies.execution.kinematics import Kinematics
 from policies.interface import ActionChunk, Observation
 from policies.json_file import read_json, write_json
 from policies.loading import find_policy
-from policies.robots import get_robot
+from policies.parameters import Dtype
+from policies.robots import get_named_robot
 from policies.spatialvla.action_tokenizer import TOKENS_PER_ACTION
 from policies.spatialvla.checkpoint import (
     DEPTH_NETWORK,
     MAX_SHARD_BYTES,
-    Dtype,
     empty_model,
     load_weights,
     save_weights,
@@ -151,7 +151,7 @@ class SpatialVLAPolicy:
             raise ValueError(f"{directory / CONFIG_FILE}: depth_source: expected a depth network, found none")
         if depth_source == "sensor" and config.use_vision_zoe:
             config, ignored = replace(config, use_vision_zoe=False, vision_zoe_config=None), (DEPTH_NETWORK,)
-        robot = get_robot((settings or read_settings(directory)).robot)
+        robot = get_named_robot((settings or read_settings(directory)).robot)
         processor = load_processor(directory, config, robot, Kinematics(robot).forward, settings)
         model = empty_model(config)
         load_weights(model, directory, dtype, ignored)

@@ -7,7 +7,7 @@ are encoded as they come, so that a long episode needs little memory.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from representation.data import video
 from representation.data.atomic_files import write_json, write_table
-from representation.data.depth import CODES_PER_METRE, encode_depth
+from representation.data.depth import encode_depth
+from representation.data.image_encoder import ImageEncoder
 from representation.data.lerobot_format import INDEX_FEATURES, DatasetInfo, Feature
 from representation.data.parquet_columns import column_from_values
-from representation.data.statistics import Statistics, array_statistics, histogram_statistics
+from representation.data.statistics import Statistics, array_statistics
+from representation.data.video import VideoCodec
 
 ROWS_FILE = "rows.parquet"
 EPISODE_FILE = "episode.json"
-_LEVELS = {"video": np.arange(256) / 255.0, "depth": np.arange(65536) / CODES_PER_METRE}
-
-
-def codec_of(feature: Feature) -> video.VideoCodec:
-    """How frames of a video or depth feature are stored."""
-    return video.DEPTH if feature.dtype == "depth" else video.COLOUR
 
 
 def video_file(feature: Feature) -> str:
@@ -43,16 +38,16 @@ class EpisodeRecorder:
     Args:
         folder: what to record into; removed first if it exists.
         info: rate and features of the dataset.
+        codec_of: how the frames of a feature are stored.
     """
 
-    def __init__(self, folder: Path, info: DatasetInfo) -> None:
+    def __init__(self, folder: Path, info: DatasetInfo, codec_of: Callable[[Feature], VideoCodec]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
-        self._folder, self._info = folder, info
+        self._folder, self._info, self._codec_of = folder, info, codec_of
         self._features = {key: feature for key, feature in info.features.items() if key not in INDEX_FEATURES}
         self._rows: dict[str, list[NDArray]] = {key: [] for key, f in self._features.items() if f.is_numeric}
         self._tasks: list[str] = []
-        self._encoders: dict[str, video.VideoWriter] = {}
-        self._histograms: dict[str, NDArray[np.int64]] = {}
+        self._encoders: dict[str, ImageEncoder] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -86,7 +81,7 @@ class EpisodeRecorder:
         columns["timestamp"] = (np.arange(length) / self._info.fps).astype(np.float32)[:, None]
         columns["frame_index"] = np.arange(length)[:, None]
         stats = {key: array_statistics(values) for key, values in columns.items()}
-        stats |= {key: self._image_statistics(key) for key in self._histograms}
+        stats |= {key: encoder.statistics() for key, encoder in self._encoders.items()}
         features = self._info.features
         table = pa.table({key: column_from_values(features[key], values) for key, values in columns.items()})
         write_table(self._folder / ROWS_FILE, table)
@@ -100,24 +95,11 @@ class EpisodeRecorder:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write_image(self, feature: Feature, image: NDArray) -> None:
-        key, channels = feature.key, 1 if feature.dtype == "depth" else 3
-        if key not in self._encoders:
+        if feature.key not in self._encoders:
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._folder / video_file(feature)
-            self._encoders[key] = video.VideoWriter(path, codec_of(feature), self._info.fps, *feature.shape[:2])
-            self._histograms[key] = np.zeros((channels, len(_LEVELS[feature.dtype])), np.int64)
-        self._encoders[key].write(image)
-        counts = self._histograms[key]
-        for channel, plane in enumerate(image.reshape(-1, channels).T):
-            counts[channel] += np.bincount(plane, minlength=counts.shape[1])
-
-    def _image_statistics(self, key: str) -> Statistics:
-        counts, dtype = self._histograms[key], self._features[key].dtype
-        if dtype == "video":
-            return histogram_statistics(counts, _LEVELS[dtype], len(self._tasks))
-        # Unknown depths are no depths; known ones are counted, because episodes weigh by them when they are merged.
-        counts[:, 0] = 0
-        return histogram_statistics(counts, _LEVELS[dtype], int(counts.sum()))
+            self._encoders[feature.key] = ImageEncoder(path, feature, self._codec_of(feature), self._info.fps)
+        self._encoders[feature.key].write(image)
 
 
 def statistics_to_lists(stats: Mapping[str, Statistics]) -> dict[str, dict[str, list]]:
@@ -132,7 +114,7 @@ def _checked_value(feature: Feature, value: Any) -> NDArray:
     if feature.dtype == "video":
         if array.dtype != np.uint8:
             raise ValueError(f"{feature.key}: expected uint8, found {array.dtype}")
-        return np.ascontiguousarray(array)
+        return np.array(array, order="C")  # a copy: it is encoded later
     if feature.dtype == "depth":
         if array.dtype != np.float32:
             raise ValueError(f"{feature.key}: expected float32 metres, found {array.dtype}")

@@ -8,7 +8,7 @@ second frame makes random access cheap. No B-frames, so frames are stored in the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -51,6 +51,8 @@ COLOUR = VideoCodec(
     dtype=np.uint8,
     options={"crf": "12", "g": "2", "bf": "0", "preset": "veryfast"},
 )
+# A third of the time for twice the size, at the same quality.
+FAST_COLOUR = replace(COLOUR, options={**COLOUR.options, "preset": "ultrafast"})
 DEPTH = VideoCodec(
     container="matroska",
     encoder="ffv1",
@@ -191,7 +193,7 @@ class VideoReader:
         Raises:
             ValueError: a frame is missing, cannot be decoded or has another size.
         """
-        channels = 3 if self._codec is COLOUR else 1
+        channels = 1 if self._codec is DEPTH else 3
         size = count * self._size[0] * self._size[1] * channels * np.dtype(self._codec.dtype).itemsize
         if size > MAX_DECODED_BYTES:
             raise ValueError(f"{self._name}: expected at most {MAX_DECODED_BYTES} bytes of frames, found {size}")
@@ -212,7 +214,7 @@ class VideoReader:
 
     def _decode(self, first: int, count: int) -> NDArray:
         self._next_index = -1
-        shape = (count, *self._size, 3) if self._codec is COLOUR else (count, *self._size)
+        shape = (count, *self._size) if self._codec is DEPTH else (count, *self._size, 3)
         result = np.empty(shape, self._codec.dtype)
         done = 0
         while done < count:

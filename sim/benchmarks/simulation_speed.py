@@ -21,7 +21,8 @@ from tqdm import tqdm
 
 from policies.machine import describe_machine, library_versions
 from policies.robots import get_robot
-from sim.benchmarks.environments import environment_python
+from sim.environments import environment_python
+from sim.gym_aloha.environment import REQUIREMENTS as GYM_ALOHA
 from sim.rendering import PROFILES, OffscreenRenderer, choose_gl_backend
 from sim.scene import Scene
 
@@ -53,14 +54,13 @@ class Contestant:
 
 # robosuite 1.5.2 compares joint types in a way that newer MuJoCo releases (3.17, for example) do not allow.
 _ROBOSUITE = ("robosuite==1.5.2", "mujoco==3.3.7")
-_GYM_ALOHA = ("gym-aloha==0.1.5",)
 OURS = "polyarm, fast"
 CONTESTANTS = (
     Contestant(OURS, "polyarm", "fast", "1 x 224x224 RGB-D"),
     Contestant("polyarm, quality", "polyarm", "quality", "1 x 224x224 RGB-D"),
     Contestant("robosuite Lift", "robosuite", "agentview", "1 x 224x224 RGB-D", _ROBOSUITE),
-    Contestant("gym-aloha, one RGB-D camera", "gym_aloha", "matched", "1 x 224x224 RGB-D", _GYM_ALOHA),
-    Contestant("gym-aloha, as shipped", "gym_aloha", "shipped", "3 x 640x480 RGB", _GYM_ALOHA),
+    Contestant("gym-aloha, one RGB-D camera", "gym_aloha", "matched", "1 x 224x224 RGB-D", GYM_ALOHA),
+    Contestant("gym-aloha, as shipped", "gym_aloha", "shipped", "3 x 640x480 RGB", GYM_ALOHA),
 )
 
 

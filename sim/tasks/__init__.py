@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from policies.robots import get_robot
+from policies.robots.spec import RobotSpec
 from sim.tasks.base import Task
 from sim.tasks.drawer import Drawer
 from sim.tasks.insertion import Insertion
@@ -35,8 +37,18 @@ TASKS: dict[str, type[Task]] = {
 }
 
 
+def fits(task: type[Task], robot: RobotSpec) -> bool:
+    """Whether a robot has as many arms as the one that the task was laid out for."""
+    return len(get_robot(task.robot).arms) == len(robot.arms)
+
+
+def tasks_for(robot: RobotSpec) -> tuple[str, ...]:
+    """Names of the tasks that a robot may try."""
+    return tuple(name for name, task in TASKS.items() if fits(task, robot))
+
+
 def tasks_of(robot: str) -> tuple[str, ...]:
-    """Names of the tasks that a robot does."""
+    """Names of the tasks that were laid out for the robot of that name."""
     return tuple(name for name, task in TASKS.items() if task.robot == robot)
 
 

@@ -19,7 +19,7 @@ class Task(Protocol):
 
     Attributes:
         name: registry name.
-        robot: name of the robot that does it.
+        robot: name of the robot that it was laid out for; others with as many arms may try it.
         hold_steps: number of consecutive control steps for which `achieved` must be true to count as success.
         max_steps: control steps after which the episode has failed.
     """

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from policies import training_loop, training_state
 from policies.interface import load_policy
-from policies.spatialvla.lora import LoraSettings
+from policies.lora import LoraSettings
 from policies.train import check_output, main, new_run
 from policies.train_config import TrainConfig
 from tests.policies.demonstrations import write_demonstrations
@@ -85,14 +85,14 @@ def test_saved_policy_loads_with_the_averaged_weights(finished):
 
 
 def test_resumed_run_equals_the_uninterrupted_one_exactly(finished, config, tmp_path, monkeypatch):
-    def killed_at_step_13(average, model, decay, step):
+    def killed_at_step_13(step, largest, schedule):
         if step == 13:
             raise KeyboardInterrupt
-        training_state.update_average(average, model, decay, step)
+        return training_state.decay_after(step, largest, schedule)
 
     config = replace(config, output=tmp_path / "interrupted")
     with monkeypatch.context() as patch:
-        patch.setattr(training_loop, "update_average", killed_at_step_13)
+        patch.setattr(training_loop, "decay_after", killed_at_step_13)
         with pytest.raises(KeyboardInterrupt):
             run(config)
     run(replace(config, resume=True))

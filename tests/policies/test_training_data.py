@@ -115,6 +115,16 @@ def test_batch_order_visits_each_frame_once_an_epoch_and_can_start_anywhere():
         BatchOrder(frames, 22, seed=0)
 
 
+def test_weighted_batches_draw_each_frame_by_its_chance_and_can_start_anywhere():
+    frames, weights = np.array([10, 20, 30]), np.array([0.6, 0.0, 0.2])
+    order = BatchOrder(frames, 3, seed=3, weights=weights)
+    drawn = np.concatenate([order[number] for number in range(1000)])
+    shares = [np.mean(drawn == frame) for frame in frames]
+    np.testing.assert_allclose(shares, [0.75, 0.0, 0.25], atol=0.03)
+    np.testing.assert_array_equal(BatchOrder(frames, 3, seed=3, weights=weights)[11], order[11])
+    assert not np.array_equal(order[0], order[1]) or not np.array_equal(order[1], order[2])
+
+
 def test_color_jitter_is_drawn_from_its_generator_and_stays_in_range():
     pixels = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     first, again, other = (jitter_colors(pixels, 0.3, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))

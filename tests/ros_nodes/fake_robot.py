@@ -30,9 +30,9 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
-from policies.execution.camera_pose import CameraMount
 from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_robot
+from policies.robots.camera_mount import CameraMount
 from ros_nodes import convert
 from ros_nodes.qos import COMMAND, JOINT_STATE_OUT, LATCHED, STATUS, sensor
 from sim.trajectory_controller import TrajectoryController
@@ -58,6 +58,7 @@ class Faults:
 
     Attributes:
         camera: whether images come.
+        lost_cameras: cameras of which none come.
         joints: whether joint states come.
         clock: whether /clock goes on.
         camera_offset: added to the stamps of images, seconds.
@@ -68,6 +69,7 @@ class Faults:
     """
 
     camera: bool = True
+    lost_cameras: tuple[str, ...] = ()
     joints: bool = True
     clock: bool = True
     camera_offset: float = 0.0
@@ -378,6 +380,8 @@ class FakeRobot:
         stamp = self.time() + self.faults.camera_offset
         self.image_stamps.append(stamp)
         for camera, (color, depth, info) in self._images.items():
+            if camera in self.faults.lost_cameras:
+                continue
             frame = f"{camera}_optical_frame"
             image = convert.image_from_rgb(np.zeros((*SIZE, 3), np.uint8), stamp, frame)
             image.encoding = self.faults.encoding

@@ -72,7 +72,7 @@ class Slow(Sweep):
 
 loading.BASELINES |= {
     name.__name__.lower(): f"faulty_policies:{name.__name__}" for name in (Sweep, Raising, OtherRobot, Slow)
-}
+} | {"tiny_rdt": "tiny_rdt:TinyRDT"}
 
 if __name__ == "__main__":
     from ros_nodes.policy_node import main

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
 from policies.execution.trajectory import JointTrajectory
 from ros_nodes.arm_gateway_node import on_arrival
 from ros_nodes.convert import message_from_trajectory, seconds
+from ros_nodes.qos import COMMAND
 from tests.ros_nodes.fake_robot import SPEC, FakeRobot, gateway_process
 
 OK, ERROR = 0, 2
@@ -92,6 +94,21 @@ def test_a_gateway_that_is_told_to_end_stops_the_arm():
         assert process.wait(10) == 0
         assert robot.commands[-1].message.header.stamp.sec == 0, "expected a stop, which begins on arrival"
         robot.check_limits()
+
+
+def test_in_shadow_mode_the_controller_gets_nothing():
+    with FakeRobot("/shadow") as robot:
+        shown: list[JointTrajectoryMessage] = []
+        topic = "arm_gateway_node/shadow/arm_controller/joint_trajectory"
+        robot.node.create_subscription(JointTrajectoryMessage, topic, shown.append, COMMAND)
+        with gateway_process(robot, "shadow_mode:=true"):
+            robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
+            robot.wait_for(lambda: robot.node.count_publishers(topic), "a publisher of the shadow")
+            assert robot.node.count_publishers("arm_controller/joint_trajectory") == 0
+            robot.plan(robot.ramp())
+            robot.wait_for(lambda: shown, "the trajectory that would have been sent")
+        assert not robot.commands
+        assert robot.rests()
 
 
 def test_in_lockstep_a_plan_waits_for_the_joint_state_of_its_stamp_and_a_pause_changes_nothing():

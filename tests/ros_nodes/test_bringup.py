@@ -25,6 +25,7 @@ class Script:
 
     executable: str
     source: str
+    condition: str = ""
 
     def command(self, values, arguments) -> list[str]:
         return [sys.executable, "-c", self.source.format(**values)]
@@ -45,6 +46,13 @@ def test_the_end_of_any_other_node_is_a_failure(death, capfd):
     assert "[bringup] other" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("twin", "code"), [("true", 1), ("false", 0)])
+def test_a_node_whose_condition_does_not_hold_is_not_started(twin, code):
+    failing = Script("twin", "exit(1)", condition="twin")
+    waiting = Script("runner", "import time; time.sleep(1)")
+    assert run_graph(Graph((failing, waiting), {}, "runner"), {"twin": twin}, sys.stderr) == code
+
+
 def test_arguments_reach_the_nodes():
     assert run_graph(graph_of("runner", runner="exit({code})"), {"code": "6"}) == 6
 
@@ -56,6 +64,7 @@ def test_a_signal_stops_every_node_and_is_no_failure(number):
     from ros_nodes.bringup import run_graph
     from ros_nodes.graphs import Graph
     class Script:
+        condition = ""
         def __init__(self, name): self.executable = name
         def command(self, values, arguments): return [sys.executable, "-c", {WAITS!r} + "#" + self.executable]
     sys.exit(run_graph(Graph((Script("one"), Script("two")), {{}}, "two"), {{}}, sys.stdout))
@@ -99,6 +108,19 @@ def test_text_that_looks_like_a_number_stays_text():
     assert "evaluation.episodes:=3" in words
 
 
+def test_what_has_no_default_must_be_given(capsys):
+    with pytest.raises(SystemExit):
+        parse_arguments(["--graph", "real_arm", "--robot", "panda"])
+    assert "--policy" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="policy: expected a value"):
+        GRAPHS["real_arm"].resolve({"robot": "panda"})
+
+
+def test_a_real_arm_moves_only_when_told_twice():
+    values = GRAPHS["real_arm"].resolve({"robot": "panda", "policy": "noop"})
+    assert (values["shadow"], values["autostart"]) == ("true", "false")
+
+
 def test_nodes_follow_the_clock_topic_in_lockstep_only():
     assert SIM_EVAL.resolve({})["use_sim_time"] == "true"
     assert SIM_EVAL.resolve({"mode": "realtime"})["use_sim_time"] == "false"
@@ -127,16 +149,18 @@ def test_the_launch_file_starts_the_same_graph(name, repository):
     for call in calls_of(tree, "DeclareLaunchArgument"):
         keywords = {word.arg: word.value for word in call.keywords}
         choices = ast.literal_eval(keywords["choices"]) if "choices" in keywords else []
-        declared[call.args[0].value] = (keywords["default_value"], keywords["description"].value, choices)
+        declared[call.args[0].value] = (keywords.get("default_value"), keywords["description"].value, choices)
     assert list(declared) == list(graph.arguments)
     for argument, (default, description, choices) in declared.items():
         entry = graph.arguments[argument]
         assert description == entry.description
+        assert (default is None) == (entry.default is None)
         if isinstance(default, ast.Constant):
             assert default.value == entry.default
             assert tuple(choices) == entry.choices
-    nodes = {}
+    nodes, conditions = {}, {}
     for call in calls_of(tree, "graph_node"):
+        conditions[call.args[0].value] = call.args[2].value if len(call.args) > 2 else ""
         keys = [key.value for key in call.args[1].keys]
         values = [tuple(ast.unparse(word).strip("'") for word in entry.args) for entry in call.args[1].values]
         nodes[call.args[0].value] = dict(zip(keys, values, strict=True))
@@ -148,3 +172,4 @@ def test_the_launch_file_starts_the_same_graph(name, repository):
         for node in graph.nodes
     }
     assert list(nodes) == [node.executable for node in graph.nodes]
+    assert conditions == {node.executable: node.condition for node in graph.nodes}

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 pytest.importorskip("rclpy")
 
+from policies.execution.controller_trajectories import ControllerTrajectories
 from policies.execution.trajectory import JointTrajectory
-from policies.robots import get_robot
-from ros_nodes.controllers import ArmTrajectories, arm_messages, command_topic
+from policies.robots import get_drivers, get_robot
+from policies.robots.drivers import Controller
+from ros_nodes.controllers import (
+    controller_messages,
+    joint_state_message,
+    measured_joints,
+)
 
-SPEC = get_robot("aloha")
+SPEC, DRIVERS = get_robot("aloha"), get_drivers("aloha")
 
 
 def trajectory(stamp: float) -> JointTrajectory:
@@ -20,18 +28,18 @@ def trajectory(stamp: float) -> JointTrajectory:
 
 
 def test_each_arm_has_a_topic_and_its_own_joints():
-    topics = [command_topic(arm) for arm in SPEC.arms]
+    topics = [controller.topic for controller in DRIVERS.controllers]
     assert topics == ["left_arm_controller/joint_trajectory", "right_arm_controller/joint_trajectory"]
-    assert [command_topic(arm) for arm in get_robot("panda").arms] == ["arm_controller/joint_trajectory"]
-    left, right = arm_messages(trajectory(1.0), SPEC)
+    assert [controller.topic for controller in get_drivers("panda").controllers] == ["arm_controller/joint_trajectory"]
+    left, right = controller_messages(trajectory(1.0), DRIVERS)
     assert left.joint_names == list(SPEC.joint_names[:7])
     assert right.joint_names == list(SPEC.joint_names[7:])
 
 
 def test_split_and_joined_is_the_same_to_the_last_bit():
     asked = trajectory(1.25)
-    joiner = ArmTrajectories(SPEC)
-    left, right = arm_messages(asked, SPEC)
+    joiner = ControllerTrajectories(DRIVERS)
+    left, right = controller_messages(asked, DRIVERS)
     assert joiner.take(1, right) is None
     joined = joiner.take(0, left)
     assert joined.stamp == asked.stamp
@@ -41,14 +49,51 @@ def test_split_and_joined_is_the_same_to_the_last_bit():
 
 
 def test_parts_of_different_trajectories_are_not_joined():
-    joiner = ArmTrajectories(SPEC)
-    (old, _), (new, right) = arm_messages(trajectory(1.0), SPEC), arm_messages(trajectory(2.0), SPEC)
+    joiner = ControllerTrajectories(DRIVERS)
+    (old, _), (new, right) = (
+        controller_messages(trajectory(1.0), DRIVERS),
+        controller_messages(trajectory(2.0), DRIVERS),
+    )
     assert joiner.take(0, old) is None
     assert joiner.take(1, right) is None
     assert joiner.take(0, new).stamp == 2.0
 
 
 def test_the_other_arms_joints_are_refused():
-    left, _ = arm_messages(trajectory(1.0), SPEC)
+    left, _ = controller_messages(trajectory(1.0), DRIVERS)
     with pytest.raises(ValueError, match="trajectory: "):
-        ArmTrajectories(SPEC).take(1, left)
+        ControllerTrajectories(DRIVERS).take(1, left)
+
+
+def test_a_gripper_goes_to_its_own_controller_in_the_drivers_unit_and_comes_back_in_metres():
+    spec, drivers = get_robot("panda"), get_drivers("panda")
+    scale, offset = drivers.scale.copy(), drivers.offset.copy()
+    scale[7], offset[7] = -255 / 0.04, 255.0  # a byte: 255 closed, 0 open
+    drivers = dataclasses.replace(
+        drivers,
+        joint_names=(*(f"arm_{name}" for name in spec.joint_names[:7]), "knuckle"),
+        scale=scale,
+        offset=offset,
+        controllers=(Controller("arm/joint_trajectory", tuple(range(7))), Controller("hand/joint_trajectory", (7,))),
+    )
+    positions = np.tile(spec.home, (2, 1))
+    positions[:, 7] = 0.04, 0.01
+    velocities = np.zeros((2, 8))
+    velocities[0] = 0.1
+    asked = JointTrajectory(1.0, [0.1, 0.2], positions, velocities, -2 * velocities)
+    arm, hand = controller_messages(asked, drivers)
+    assert arm.joint_names == [f"arm_joint{i}" for i in range(1, 8)]
+    assert hand.joint_names == ["knuckle"]
+    np.testing.assert_allclose([point.positions[0] for point in hand.points], [0.0, 191.25])
+    np.testing.assert_allclose(hand.points[0].velocities[0], -637.5)
+    np.testing.assert_allclose(hand.points[0].accelerations[0], 1275.0)
+    joiner = ControllerTrajectories(drivers)
+    assert joiner.take(1, hand) is None
+    joined = joiner.take(0, arm)
+    np.testing.assert_allclose(joined.positions, asked.positions, atol=1e-12)
+    np.testing.assert_allclose(joined.velocities, asked.velocities, atol=1e-12)
+    np.testing.assert_allclose(joined.accelerations, asked.accelerations, atol=1e-12)
+    message = joint_state_message(positions[1], velocities[0], drivers, 3.0)
+    assert message.position[7] == pytest.approx(191.25)
+    found = measured_joints(message, drivers)
+    np.testing.assert_allclose(found, (positions[1], velocities[0]), atol=1e-12)

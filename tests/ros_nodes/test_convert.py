@@ -8,8 +8,8 @@ import pytest
 from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
 
-from policies.execution.camera_pose import CameraMount
 from policies.execution.trajectory import JointTrajectory
+from policies.robots.camera_mount import CameraMount
 from ros_nodes import convert
 
 NAMES = ("a", "b", "c")

@@ -36,6 +36,8 @@ def test_every_argument_reaches_the_graph():
     expected |= {"query_steps": "2", "blank_images": "true", "joint_targets": "false", "videos": "0", "device": "cuda"}
     assert expected.items() <= values.items()
     assert values["output"] == str(Path("out").absolute())
+    assert values["robot"] == "panda"
+    assert graph_values(Arguments("noop", Path("out"), "reach", robot="ur5e"))["robot"] == "ur5e"
 
 
 @pytest.mark.parametrize(

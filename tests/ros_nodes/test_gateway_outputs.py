@@ -44,8 +44,8 @@ def test_a_killed_gateway_leaves_the_arm_at_the_end_of_its_last_trajectory():
 
 def test_in_shadow_the_arm_gets_nothing_and_what_it_would_get_is_published():
     with FakeRobot("/shadow") as robot:
-        shadow = listen(robot, JointTrajectoryMessage, "arm_gateway_node/shadow_trajectory")
-        with gateway_process(robot, "gateway.shadow:=true"):
+        shadow = listen(robot, JointTrajectoryMessage, "arm_gateway_node/shadow/arm_controller/joint_trajectory")
+        with gateway_process(robot, "shadow_mode:=true"):
             robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
             robot.plan(robot.ramp())
             robot.wait_for(lambda: shadow, "a shadow trajectory")

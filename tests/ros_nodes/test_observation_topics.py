@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -9,10 +10,11 @@ import rclpy
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
 
-from policies.execution.camera_pose import CameraMount, camera_pose
+from policies.execution.camera_pose import CameraConfig, camera_pose
 from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import SyncConfig
-from policies.robots import get_robot
+from policies.robots import get_drivers, get_robot
+from policies.robots.camera_mount import CameraMount
 from ros_nodes import convert
 from ros_nodes.diagnostics import Level
 from ros_nodes.observation_topics import ObservationTopics
@@ -31,6 +33,7 @@ def topics() -> Iterator[ObservationTopics]:
     topics = ObservationTopics(
         node,
         SPEC,
+        get_drivers("panda"),
         ("wrist",),
         "lockstep",
         SyncConfig(max_skew_s=0.0, max_age_s=60.0),
@@ -80,10 +83,13 @@ def test_a_mount_may_come_as_a_static_transform(topics):
     assert topics.take() is not None
 
 
-def test_a_mount_on_an_unknown_frame_is_refused_by_name(topics):
+def test_a_mount_on_an_unknown_frame_is_named(topics):
     mount = CameraMount("tail", MOUNT.position, MOUNT.quaternion_xyzw)
-    with pytest.raises(ValueError, match="'tail'"):
-        topics._on_mount("wrist", convert.transform_from_mount(mount, 0.0, "f"), INFO)
+    topics._on_mount("wrist", convert.transform_from_mount(mount, 0.0, "f"), INFO)
+    feed(topics, 1.5)
+    assert topics.take() is None
+    assert "wrist/extrinsics lead elsewhere" in topics.health().message
+    assert "found 'link0' and 'tail'" in topics.health().message
 
 
 def test_images_of_different_sizes_are_named(topics):
@@ -94,3 +100,62 @@ def test_images_of_different_sizes_are_named(topics):
     health = topics.health()
     assert health.level is Level.ERROR
     assert "camera 'wrist'" in health.message
+
+
+def calibrated(config: CameraConfig) -> Iterator[ObservationTopics]:
+    context = Context()
+    rclpy.init(context=context)
+    node = rclpy.create_node("listener", context=context)
+    node.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)
+    sync = SyncConfig(max_skew_s=0.0, max_age_s=60.0)
+    try:
+        yield ObservationTopics(
+            node,
+            SPEC,
+            get_drivers(SPEC.name),
+            ("wrist",),
+            "lockstep",
+            sync,
+            lambda: None,
+            lambda _: None,
+            {"wrist": config},
+        )
+    finally:
+        node.destroy_node()
+        context.try_shutdown()
+
+
+def test_a_calibrated_mount_and_latency_stand_in_for_the_topic_and_the_stamps():
+    config = CameraConfig("hand", (0.01, 0.02, 0.03), (0.0, 0.0, 0.0, 1.0), latency_s=0.25)
+    for topics in calibrated(config):
+        # What a driver still tells is not believed.
+        topics._on_mount("wrist", convert.transform_from_mount(MOUNT, 0.0, "wrist_optical_frame"), INFO)
+        feed(topics, 1.5)
+        assert topics.take() is None, "the joints of the capture's time did not come"
+        topics._on_joints(
+            convert.joint_state_from_arrays(SPEC.home, np.zeros(len(SPEC.home)), SPEC.joint_names, 1.25), INFO
+        )
+        feed(topics, 1.5)
+        topics._on_joints(
+            convert.joint_state_from_arrays(SPEC.home, np.zeros(len(SPEC.home)), SPEC.joint_names, 1.25), INFO
+        )
+        observation = topics.take()
+        assert observation.stamp == 1.25
+        np.testing.assert_array_equal(
+            observation.cameras["wrist"].base_from_camera, camera_pose(Kinematics(SPEC), SPEC.home, config.mount)
+        )
+        values = topics.health().values()
+        assert (values["wrist latency_s"], values["wrist mount"]) == ("0.250000", "parameters")
+
+
+def test_a_calibration_that_is_no_mount_is_refused_by_camera():
+    config = CameraConfig("hand", quaternion_xyzw=(0.0, 0.0, 0.0, 2.0))
+    with pytest.raises(ValueError, match=r"camera\.wrist: quaternion_xyzw"):
+        next(calibrated(config))
+
+
+def test_a_calibration_on_an_unknown_frame_leaves_the_camera_without_a_place():
+    for topics in calibrated(CameraConfig("tail")):
+        health = topics.health()
+        assert health.level is Level.ERROR
+        assert re.search("wrist/extrinsics lead elsewhere: .*'tail'", health.message)

@@ -90,3 +90,14 @@ def test_what_cannot_be_run_is_named_and_exits_with_failure(
     assert main([*arguments, "--output", str(tmp_path / "run")]) == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_robot_of_ones_own_tries_the_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = tmp_path / "own.yaml"
+    own.write_text("{based_on: xarm7, name: bench_arm}")
+    rows = evaluate(tmp_path / "out", "--policy", "expert", "--task", "reach", "--episodes", "1", "--robot", str(own))
+    assert [row["success"] for row in rows] == [True]
+    capsys.readouterr()
+    refused = ["--policy", "noop", "--task", "sort", "--episodes", "1", "--robot", str(own)]
+    assert main(["--output", str(tmp_path / "refused"), *refused]) == 1
+    assert "expected one with as many arms as task 'sort' needs, found 'bench_arm'" in capsys.readouterr().err

@@ -94,7 +94,7 @@ def test_refused_trajectory_leaves_the_running_one(controller, refused, message)
 
 
 def test_tool_follows_a_straight_line_at_30_cm_per_second_within_2_mm(controller):
-    model = load_robot_spec("panda").compile()
+    model = load_robot_spec(get_robot("panda")).compile()
     data = mujoco.MjData(model)
     kinematics = Kinematics(SPEC)
     pose = kinematics.forward(HOME)

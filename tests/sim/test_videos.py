@@ -8,7 +8,7 @@ import pytest
 
 from sim.episode_id import EpisodeId
 from sim.simulation import SimulationConfig, TabletopSimulation
-from sim.videos import Film, encode_mp4, enlarge
+from sim.videos import encode_mp4, enlarge, film_of
 
 
 def test_a_video_is_h264_yuv420p_with_every_frame_and_the_index_first() -> None:
@@ -41,7 +41,7 @@ def test_enlarging_keeps_the_shape() -> None:
 def test_a_film_has_a_picture_per_control_step_and_one_of_the_start() -> None:
     simulation = TabletopSimulation(SimulationConfig(cameras=()))
     simulation.reset(EpisodeId("reach", "nominal", 1, 0, 0))
-    film = Film(simulation, width=64, height=48)
+    film = film_of(simulation, width=64, height=48)
     for _ in range(2):
         film.begin()
         for _ in range(3):

@@ -36,6 +36,6 @@ def test_the_benchmark_trains_and_compares_every_variant(capsys):
 def test_an_unknown_benchmark_is_named(capsys):
     assert main(["tea"]) == 1
     assert (
-        "expected one of chunk_latency, sphere_depth, two_modes, condition_cache, found 'tea'"
+        "expected one of chunk_latency, sphere_depth, two_modes, condition_cache, bag_conversion, found 'tea'"
         in capsys.readouterr().err
     )

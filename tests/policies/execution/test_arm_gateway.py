@@ -351,7 +351,7 @@ def test_another_commander_is_a_fault_until_reset(gateway):
 
 
 def test_in_shadow_each_trajectory_starts_where_the_arm_is():
-    gateway = ArmGateway(SPEC, GatewayConfig(shadow=True))
+    gateway = ArmGateway(SPEC, shadow=True)
     gateway.on_joint_state(10.0, HOME, STILL, 10.0)
     gateway.on_trajectory(swing(10.0), 10.0)
     gateway.on_joint_state(11.0, HOME, STILL, 11.0)

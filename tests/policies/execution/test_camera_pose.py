@@ -4,16 +4,17 @@ import mujoco
 import numpy as np
 import pytest
 
-from policies.execution.camera_pose import CameraMount, camera_pose
+from policies.execution.camera_pose import camera_pose
 from policies.execution.kinematics import Kinematics
 from policies.robots import get_robot
+from policies.robots.camera_mount import CameraMount
 from policies.robots.model import load_robot_spec
 
 SPEC = get_robot("panda")
 
 
 def test_wrist_camera_agrees_with_the_simulator():
-    model = load_robot_spec("panda").compile()
+    model = load_robot_spec(get_robot("panda")).compile()
     data = mujoco.MjData(model)
     data.qpos[:8] = SPEC.home + np.array([0.1, 0.2, -0.3, 0.1, 0.2, -0.1, 0.3, 0])
     mujoco.mj_forward(model, data)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policies.execution.kinematics import Kinematics, rotation_from_rpy
+from policies.execution.kinematics import Kinematics, rotation_from_rpy, rpy_from_rotation
 from policies.interface import ActionChunk
 from policies.robots import get_robot
 
@@ -115,3 +115,9 @@ def test_wrong_joint_count_and_non_finite_targets_are_refused(kinematics):
         kinematics.forward(np.zeros(7))
     with pytest.raises(ValueError, match="expected a finite"):
         kinematics.inverse(np.full((4, 4), np.nan), SPEC.home)
+
+
+def test_roll_pitch_yaw_come_back_from_their_rotation():
+    generator = np.random.default_rng(0)
+    for rpy in generator.uniform(-1.5, 1.5, (50, 3)):
+        np.testing.assert_allclose(rpy_from_rotation(rotation_from_rpy(rpy)), rpy, atol=1e-12)

@@ -9,14 +9,20 @@ SIZE = (4, 6)
 INTRINSICS = np.array([[5.0, 0, 3], [0, 5, 2], [0, 0, 1]])
 
 
-def pose(camera: str, positions: np.ndarray) -> np.ndarray:
+def pose(camera: str, stamp: float) -> np.ndarray:
     matrix = np.eye(4)
-    matrix[0, 3] = positions[0]
+    matrix[0, 3] = stamp
     return matrix
 
 
 def make_sync(cameras=("front",), **config) -> ObservationSynchronizer:
     sync = ObservationSynchronizer(cameras, SyncConfig(**config), pose)
+    sync.instruction = "push"
+    return sync
+
+
+def make_tolerant(cameras=("front", "wrist")) -> ObservationSynchronizer:
+    sync = ObservationSynchronizer(cameras, SyncConfig(max_age_s=0.5), pose, may_lack_cameras=True)
     sync.instruction = "push"
     return sync
 
@@ -39,9 +45,9 @@ def test_observation_is_complete_only_with_every_part():
     add_camera(sync, "front", 1.0)
     add_joints(sync, 1.0)
     add_camera(sync, "wrist", 1.0, parts=("color", "info"))
-    assert sync.take() is None
+    assert sync.take(now=0.0) is None
     add_camera(sync, "wrist", 1.0, parts=("depth",))
-    observation = sync.take()
+    observation = sync.take(now=0.0)
     assert observation.stamp == 1.0
     assert set(observation.cameras) == {"front", "wrist"}
     assert observation.instruction == "push"
@@ -52,7 +58,7 @@ def test_observation_waits_for_an_instruction():
     sync.instruction = None
     add_camera(sync, "front", 1.0)
     add_joints(sync, 1.0)
-    assert sync.take() is None
+    assert sync.take(now=0.0) is None
     assert sync.missing(now=0.0) == ["instruction never came"]
 
 
@@ -60,8 +66,8 @@ def test_observation_is_handed_out_once():
     sync = make_sync()
     add_camera(sync, "front", 1.0)
     add_joints(sync, 1.0)
-    assert sync.take() is not None
-    assert sync.take() is None
+    assert sync.take(now=0.0) is not None
+    assert sync.take(now=0.0) is None
 
 
 def test_newest_complete_set_wins_and_the_older_one_counts_as_dropped():
@@ -71,7 +77,7 @@ def test_newest_complete_set_wins_and_the_older_one_counts_as_dropped():
         add_camera(
             sync, "front", stamp, value=int(stamp), parts=("color", "depth", "info") if stamp < 3 else ("color",)
         )
-    observation = sync.take()
+    observation = sync.take(now=0.0)
     assert observation.stamp == 2.0
     assert observation.cameras["front"].rgb[0, 0, 0] == 2
     statuses = sync.statuses()
@@ -85,9 +91,9 @@ def test_nearest_joint_state_is_joined_and_its_skew_measured():
     for stamp in (0.985, 0.995, 1.006):
         add_joints(sync, stamp, value=stamp)
     add_camera(sync, "front", 1.0)
-    observation = sync.take()
+    observation = sync.take(now=0.0)
     assert observation.joint_positions[0] == 0.995
-    assert observation.cameras["front"].base_from_camera[0, 3] == 0.995
+    assert observation.cameras["front"].base_from_camera[0, 3] == 1.0, "expected the camera's place at its picture"
     assert sync.statuses()["joint_states"].skew_s == pytest.approx(-0.005)
 
 
@@ -95,19 +101,19 @@ def test_parts_too_far_apart_are_not_joined():
     sync = make_sync(max_skew_s=0.02)
     add_joints(sync, 0.97)
     add_camera(sync, "front", 1.0)
-    assert sync.take() is None
+    assert sync.take(now=0.0) is None
     add_joints(sync, 1.021)
-    assert sync.take() is None
+    assert sync.take(now=0.0) is None
 
 
 def test_zero_skew_joins_equal_stamps_only():
     sync = make_sync(max_skew_s=0.0)
     add_joints(sync, 1.0)
     add_camera(sync, "front", 1.0 + 1e-9)
-    assert sync.take() is None
+    assert sync.take(now=0.0) is None
     add_camera(sync, "front", 1.1)
     add_joints(sync, 1.1)
-    assert sync.take().stamp == 1.1
+    assert sync.take(now=0.0).stamp == 1.1
 
 
 @pytest.mark.parametrize("first", ["joints", "camera"])
@@ -117,28 +123,28 @@ def test_stamps_that_jump_back_clear_the_future_whatever_comes_first(first):
     add_camera(sync, "front", 5.0, value=5)
     if first == "joints":
         assert add_joints(sync, 0.0, value=0.0)
-        assert sync.take() is None
+        assert sync.take(now=0.0) is None
         add_camera(sync, "front", 0.0, value=7)
     else:
         add_camera(sync, "front", 0.0, value=7)
-        assert sync.take() is None
+        assert sync.take(now=0.0) is None
         add_joints(sync, 0.0)
-    observation = sync.take()
+    observation = sync.take(now=0.0)
     assert observation.stamp == 0.0
     assert observation.cameras["front"].rgb[0, 0, 0] == 7
     assert sync.rewinds == 1
-    assert sync.take() is None
+    assert sync.take(now=0.0) is None
 
 
 def test_same_stamp_published_anew_is_a_new_observation_without_old_parts():
     sync = make_sync(max_skew_s=0.0)
     add_joints(sync, 0.0, value=1.0)
     add_camera(sync, "front", 0.0, value=1)
-    assert sync.take() is not None
+    assert sync.take(now=0.0) is not None
     add_camera(sync, "front", 0.0, value=2)
-    assert sync.take() is None
+    assert sync.take(now=0.0) is None
     add_joints(sync, 0.0, value=2.0)
-    observation = sync.take()
+    observation = sync.take(now=0.0)
     assert (observation.joint_positions[0], observation.cameras["front"].rgb[0, 0, 0]) == (2.0, 2)
 
 
@@ -156,15 +162,15 @@ def test_sizes_that_differ_name_the_camera():
     add_camera(sync, "front", 1.0, parts=("color", "info"))
     sync.add_depth("front", 1.0, np.zeros((2, 3), np.float32), 0.0)
     with pytest.raises(ValueError, match=r"camera 'front'.*\(4, 6\), \(2, 3\)"):
-        sync.take()
-    assert sync.take() is None
+        sync.take(now=0.0)
+    assert sync.take(now=0.0) is None
 
 
 def test_without_cameras_each_joint_state_is_an_observation():
     sync = make_sync(cameras=())
     add_joints(sync, 1.0)
-    assert sync.take().stamp == 1.0
-    assert sync.take() is None
+    assert sync.take(now=0.0).stamp == 1.0
+    assert sync.take(now=0.0) is None
 
 
 def test_buffer_stays_bounded():
@@ -173,3 +179,73 @@ def test_buffer_stays_bounded():
         add_camera(sync, "front", float(i), parts=("color",))
     assert sync.statuses()["front/color"].received == 20
     assert sync.statuses()["front/color"].dropped == 16
+
+
+def test_a_late_camera_is_joined_with_the_joints_of_its_capture():
+    sync = ObservationSynchronizer(("front", "wrist"), SyncConfig(max_skew_s=0.0), pose, {"wrist": 0.25})
+    sync.instruction = "push"
+    add_joints(sync, 1.0, value=0.5)
+    add_joints(sync, 1.25, value=0.9)
+    add_camera(sync, "front", 1.0, value=1)
+    add_camera(sync, "wrist", 1.0, value=2)
+    assert sync.take(now=0.0) is None, "that picture is of 0.75 s"
+    add_camera(sync, "wrist", 1.25, value=3)
+    observation = sync.take(now=0.0)
+    assert observation.stamp == 1.0
+    assert observation.joint_positions[0] == 0.5
+    assert observation.cameras["wrist"].rgb[0, 0, 0] == 3
+    assert sync.statuses()["wrist/color"].skew_s == 0.0
+
+
+def test_a_camera_is_gone_without_once_it_has_not_come_for_long():
+    sync = make_tolerant()
+    for camera in ("front", "wrist"):
+        add_camera(sync, camera, 1.0, now=1.0)
+    add_joints(sync, 1.0, now=1.0)
+    assert set(sync.take(now=1.0).cameras) == {"front", "wrist"}
+    add_camera(sync, "front", 1.4, now=1.4)
+    add_joints(sync, 1.4, now=1.4)
+    assert sync.take(now=1.4) is None
+    assert sync.take(now=1.6).cameras.keys() == {"front"}
+    assert (sync.lost_cameras(now=1.6), sync.missing(now=1.6)) == (["wrist"], [])
+    add_camera(sync, "wrist", 1.7, now=1.7)
+    assert sync.lost_cameras(now=1.7) == []
+
+
+def test_a_camera_without_depth_is_gone_without_and_another_one_gives_the_stamps():
+    sync = make_tolerant()
+    for stamp in (1.0, 1.6):
+        add_camera(sync, "front", stamp, now=stamp, parts=("color", "info"))
+        add_camera(sync, "wrist", stamp, now=stamp)
+        add_joints(sync, stamp, now=stamp)
+    assert sync.lost_cameras(now=1.6) == ["front"]
+    observation = sync.take(now=1.6)
+    assert (observation.stamp, observation.cameras.keys()) == (1.6, {"wrist"})
+
+
+def test_a_camera_that_never_came_is_waited_for_first():
+    sync = make_tolerant()
+    add_camera(sync, "front", 1.0, now=1.0)
+    add_joints(sync, 1.0, now=1.0)
+    assert sync.take(now=1.3) is None
+    add_camera(sync, "front", 1.6, now=1.6)
+    add_joints(sync, 1.6, now=1.6)
+    assert sync.take(now=1.6).cameras.keys() == {"front"}
+    sync.clear()
+    assert sync.lost_cameras(now=9.0) == []
+
+
+def test_without_any_camera_nothing_is_seen_and_all_of_them_are_missing():
+    sync = make_tolerant(("front",))
+    add_camera(sync, "front", 1.0, now=1.0)
+    add_joints(sync, 2.0, now=2.0)
+    assert sync.take(now=2.0) is None
+    assert sync.missing(now=2.0) == [f"front/{part} last came 1.00 s ago" for part in ("color", "depth", "info")]
+
+
+def test_a_policy_that_needs_all_its_cameras_waits_for_them():
+    sync = make_sync(("front", "wrist"), max_age_s=0.5)
+    add_camera(sync, "front", 1.0, now=1.0)
+    add_joints(sync, 1.0, now=1.0)
+    assert sync.take(now=9.0) is None
+    assert "wrist/color never came" in sync.missing(now=9.0)

@@ -6,22 +6,23 @@ import pytest
 from policies.execution.kinematics import Kinematics
 from policies.execution.outputs import ToolTwists, forward_commands
 from policies.execution.trajectory import JointState
-from policies.robots import get_robot
+from policies.robots import get_drivers, get_robot
 
 
 @pytest.mark.parametrize("name", ["panda", "aloha"])
 def test_each_controller_gets_the_positions_of_its_arm(name):
     spec = get_robot(name)
     desired = JointState(0.0, np.arange(len(spec.joint_names), dtype=float), np.zeros(len(spec.joint_names)))
-    commands = forward_commands(spec, desired)
-    assert len(commands) == len(spec.arms)
-    np.testing.assert_array_equal(np.concatenate(commands), desired.positions)
+    commands = forward_commands(get_drivers(name), desired)
+    assert len(commands) == len(get_drivers(name).controllers)
+    for controller, positions in zip(get_drivers(name).controllers, commands, strict=True):
+        np.testing.assert_array_equal(positions, desired.positions[list(controller.joints)])
 
 
 @pytest.mark.parametrize("name", ["panda", "aloha"])
 def test_twists_are_the_derivative_of_the_tools_poses(name):
     spec, rng, step = get_robot(name), np.random.default_rng(0), 1e-6
-    kinematics, twists = Kinematics(spec), ToolTwists(spec)
+    kinematics, twists = Kinematics(spec), ToolTwists(spec, get_drivers(name))
     for _ in range(5):
         q = spec.home + rng.uniform(-0.2, 0.2, len(spec.home))
         v = rng.normal(size=len(spec.home))
@@ -35,4 +36,4 @@ def test_twists_are_the_derivative_of_the_tools_poses(name):
 def test_servo_grippers_keep_their_positions():
     spec = get_robot("aloha")
     desired = JointState(0.0, spec.home, np.zeros(14))
-    np.testing.assert_array_equal(ToolTwists(spec).grippers(desired), spec.home[spec.grippers])
+    np.testing.assert_array_equal(ToolTwists(spec, get_drivers("aloha")).grippers(desired), spec.home[spec.grippers])

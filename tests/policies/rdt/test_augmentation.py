@@ -21,14 +21,22 @@ def test_state_noise_of_40_db_is_a_hundredth_of_the_standard_deviation():
         add_state_noise(torch.zeros(2, 1, 3), torch.ones(3), torch.Generator())
 
 
-def test_half_of_the_present_pictures_change_and_missing_ones_stay_missing():
-    source = smooth_picture()
-    generator = np.random.default_rng(0)
-    pictures = augment_pictures([source, None] * 300, generator)
-    assert all(picture is None for picture in pictures[1::2])
-    changed = sum(picture is not source for picture in pictures[::2])
-    assert 120 < changed < 180
-    np.testing.assert_array_equal(source, smooth_picture())
+def test_half_of_the_present_pictures_change_and_missing_ones_stay():
+    source = np.stack([np.pad(smooth_picture(), ((8, 8), (0, 0), (0, 0)), constant_values=127)] * 600)
+    present = np.arange(600) % 2 == 0
+    augmented = augment_pictures(source, present, np.random.default_rng(0))
+    changed = (augmented != source).any(axis=(1, 2, 3))
+    assert not changed[~present].any()
+    assert 120 < changed.sum() < 180
+    assert (source[0] == source[1]).all()
+
+
+def test_the_padding_of_a_square_picture_stays_as_it_is():
+    source = np.pad(smooth_picture(), ((8, 8), (0, 0), (0, 0)), constant_values=127)[None].repeat(40, axis=0)
+    augmented = augment_pictures(source, np.ones(40, bool), np.random.default_rng(0), probability=1.0)
+    assert (augmented[:, :8] == 127).all()
+    assert (augmented[:, -8:] == 127).all()
+    assert (augmented[:, 8:-8] != source[:, 8:-8]).any(axis=(1, 2, 3)).sum() > 35
 
 
 def test_a_third_each_is_coloured_corrupted_and_both(monkeypatch):

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from policies.rdt.checkpoint import config_of, load_model, save_model
 from policies.rdt.config import RDTConfig
+from policies.rdt.network import build_model
 from policies.rdt.weights_file import FILES
 from tests.policies.rdt.conftest import random_model
 
@@ -71,7 +72,7 @@ KEY = "model.blocks.1.ffn.fc1.weight"
         (lambda t: t.update({"model.elbow": torch.zeros(1)}), "extra.*model.elbow"),
         (lambda t: t.update({KEY: torch.zeros(64, 63)}), rf"{KEY}: expected shape \(64, 64\), found \(64, 63\)"),
         (lambda t: t[KEY].fill_(torch.nan), f"{KEY}: expected finite"),
-        (lambda t: t.update({KEY: torch.zeros(64, 64, dtype=torch.int64)}), f"{KEY}: expected finite floating"),
+        (lambda t: t.update({KEY: torch.zeros(64, 64, dtype=torch.int64)}), f"{KEY}: expected floating-point"),
         (lambda t: t.pop("model.x_pos_embed"), "model.x_pos_embed"),
     ],
 )
@@ -133,3 +134,9 @@ def test_truncated_files_and_none_at_all_are_told_apart(tmp_path):
     torch.save({"weights": {}}, path)
     with pytest.raises(ValueError, match="'module'"):
         load_model(tmp_path)
+
+
+def test_pictures_of_one_time_are_read_back(tmp_path):
+    config = replace(RDTConfig.tiny(), image_grid=(1, 3, 25))
+    save_model(build_model(config, 0), tmp_path)
+    assert load_model(tmp_path).config == config

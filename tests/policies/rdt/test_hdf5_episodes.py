@@ -89,15 +89,11 @@ def test_the_first_motion_counts_from_the_first_value(path):
         AlohaEpisode.read(path).first_motion()
 
 
-def test_frames_are_two_but_for_the_first_step(path):
-    episode = AlohaEpisode.read(path)
-    before, now = episode.frames(6)["exterior"]
-    assert abs(int(before[8, 12, 1]) - 50) < 4
-    assert abs(int(now[8, 12, 1]) - 60) < 4
-    assert episode.frames(6)["right_wrist"] == (None, None)
-    before, now = episode.frames(4)["exterior"]
-    assert before is None
-    assert now.shape == (16, 24, 3)
+def test_a_gripper_may_be_commanded_beyond_ten(path):
+    with h5py.File(path, "a") as file:
+        file["action"][3, 13] = 13.9
+        file["action"][3, 6] = 11.9
+    assert AlohaEpisode.read(path).action[3, 13] == np.float32(13.9)
 
 
 def replace(file, place, value):
@@ -135,6 +131,7 @@ def with_unknown_filter(file):
         (lambda f: replace(f, "action", np.zeros((STEPS, 14), int)), "expected floating-point numbers"),
         (lambda f: f["action"].__setitem__((3, 2), np.nan), r"action\[3, 2\]: expected rad, at most 10, found nan"),
         (lambda f: f["action"].__setitem__((3, 2), 90), r"action\[3, 2\]: expected rad, at most 10, found 90"),
+        (lambda f: f["action"].__setitem__((3, 6), 90), r"action\[3, 6\]: expected rad, at most 20, found 90"),
         (lambda f: replace(f, "action", h5py.SoftLink("/observations/qpos")), "expected data in the file itself"),
         (lambda f: replace(f, "action", h5py.ExternalLink("/etc/x.hdf5", "/a")), "found a link"),
         (lambda f: replace(f, "observations", h5py.ExternalLink("x.hdf5", "/a")), "observations/qpos: .*found a link"),

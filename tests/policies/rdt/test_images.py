@@ -8,6 +8,7 @@ from PIL import Image
 from policies.rdt.images import (
     IMAGE_SLOTS,
     background_image,
+    content_of,
     ordered_pictures,
     pad_to_square,
     prepare_picture,
@@ -50,6 +51,14 @@ def test_padding_centres_with_the_offset_rounded_down(shape, top, left):
     assert square.shape == (side, side, 3)
     np.testing.assert_array_equal(square[top : top + shape[0], left : left + shape[1]], inside)
     assert (square == 127).sum() == 3 * (side * side - shape[0] * shape[1])
+
+
+@pytest.mark.parametrize(("shape", "top", "left"), [((3, 6), 1, 0), ((7, 2), 0, 2), ((5, 5), 0, 0)])
+def test_the_content_of_a_square_is_what_was_padded(shape, top, left):
+    inside = np.full((*shape, 3), 127, np.uint8)
+    inside[[0, -1], :, 0] = inside[:, [0, -1], 2] = 5
+    assert content_of(pad_to_square(inside)) == (slice(top, top + shape[0]), slice(left, left + shape[1]))
+    assert content_of(picture(127, 4, 4)) == (slice(0, 4), slice(0, 4))
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4, 3)), np.zeros((4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
+from transformers import T5Config, T5EncoderModel, T5ForConditionalGeneration, T5Tokenizer
 
 from policies.rdt.language import T5TextEncoder, pad_embeddings
 
@@ -31,6 +31,15 @@ def test_an_embedding_is_the_encoders_last_hidden_state_with_the_end_token(direc
     assert embedding.shape == (6, 16)
     expected = whole.encoder(input_ids=torch.tensor([[4, 5, 6, 7, 8, 1]])).last_hidden_state[0]
     torch.testing.assert_close(embedding, expected)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_an_encoder_alone_loads_whatever_its_configuration_says_of_its_tables(tmp_path, tied):
+    encoder = T5EncoderModel(T5Config(vocab_size=len(WORDS), tie_word_embeddings=tied, **SIZES)).eval()
+    encoder.save_pretrained(tmp_path)
+    T5Tokenizer(vocab=[(word, -1.0) for word in WORDS], extra_ids=0).save_pretrained(tmp_path)
+    expected = encoder(input_ids=torch.tensor([[8, 1]])).last_hidden_state[0]
+    torch.testing.assert_close(T5TextEncoder.from_directory(tmp_path)("cube"), expected)
 
 
 def test_the_empty_text_is_one_end_token(directory, whole):

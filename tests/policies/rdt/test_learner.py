@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -10,39 +11,13 @@ from safetensors.torch import load_file
 
 from policies import training_loop, training_state
 from policies.interface import CameraView, Observation, load_policy
-from policies.rdt.demonstrations import read_steps
+from policies.lora import LoraSettings
+from policies.rdt.embodiment import ALOHA_AGILEX
+from policies.rdt.images import background_image
 from policies.rdt.training_options import RDTTraining
-from policies.robots import get_robot
-from policies.train import check_output, new_run
+from policies.train import check_output, main, new_run
 from policies.train_config import TrainConfig
-from policies.training_data import open_datasets
-from representation.data.lerobot_writer import LeRobotWriter
-
-SPEC = get_robot("aloha")
-SIDE, LENGTH, EPISODES = 16, 12, 10
-COLORS = {"left": (220, 40, 40), "right": (40, 60, 220)}
-
-
-def write_bimanual(root, rng):
-    """Episodes in which colour and words tell which arm turns its waist."""
-    cameras = ("top", "right_wrist")
-    features = {f"observation.images.{name}": {"dtype": "video", "shape": (SIDE, SIDE, 3)} for name in cameras}
-    joints = {"dtype": "float32", "shape": (14,)}
-    writer = LeRobotWriter(root, 25, {**features, "observation.state": joints, "action": joints}, "aloha")
-    for episode in range(EPISODES):
-        side = ("left", "right")[episode % 2]
-        state = SPEC.home.copy()
-        for _ in range(LENGTH):
-            action = state.copy()
-            action[0 if side == "left" else 7] += 0.1
-            picture = np.full((SIDE, SIDE, 3), COLORS[side], np.uint8)
-            frame = {f"observation.images.{name}": picture for name in cameras}
-            noise = rng.normal(0, 0.003, 14)
-            frame |= {"observation.state": (state + noise).astype(np.float32), "action": action.astype(np.float32)}
-            writer.add_frame(frame, task=f"turn the {side} arm.")
-            state = action
-        writer.save_episode()
-    writer.finalize()
+from tests.policies.rdt.episodes import COLORS, SIDE, SPEC, VARIANTS, write_aloha, write_bimanual
 
 
 @pytest.fixture(scope="module")
@@ -122,14 +97,14 @@ def test_the_policy_answers_in_the_robots_own_numbers(finished):
 
 
 def test_a_resumed_run_equals_the_uninterrupted_one_exactly(finished, config, tmp_path, monkeypatch):
-    def killed_at_step_30(average, model, decay, step):
+    def killed_at_step_30(step, largest, schedule):
         if step == 30:
             raise KeyboardInterrupt
-        training_state.update_average(average, model, decay, step)
+        return training_state.decay_after(step, largest, schedule)
 
     config = replace(config, output=tmp_path / "interrupted")
     with monkeypatch.context() as patch:
-        patch.setattr(training_loop, "update_average", killed_at_step_30)
+        patch.setattr(training_loop, "decay_after", killed_at_step_30)
         with pytest.raises(KeyboardInterrupt):
             run(config)
     run(replace(config, resume=True))
@@ -144,7 +119,7 @@ def test_a_run_goes_on_from_a_policy(finished, config, tmp_path):
     started = run(first)
     for name, value in started.bare_model.state_dict().items():
         assert torch.equal(value, finished.average.state_dict()[name]), name
-    with pytest.raises(ValueError, match="expected a network of"):
+    with pytest.raises(ValueError, match=r"--rdt\.chunk: expected the policy's 8, found 4"):
         new_run(replace(first, output=tmp_path / "other", rdt=replace(config.rdt, chunk=4)))
 
 
@@ -153,6 +128,7 @@ def test_a_run_goes_on_from_a_policy(finished, config, tmp_path):
     [
         {"objective": "regression"},
         {"history": False, "max_delay": 3},
+        {"masked_loss": False},
     ],
 )
 def test_variants_train_and_load(config, tmp_path, rdt):
@@ -166,25 +142,10 @@ def test_variants_train_and_load(config, tmp_path, rdt):
     assert policy.model.config.clean_prefix == bool(rdt.get("max_delay"))
 
 
-def test_cartesian_actions_are_replaced_by_the_joints_of_the_step_after(tmp_path):
-    joints = {"dtype": "float32", "shape": (8,)}
-    writer = LeRobotWriter(
-        tmp_path, 10, {"observation.state": joints, "action": {"dtype": "float32", "shape": (7,)}}, "panda"
-    )
-    for step in range(4):
-        state = np.full(8, 0.01 * step, np.float32)
-        writer.add_frame({"observation.state": state, "action": np.zeros(7, np.float32)}, task="go")
-    writer.save_episode()
-    writer.finalize()
-    steps = read_steps(open_datasets([tmp_path]), get_robot("panda"))
-    np.testing.assert_allclose(steps.actions[:, 0], [0.01, 0.02, 0.03, 0.03], atol=1e-7)
-    np.testing.assert_allclose(steps.chunks(np.array([2]), 3)[0, :, 0], [0.03, 0.03, 0.03], atol=1e-7)
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_size": 20}, "multiple of 8"),
+        ({"image_size": 20}, "multiple of patch_size 8"),
         ({"exterior": "", "right_wrist": "", "left_wrist": ""}, "at least one"),
         ({"objective": "regression", "max_delay": 2}, "max_delay"),
     ],
@@ -192,3 +153,179 @@ def test_cartesian_actions_are_replaced_by_the_joints_of_the_step_after(tmp_path
 def test_options_that_cannot_be_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         RDTTraining(**change)
+
+
+def test_pictures_are_augmented_if_asked_for_and_by_the_generator_alone(config, tmp_path):
+    learner = new_run(replace(config, output=tmp_path, jitter=0.0, rdt=replace(config.rdt, augment=True))).learner
+    frames = learner.training[:16]
+    first, again, other = (learner.batch(frames, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["images"], other["images"])
+    plain = learner._plain(frames, None)["images"]
+    changed = (first["images"] - plain).abs().flatten(2).amax(-1) > 0.3  # not merely by the loss of the videos
+    assert changed.any()
+    assert not changed.all()
+
+
+@pytest.fixture(scope="module")
+def mixed(config, tmp_path_factory):
+    """Two recordings of one robot at different rates, and what a run makes of them in many ways at once."""
+    root = tmp_path_factory.mktemp("data")
+    for name, fps in (("fast", 50), ("slow", 10)):
+        write_bimanual(root / name, np.random.default_rng(fps), episodes=4, fps=fps)
+    return replace(
+        config,
+        dataset=(root / "fast", root / "slow"),
+        steps=6,
+        save_every=3,
+        validate_every=6,
+        average_decay=0.9999,
+        average_schedule="power",
+        rdt=replace(config.rdt, weights=(1.0, 3.0), augment=True, max_delay=2),
+    )
+
+
+@pytest.fixture(scope="module")
+def mixed_run(mixed, tmp_path_factory):
+    return run(replace(mixed, output=tmp_path_factory.mktemp("runs") / "whole"))
+
+
+def test_each_dataset_of_a_mixture_has_its_own_rate_and_the_policy_that_of_the_first(mixed_run):
+    learner = mixed_run.learner
+    frames = learner.training
+    rates = torch.where(torch.from_numpy(learner.mixture.dataset[frames]) == 0, 50.0, 10.0)
+    assert torch.equal(learner._plain(frames, None)["frequency"], rates)
+    assert learner.weights[learner.mixture.dataset[frames] == 1].sum() == pytest.approx(0.75)
+    policy = load_policy(str(mixed_run.output / "policy"))
+    assert policy.control_hz == 50
+    rows = [json.loads(line) for line in (mixed_run.output / "metrics.jsonl").read_text().splitlines()]
+    errors = [name for row in rows for name in row if name.startswith("validation/error/l1/")]
+    assert errors == ["validation/error/l1/fast", "validation/error/l1/slow"]
+
+
+def test_dropped_conditions_are_the_datasets_mean_state_the_end_of_a_text_and_background(mixed, tmp_path):
+    options = replace(mixed.rdt, drop=1.0, augment=False)
+    learner = new_run(replace(mixed, output=tmp_path, jitter=0.0, rdt=options)).learner
+    frames = learner.training
+    batch, plain = learner.batch(frames, torch.Generator().manual_seed(0)), learner._plain(frames, None)
+    for number in (0, 1):
+        own = learner.mixture.dataset[frames] == number
+        mean = plain["state"][own].mean(0)
+        torch.testing.assert_close(batch["state"][own], mean.expand(own.sum(), -1, -1), atol=1e-5, rtol=0)
+    assert not torch.equal(batch["state"][0], batch["state"][-1])
+    assert not batch["frequency"].any()
+    assert not batch["mask"].any()
+    assert torch.equal(batch["slots"], plain["slots"])
+    assert batch["language_mask"].sum(1).tolist() == [1] * len(frames)
+    assert (batch["language"][:, 0, 0] == learner.model.text.ids("")[0]).all()
+    assert torch.equal(batch["images"], background_image(SIDE).expand_as(batch["images"]))
+
+
+def test_a_resumed_mixture_equals_the_uninterrupted_one_exactly(mixed_run, mixed, tmp_path, monkeypatch):
+    def killed_at_step_4(step, largest, schedule):
+        if step == 4:
+            raise KeyboardInterrupt
+        return training_state.decay_after(step, largest, schedule)
+
+    config = replace(mixed, output=tmp_path / "interrupted")
+    with monkeypatch.context() as patch:
+        patch.setattr(training_loop, "decay_after", killed_at_step_4)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    resumed = run(replace(config, resume=True))
+    whole, other = (load_file(path / "training_state.safetensors") for path in (mixed_run.output, resumed.output))
+    assert whole.keys() == other.keys()
+    for name in whole:
+        assert torch.equal(whole[name], other[name]), name
+
+
+def test_the_average_of_the_published_schedule_forgets_the_first_weights_at_once(mixed, tmp_path):
+    first = run(replace(mixed, output=tmp_path, steps=1, validation_episodes=0))
+    for average, trained in zip(first.average.parameters(), first.bare_model.parameters(), strict=True):
+        assert torch.equal(average, trained)
+
+
+def test_episodes_of_aloha_train_from_the_command_line(tmp_path, monkeypatch):
+    write_aloha(tmp_path / "lift", (130, 130))
+    arguments = f"--policy rdt --dataset {tmp_path}/lift --output {tmp_path}/run --size tiny --steps 2 --batch-size 4"
+    options = "--threads 1 --validation-episodes 1 --validation-frames 8 --rdt.chunk 8 --rdt.image-size 16"
+    monkeypatch.setattr("sys.argv", ["train", *arguments.split(), *options.split()])
+    main()
+    policy = load_policy(str(tmp_path / "run" / "policy"))
+    assert (policy.robot, policy.control_hz) == ("aloha", 25)
+    assert policy.cameras == ("cam_high", "cam_right_wrist", "cam_left_wrist")
+    known = {word for text in VARIANTS.texts for word in text.lower().removesuffix(".").split()}
+    assert set(policy.text.words[2:]) == known
+    assert "validation/error/l1/lift" in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+def test_both_formats_train_together_by_named_embodiments(config, demonstrations, tmp_path):
+    write_aloha(tmp_path / "lift", (130, 130))
+    files = {}
+    for name, hz in (("static", 50.0), ("simulated", 25.0)):
+        body = replace(ALOHA_AGILEX, name=name, control_hz=hz, cameras=("top", "right_wrist", ""))
+        files[name] = tmp_path / f"{name}.json"
+        files[name].write_text(json.dumps(body.to_dict()))
+    both = replace(config, dataset=(tmp_path / "lift", demonstrations), output=tmp_path / "run", steps=1)
+    with pytest.raises(ValueError, match=r"--rdt\.embodiments: expected one for each dataset"):
+        new_run(both)
+    named = tuple(str(path) for path in files.values())
+    learner = run(replace(both, rdt=replace(config.rdt, embodiments=named))).learner
+    batch = learner._plain(learner.training[[0, -1]], None)
+    assert batch["frequency"].tolist() == [50, 25]
+    policy = load_policy(str(tmp_path / "run" / "policy"))
+    assert (policy.control_hz, policy.cameras) == (50, ("top", "right_wrist"))
+    swapped = replace(both, rdt=replace(config.rdt, embodiments=named[::-1]))
+    with pytest.raises(ValueError, match=r"turn: embodiment 'static': control_hz: expected the dataset's 25, found 50"):
+        new_run(swapped)
+
+
+def test_a_policy_of_another_robot_is_refused_as_a_start(finished, config, tmp_path):
+    policy = tmp_path / "panda"
+    shutil.copytree(finished.output / "policy", policy)
+    content = json.loads((policy / "policy.json").read_text())
+    (policy / "policy.json").write_text(json.dumps(content | {"robot": "panda"}))
+    with pytest.raises(ValueError, match="turn: robot: expected panda as of the policy to start from, found aloha"):
+        new_run(replace(config, initial=policy, output=tmp_path / "run"))
+
+
+def test_a_policy_is_fine_tuned_by_adapters_and_saved_whole_and_alone(finished, config, tmp_path):
+    policy = finished.output / "policy"
+    tuned = replace(config, output=tmp_path / "lora", initial=policy, steps=2, lora=LoraSettings(rank=2))
+    run(tuned)
+    before, after = (load_policy(str(path)) for path in (policy, tuned.output / "policy"))
+    old = before.model.state_dict()
+    changed = {name for name, value in after.model.state_dict().items() if not torch.equal(value, old[name])}
+    assert {"model.blocks.1.cross_attn.kv.weight", "img_adaptor.2.weight"} <= changed
+    assert all(name.endswith(".weight") and "norm" not in name and "embed" not in name for name in changed)
+    for name, value in before.tower.state_dict().items():
+        assert torch.equal(after.tower.state_dict()[name], value), name
+    assert torch.equal(before.text("turn the left arm"), after.text("turn the left arm"))
+    names = load_file(tuned.output / "adapters" / "adapter_model.safetensors")
+    assert "base_model.model.model.blocks.0.attn.qkv.lora_A.weight" in names
+    assert run(replace(tuned, steps=3, resume=True)).progress.step == 3
+
+
+def test_clean_rows_are_taught_to_a_policy_without_a_mark_for_them_and_not_by_adapters(finished, config, tmp_path):
+    taught = replace(
+        config,
+        output=tmp_path / "taught",
+        initial=finished.output / "policy",
+        steps=1,
+        lr=0.0,
+        rdt=replace(config.rdt, max_delay=2),
+    )
+    model = run(taught).bare_model.model
+    assert not model.model.clean_embed.any()
+    for name, value in load_policy(str(finished.output / "policy")).model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+    assert load_policy(str(taught.output / "policy")).model.config.clean_prefix
+    with pytest.raises(ValueError, match=r"--rdt\.max-delay: expected 0 with adapters"):
+        new_run(replace(taught, output=tmp_path / "other", lora=LoraSettings(rank=2)))
+    with pytest.raises(ValueError, match=r"--rdt\.max-delay: expected > 0"):
+        new_run(replace(config, output=tmp_path / "third", initial=taught.output / "policy"))
+
+
+def test_what_only_spatialvla_has_is_refused(config, tmp_path):
+    with pytest.raises(ValueError, match=r"--lora\.train-tables: expected --policy spatialvla, found rdt"):
+        check_output(replace(config, output=tmp_path, lora=LoraSettings(train_tables=True)))

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from policies.rdt.config import RDTConfig
-from policies.rdt.network import Conditions, RDTModel, build_model
+from policies.rdt.network import Conditions, RDTModel, attend, build_model
 from tests.policies.rdt.conftest import conditions_of, random_inputs, random_model
 
 
@@ -132,3 +132,15 @@ def test_other_numbers_of_tokens_are_refused(model):
         model.encode_language(torch.zeros(1, 17, 32))
     with pytest.raises(ValueError, match="valid token"):
         model.encode_language(inputs["language"], torch.zeros(1, 5, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_is_the_same_with_gradients_and_without(masked):
+    generator = torch.Generator().manual_seed(0)
+    queries, keys, values = (
+        torch.randn(2, 3, length, 8, generator=generator, requires_grad=True) for length in (5, 7, 7)
+    )
+    mask = torch.rand(2, 1, 1, 7, generator=generator) < 0.6 if masked else None
+    with torch.no_grad():
+        fused = attend(queries, keys, values, mask)
+    torch.testing.assert_close(attend(queries, keys, values, mask), fused)

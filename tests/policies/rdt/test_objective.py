@@ -7,7 +7,7 @@ import torch
 
 from policies.rdt.config import RDTConfig
 from policies.rdt.network import build_model
-from policies.rdt.objective import Noise, Targets, average_decay, diffusion_loss, draw
+from policies.rdt.objective import Noise, Targets, diffusion_loss, draw
 from tests.policies.rdt.conftest import conditions_of, random_inputs, random_model
 
 
@@ -78,10 +78,3 @@ def test_what_is_drawn_comes_from_the_generator_and_delays_stay_in_range():
     assert set(first.delays.tolist()) == {0, 1, 2, 3, 4}
     assert first.timesteps.min() >= 0
     assert first.timesteps.max() < 1000
-
-
-@pytest.mark.parametrize(
-    ("update", "expected"), [(1, 0.0), (2, 0.405396), (10, 0.822172), (100, 0.968377), (10**4, 0.999), (10**7, 0.9999)]
-)
-def test_the_average_follows_the_published_warm_up(update, expected):
-    assert average_decay(update) == pytest.approx(expected, abs=1e-6)

@@ -15,7 +15,9 @@ from policies.rdt.embedding_files import write_embedding
 from policies.rdt.embedding_folder import EmbeddingFolder
 from policies.rdt.embodiment import ALOHA_AGILEX, FRANKA_EEF, PANDA
 from policies.rdt.image_tower import SiglipTower
-from policies.rdt.policy import RDTPolicy, RDTSettings
+from policies.rdt.policy import RDTPolicy
+from policies.rdt.settings import RDTSettings
+from policies.rdt.unified_space import slots_of
 from policies.robots import get_robot
 from tests.policies.rdt.conftest import random_model
 
@@ -160,17 +162,28 @@ def test_a_chunk_goes_on_with_the_one_before(policy):
     assert isinstance(policy, ContinuingPolicy)
     policy.reset(0)
     first = policy.act_on(observe(0.0), Continuation(0))
+    running = policy._running._chunks[-1][1]
     later = at(observe(0.2), first.rows[1])
     second = policy.act_on(later, Continuation(3, "replace"))
     np.testing.assert_allclose(second.rows[:3, :7], first.rows[2:5, :7], atol=1e-6)
     assert np.abs(second.rows[3, :7] - first.rows[5, :7]).max() > 1e-3
-    assert second.rows[0, 7] != first.rows[2, 7]  # the gripper is free
+    (gripper,) = slots_of(PANDA.names[7:])
+    assert policy._running._chunks[-1][1][0, gripper] != running[2, gripper]  # it is free
+
+
+def test_grippers_stop_at_their_stops_and_arms_are_not_bent(policy):
+    vectors = torch.full((policy.chunk_length, 128), 9.0)
+    vectors[0] = -9.0
+    rows = policy.chunk(observe(), vectors).rows
+    spec = get_robot("panda")
+    assert (rows[0, 7], rows[1, 7]) == (spec.lower[7], spec.upper[7])
+    assert (rows[1:, :7] > spec.upper[:7]).any()
 
 
 def test_of_many_chunks_the_one_that_fits_best_is_taken(policy, monkeypatch):
     policy.reset(0)
     first = policy.act_on(observe(0.0), Continuation(0))
-    running = policy._running._vectors
+    running = policy._running._chunks[-1][1]
     drawn = []
 
     def draw(observation, pictures, samples, prefix=None):

@@ -30,7 +30,7 @@ BASES = {LEFT: ([0.5, 0.469, 0.02], -np.pi / 2), RIGHT: ([0.5, -0.469, 0.02], np
 
 @pytest.fixture(scope="module")
 def model():
-    return load_robot_spec("aloha").compile()
+    return load_robot_spec(get_robot("aloha")).compile()
 
 
 def published_pose(arm: int, joints: np.ndarray) -> np.ndarray:
@@ -138,4 +138,4 @@ def test_cartesian_rows_hold_seven_values_for_each_arm():
 
 def test_menagerie_stands_for_the_panda_only():
     with pytest.raises(ValueError, match="menagerie: expected one of panda, found 'aloha'"):
-        load_robot_spec("aloha", "menagerie")
+        load_robot_spec(get_robot("aloha"), "menagerie")

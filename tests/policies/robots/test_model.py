@@ -12,7 +12,7 @@ from policies.robots.model import adapt_menagerie, load_robot_spec
 
 @pytest.fixture(scope="module")
 def panda():
-    return load_robot_spec("panda").compile()
+    return load_robot_spec(get_robot("panda")).compile()
 
 
 def names(count, get):
@@ -95,8 +95,8 @@ def test_fingers_close_together_and_press_with_the_rated_force(panda):
 
 
 def test_menagerie_gets_tool_camera_and_gravity_compensation_of_our_model():
-    own = load_robot_spec("panda")
-    other = load_robot_spec("panda")
+    own = load_robot_spec(get_robot("panda"))
+    other = load_robot_spec(get_robot("panda"))
     other.delete(other.site("tcp"))
     other.delete(other.camera("wrist"))
     for body in other.bodies:
@@ -117,15 +117,15 @@ def test_menagerie_offline_is_a_clear_error(monkeypatch, tmp_path):
     monkeypatch.setenv("MENAGERIE_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("MENAGERIE_ROOT", str(tmp_path / "missing"))
     with pytest.raises(RuntimeError, match=r"franka_emika_panda could not be downloaded .*MENAGERIE_ROOT"):
-        load_robot_spec("panda", "menagerie")
+        load_robot_spec(get_robot("panda"), "menagerie")
 
 
 def test_menagerie_without_its_package_names_the_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "mujoco_menagerie", None)
     with pytest.raises(RuntimeError, match="pip install mujoco-menagerie"):
-        load_robot_spec("panda", "menagerie")
+        load_robot_spec(get_robot("panda"), "menagerie")
 
 
 def test_unknown_model_is_refused():
     with pytest.raises(ValueError, match="expected polyarm or menagerie, found 'mesh'"):
-        load_robot_spec("panda", "mesh")
+        load_robot_spec(get_robot("panda"), "mesh")

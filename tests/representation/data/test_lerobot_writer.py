@@ -18,6 +18,7 @@ from representation.data.checksums import verify
 from representation.data.lerobot_dataset import LeRobotDataset
 from representation.data.lerobot_writer import LeRobotWriter
 from tests.representation.data.lerobot_samples import FEATURES, FPS, make_frames, record, write_v30
+from tests.representation.data.v3_conformance import check
 
 
 def test_layout_is_that_of_format_3(tmp_path):
@@ -38,6 +39,13 @@ def test_layout_is_that_of_format_3(tmp_path):
     assert str(data.schema.field("observation.state").type) == "fixed_size_list<element: float>[3]"
     assert str(data.schema.field("next.success").type) == "bool"
     assert not (tmp_path / ".staging").exists()
+
+
+@pytest.mark.parametrize("file_megabytes", [200, 1e-6], ids=["one file", "a file an episode"])
+def test_a_second_reader_of_the_published_format_finds_nothing_to_complain_about(tmp_path, file_megabytes):
+    pytest.importorskip("pandas")
+    write_v30(tmp_path, (5, 3, 7), file_megabytes=file_megabytes)
+    check(tmp_path)
 
 
 def test_tasks_are_the_index_that_pandas_restores(tmp_path):
@@ -83,6 +91,7 @@ def test_a_discarded_episode_leaves_nothing(tmp_path):
 
 KILLED = """
 import os, signal, sys
+from tests.representation.data.v3_conformance import check
 from tests.representation.data.lerobot_samples import *
 writer = LeRobotWriter(sys.argv[1], FPS, FEATURES, "arm", file_megabytes=float(sys.argv[2]))
 record(writer, 0); record(writer, 1); record(writer, 2)
@@ -162,6 +171,21 @@ def test_a_finished_dataset_can_be_continued(tmp_path):
     assert [len(episode["task"]) for episode in dataset] == [5, 3, 7]
     assert dataset.stats["action"]["count"] == [15]
     assert verify(tmp_path) > 0
+
+
+def test_a_fast_dataset_stays_fast_when_it_is_continued_and_shows_the_same_pictures(tmp_path):
+    write_v30(tmp_path / "small", (5, 3))
+    writer = LeRobotWriter(tmp_path / "fast", FPS, FEATURES, fast=True)
+    record(writer, 0, 5)
+    writer.finalize()
+    writer = LeRobotWriter.resume(tmp_path / "fast")
+    record(writer, 1, 3)
+    writer.finalize()
+    for one, other in zip(LeRobotDataset(tmp_path / "fast"), LeRobotDataset(tmp_path / "small"), strict=True):
+        here, there = (episode["observation.images.front"].astype(int) for episode in (one, other))
+        assert np.abs(here - there).mean() < 2
+    info = json.loads((tmp_path / "fast/meta/info.json").read_text())
+    assert info["features"]["observation.images.front"]["info"]["video.preset"] == "ultrafast"
 
 
 def test_an_interrupted_dataset_says_how_to_complete_it(tmp_path):

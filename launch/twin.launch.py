@@ -1,0 +1,69 @@
+"""A hardware twin: the simulator in the place of a robot's drivers, on the wall clock, with the same topics and units.
+
+`ros2 launch polyarm twin.launch.py robot:=my_robot.yaml`, then `real_arm.launch.py` with the same robot.
+`python -m ros_nodes.bringup --graph twin` starts the same graph without ros2 launch.
+"""
+
+from launch.actions import DeclareLaunchArgument, Shutdown
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchDescription
+
+
+def config_file(name: str) -> PathJoinSubstitution:
+    """Path of an installed configuration file."""
+    return PathJoinSubstitution([FindPackageShare("polyarm"), "config", name])
+
+
+def value(argument: str, kind: type) -> ParameterValue:
+    """Value of a launch argument, as a parameter of one type."""
+    return ParameterValue(LaunchConfiguration(argument), value_type=kind)
+
+
+def graph_node(executable: str, parameters: dict) -> Node:
+    """One process of the graph; its end ends the graph."""
+    return Node(
+        package="polyarm",
+        executable=executable,
+        name=executable,
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[LaunchConfiguration("params_file"), parameters],
+        ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+        additional_env={"FASTRTPS_DEFAULT_PROFILES_FILE": config_file("fastdds_shm.xml")},
+        output="screen",
+        on_exit=Shutdown(reason=f"{executable} ended"),
+    )
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The arguments and nodes of the graph `twin` in `ros_nodes/graphs.py`."""
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument("robot", description="name of the robot, or its YAML file"),
+            DeclareLaunchArgument(
+                "use_sim_time",
+                default_value="false",
+                description="a twin runs on the wall clock, as hardware does",
+                choices=["false"],
+            ),
+            DeclareLaunchArgument("namespace", default_value="", description="namespace of all nodes"),
+            DeclareLaunchArgument(
+                "params_file",
+                default_value=config_file("twin.yaml"),
+                description="YAML file with the parameters of all nodes",
+            ),
+            DeclareLaunchArgument(
+                "log_level",
+                default_value="info",
+                description="log level of all nodes",
+                choices=["debug", "info", "warn", "error", "fatal"],
+            ),
+            graph_node(
+                "simulator_node",
+                {"use_sim_time": value("use_sim_time", bool), "robot": value("robot", str)},
+            ),
+        ]
+    )

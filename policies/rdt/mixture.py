@@ -1,0 +1,205 @@
+"""`Mixture`: the steps of several datasets under one count, and batches of them in the unified space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from policies.rdt.aloha_demonstrations import EPISODES, AlohaDemonstrations
+from policies.rdt.demonstrations import Demonstrations, Pictures
+from policies.rdt.embodiment import Embodiment
+from policies.rdt.hdf5_episodes import ColorOrder
+from policies.rdt.images import BACKGROUND_LEVEL, FRAMES
+from policies.rdt.lerobot_demonstrations import LeRobotDemonstrations
+from policies.rdt.unified_space import fill
+
+
+def open_demonstrations(path: Path, unmarked: ColorOrder, progress: bool) -> Demonstrations:
+    """The demonstrations of a directory: episodes of ALOHA if there are `*.hdf5`, otherwise a LeRobot dataset.
+
+    Raises:
+        ValueError: see `AlohaDemonstrations` and `LeRobotDemonstrations`.
+    """
+    if any(path.glob(EPISODES)):
+        return AlohaDemonstrations(path, unmarked, progress)
+    return LeRobotDemonstrations(path)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One dataset of a mixture.
+
+    Attributes:
+        data: its demonstrations.
+        embodiment: their robot's numbers, and their rate.
+        pictures: of its steps.
+        mean_state: (128,) of its training steps, in the unified space; stands for a dropped state.
+    """
+
+    data: Demonstrations
+    embodiment: Embodiment
+    pictures: Pictures
+    mean_state: Tensor
+
+    @classmethod
+    def of(cls, data: Demonstrations, embodiment: Embodiment, pictures: Pictures, training: NDArray[np.int64]) -> Part:
+        """A part whose numbers are checked.
+
+        Raises:
+            ValueError: a number is in other units; names the dataset and the slot.
+        """
+        steps = data.steps
+        try:
+            embodiment.action_to_unified(np.stack([steps.actions.min(axis=0), steps.actions.max(axis=0)]))
+            embodiment.state_to_unified(np.stack([steps.states.min(axis=0), steps.states.max(axis=0)]))
+        except ValueError as error:
+            raise ValueError(f"{data.path}: {error}") from error
+        mean, _ = embodiment.state_to_unified(steps.states[training].mean(axis=0))
+        return cls(data, embodiment, pictures, torch.from_numpy(mean))
+
+    def numbers(self, steps: NDArray[np.int64], rows: int) -> dict[str, Tensor]:
+        """What the network sees and predicts of some steps (B,), but for pictures and texts.
+
+        Returns:
+            `state` (B, 1, 128), `actions` (B, rows, 128), `slots` (B, 128), `frequency` (B,) Hz, and of the state
+            `state_std` (B, 128) over the episode and `mean_state` (B, 128) over the dataset.
+        """
+        body, count = self.embodiment, len(steps)
+        states, slots = body.state_to_unified(self.data.steps.states[steps])
+        actions, _ = body.action_to_unified(self.data.steps.chunks(steps, rows))
+        deviation, _ = fill(self.data.steps.state_std[steps] / np.abs(body.state_scale), body.names)
+        return {
+            "state": torch.from_numpy(states)[:, None],
+            "actions": torch.from_numpy(actions),
+            "slots": torch.from_numpy(slots).repeat(count, 1),
+            "frequency": torch.full((count,), body.control_hz),
+            "state_std": torch.from_numpy(deviation),
+            "mean_state": self.mean_state.repeat(count, 1),
+        }
+
+    def images(self, steps: NDArray[np.int64], history: bool) -> dict[str, Tensor]:
+        """Pictures of some steps (B,) and, with `history`, of the steps before them, by time and role.
+
+        Returns:
+            `pictures` (B, n, S, S, 3) uint8, grey where missing, and `present` (B, n).
+        """
+        pictures, present = [], []
+        for ago in reversed(range(FRAMES if history else 1)):
+            wanted = steps - ago
+            exists = wanted >= self.data.steps.first[steps]
+            found, seen = self.pictures(np.where(exists, wanted, steps))
+            found[~exists] = BACKGROUND_LEVEL
+            pictures.append(found)
+            present.append(seen & exists[:, None])
+        joined = np.concatenate(pictures, axis=1), np.concatenate(present, axis=1)
+        return dict(zip(("pictures", "present"), map(torch.from_numpy, joined), strict=True))
+
+
+class Mixture:
+    """The steps of several datasets under one count, one dataset after the other.
+
+    Args:
+        datasets: see `Demonstrations`.
+        with_variants: draw the texts of steps from the variants of their instruction, where there are any.
+
+    Attributes:
+        dataset: (N,) number of each step's dataset.
+        episode: (N,) number of its episode, counted over all datasets.
+        group: (N,) number of the group that its errors are reported under.
+        group_names: of the groups.
+        parts: the datasets in the unified space, see `embody`.
+    """
+
+    def __init__(self, datasets: Sequence[Demonstrations], with_variants: bool) -> None:
+        self.datasets = datasets
+        self._with_variants = with_variants
+        lengths = np.array([len(data.steps) for data in datasets])
+        episodes = np.array([data.steps.episode[-1] + 1 for data in datasets])
+        self._starts = np.cumsum(lengths) - lengths
+        self.dataset: NDArray[np.int64] = np.repeat(np.arange(len(datasets)), lengths)
+        before = np.repeat(np.cumsum(episodes) - episodes, lengths)
+        self.episode: NDArray[np.int64] = before + np.concatenate([data.steps.episode for data in datasets])
+        names = [name for data in datasets for name in data.steps.group]
+        self.group_names: tuple[str, ...] = tuple(dict.fromkeys(names))
+        places = {name: place for place, name in enumerate(self.group_names)}
+        self.group: NDArray[np.int64] = np.array([places[name] for name in names])
+        self.parts: list[Part] = []
+
+    def embody(
+        self, embodiments: Sequence[Embodiment], pictures: Sequence[Pictures], training: NDArray[np.int64]
+    ) -> None:
+        """Put each dataset into the unified space.
+
+        Args:
+            embodiments: one for each dataset.
+            pictures: likewise.
+            training: numbers of the training steps.
+
+        Raises:
+            ValueError: see `Part.of`.
+        """
+        all_of = zip(self.datasets, embodiments, pictures, self.split(training), strict=True)
+        self.parts = [Part.of(*one) for one in all_of]
+
+    def split(self, steps: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Numbers within their dataset of some steps (B,), for each dataset."""
+        own = self.dataset[steps]
+        return [steps[own == number] - start for number, start in enumerate(self._starts)]
+
+    def samples(self, steps: NDArray[np.int64], rows: int, history: bool) -> dict[str, Tensor]:
+        """What `Part.numbers` and `Part.images` give of some steps (B,)."""
+        found = [
+            part.numbers(own, rows) | part.images(own, history)
+            for part, own in zip(self.parts, self.split(steps), strict=True)
+            if len(own)
+        ]
+        # Each dataset's samples lie together, and go to their places in the batch.
+        order = torch.from_numpy(np.argsort(np.argsort(self.dataset[steps], kind="stable"), kind="stable"))
+        return {name: torch.cat([one[name] for one in found])[order] for name in found[0]}
+
+    def texts(self, steps: NDArray[np.int64], generator: np.random.Generator | None) -> list[str]:
+        """Texts of some steps (B,): drawn from their variants, or the originals without a generator."""
+        return [self._text(step, generator) for step in steps]
+
+    def _text(self, step: np.int64, generator: np.random.Generator | None) -> str:
+        number = self.dataset[step]
+        data = self.datasets[number]
+        if generator is not None and self._with_variants and data.variants is not None:
+            return data.variants.choose(generator)
+        return data.steps.instructions[step - self._starts[number]]
+
+    def all_texts(self) -> list[str]:
+        """Every text that `texts` may give, once."""
+        texts: dict[str, None] = {}
+        for data in self.datasets:
+            texts |= dict.fromkeys(data.steps.instructions)
+            if self._with_variants and data.variants is not None:
+                texts |= dict.fromkeys(data.variants.texts)
+        return list(texts)
+
+    def errors(self, steps: NDArray[np.int64], vectors: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Mean absolute errors (B,) of chunks (B, T, 128) at some steps (B,), in the robot's numbers: rad (m)."""
+        result = np.empty(len(steps))
+        for number, (part, own) in enumerate(zip(self.parts, self.split(steps), strict=True)):
+            chosen = self.dataset[steps] == number
+            found = part.embodiment.action_from_unified(vectors[chosen])
+            result[chosen] = np.abs(found - part.data.steps.chunks(own, vectors.shape[1])).mean((1, 2))
+        return result
+
+    def weights(self, shares: Sequence[float], steps: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Chances (B,) of being drawn of some steps (B,), so that each dataset has its share.
+
+        Raises:
+            ValueError: another number of shares than of datasets, or one that is not > 0.
+        """
+        if len(shares) != len(self.datasets) or not all(0 < share < np.inf for share in shares):
+            raise ValueError(f"--rdt.weights: expected {len(self.datasets)} numbers > 0, found {list(shares)}")
+        own = self.dataset[steps]
+        each = np.asarray(shares) / np.bincount(own, minlength=len(shares))
+        return each[own] / np.sum(shares)

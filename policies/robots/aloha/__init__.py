@@ -1,1 +1,0 @@
-"""ALOHA: `aloha.py` (limits, home, workspaces), `vx300s.xml` (one arm), `aloha.xml` (where the two stand)."""

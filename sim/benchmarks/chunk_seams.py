@@ -1,0 +1,341 @@
+"""How smoothly does an arm pass from one chunk to the next while the policy takes 200 ms?
+
+Compared, with one policy: waiting for each chunk (`sync`), replacing the running chunk by the new one (`replace`), and
+making the new one go on with the running one (real-time chunking, arXiv 2506.07339, by three methods). The policy is a
+tiny RDT that goes round with a moving target (see `circling.py`) and is trained here for each seed, or one from a
+directory on a task of ours. Time is simulated, so the latency is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from policies.execution.chunk_scheduler import SchedulerConfig
+from policies.execution.policy_runner import PlannedMotion, PolicyRunner, RunnerConfig
+from policies.execution.trajectory import JointTrajectory
+from policies.interface import ActionChunk, Continuation, ContinuingPolicy, Observation, load_policy
+from policies.machine import describe_machine, library_versions
+from sim.benchmarks import circling
+from sim.benchmarks.circling import CirclingPolicy
+from sim.episode_id import EpisodeId
+from sim.expert_policy import ExpertPolicy
+from sim.simulation import SimulationConfig, TabletopSimulation
+from sim.trajectory_controller import TrajectoryController
+
+LATENCY_S = 0.2
+SYNC_SHARE = 0.6  # of a chunk's rows that are executed before the next chunk is asked for
+NEAR = 0.1  # rad, of the waist from its target
+SEAM_TICKS = 2
+LEAST_DURATION_S = 2.0
+EXPERT_SEED = 1000  # added to the seed of the episodes
+RTC = "real_time_chunking"
+METHODS: dict[str, SchedulerConfig] = {
+    "sync": SchedulerConfig(),
+    "replace": SchedulerConfig(),
+    "rtc guided": SchedulerConfig(RTC, method="guided"),
+    "rtc blend": SchedulerConfig(RTC, method="blend"),
+    "rtc replace": SchedulerConfig(RTC, method="replace"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SeamSettings:
+    """How much is trained and driven.
+
+    Attributes:
+        policy: directory or name of a policy that can go on with its chunks; a tiny one is trained if left out.
+        task: of that policy.
+        steps: of training, 64 chunks each.
+        seeds: runs; weights, data and noise are drawn anew for each, or for a given policy noise and episodes.
+        duration_s: seconds that each method drives the arm.
+        lr: learning rate of AdamW, before it falls.
+    """
+
+    policy: str = ""
+    task: str = "transfer_cube"
+    steps: int = 1500
+    seeds: int = 3
+    duration_s: float = 60.0
+    lr: float = 2e-3
+
+
+class DelayedPolicy:
+    """A policy that takes `LATENCY_S` of simulated time, which `clock` tells, for each answer."""
+
+    def __init__(self, policy: ContinuingPolicy) -> None:
+        self._policy = policy
+        self.robot, self.cameras = policy.robot, policy.cameras
+        self.control_hz, self.chunk_length = policy.control_hz, policy.chunk_length
+        self.clock = 0.0
+
+    def reset(self, seed: int | None = None) -> None:
+        """Begin an episode."""
+        self._policy.reset(seed)
+
+    def act(self, observation: Observation) -> ActionChunk:
+        """Answer without regard to the chunk before."""
+        self.clock += LATENCY_S
+        return self._policy.act(observation)
+
+    def act_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        """Answer one after the other."""
+        return [self.act(observation) for observation in observations]
+
+    def act_on(self, observation: Observation, continuation: Continuation) -> ActionChunk:
+        """Answer so that the chunk goes on with the one before."""
+        self.clock += LATENCY_S
+        return self._policy.act_on(observation, continuation)
+
+
+class Course(Protocol):
+    """What the arm is to do.
+
+    Attributes:
+        median_step: median norm of the commanded steps of demonstrations, over the arms' joints, rad.
+    """
+
+    simulation: TabletopSimulation
+    median_step: float
+
+    def begin(self) -> None:
+        """Reset the simulation to the next episode."""
+        ...
+
+    def judge(self) -> tuple[float, bool]:
+        """How well the last control step went, from 0 to 1, and whether the episode is over."""
+        ...
+
+
+class Circling:
+    """One endless episode; well is near the target."""
+
+    def __init__(self) -> None:
+        self.simulation = TabletopSimulation(SimulationConfig(control_hz=circling.HZ, cameras=()))
+        self.median_step = circling.median_step()
+
+    def begin(self) -> None:
+        """Start where the target is."""
+        start = circling.ROBOT.home.copy()
+        start[list(circling.JOINTS)] = circling.motions([0.0], [0.0])[0, 0]
+        self.simulation.reset(EpisodeId("reach", "nominal", 1, 0, 0), start)
+
+    def judge(self) -> tuple[float, bool]:
+        """Whether the waist is near its target."""
+        waist = self.simulation.scene.joint_positions[circling.JOINTS[0]]
+        wanted = circling.motions(circling.phase_at([self.simulation.time]), [0.0])[0, 0, 0]
+        return float(abs(waist - wanted) < NEAR), False
+
+
+class TaskCourse:
+    """Episodes of a task, one after the other; well is their progress."""
+
+    def __init__(self, policy: ContinuingPolicy, task: str, seed: int) -> None:
+        config = SimulationConfig.of(policy.robot, cameras=tuple(policy.cameras), control_hz=policy.control_hz)
+        self.simulation = TabletopSimulation(config)
+        self._task, self._seed, self._index = task, seed, 0
+        self.median_step = self._expert_step()
+
+    def begin(self) -> None:
+        """Take the next episode."""
+        self.simulation.reset(EpisodeId(self._task, "nominal", 1, self._index, self._seed))
+        self._index += 1
+
+    def judge(self) -> tuple[float, bool]:
+        """Progress of the task."""
+        status = self.simulation.judge()
+        return status.progress, status.done
+
+    def _expert_step(self) -> float:
+        """Median step of the expert in an episode of its own."""
+        simulation = self.simulation
+        simulation.reset(EpisodeId(self._task, "nominal", 1, 0, self._seed + EXPERT_SEED))
+        runner = PolicyRunner(ExpertPolicy(simulation), simulation.robot)
+        commanded = Commanded(simulation)
+        while not simulation.status().done:
+            observation = replace(simulation.observe(), cameras={})
+            commanded.accept(runner.step(observation).trajectory)
+            simulation.advance(1)
+            commanded.note()
+        return float(np.median(commanded.steps()))
+
+
+class Commanded:
+    """What the controller of a simulation is commanded to do, control step by control step."""
+
+    def __init__(self, simulation: TabletopSimulation) -> None:
+        self._simulation = simulation
+        self._controller = TrajectoryController(simulation.robot)
+        self._controller.reset(simulation.scene.joint_positions, simulation.time)
+        self._path: list[NDArray[np.float64]] = []
+        self.note()
+
+    def accept(self, trajectory: JointTrajectory | None) -> None:
+        """Let the arm follow a trajectory, or hold."""
+        self._simulation.accept(trajectory)
+        self._controller.accept(trajectory, self._simulation.time)
+
+    def note(self) -> None:
+        """Remember where the arms shall be now."""
+        self._path.append(self._controller.sample(self._simulation.time)[0][self._simulation.robot.arm_joints])
+
+    def steps(self) -> NDArray[np.float64]:
+        """Norms of the steps so far, rad."""
+        return np.linalg.norm(np.diff(self._path, axis=0), axis=-1)
+
+
+def drive(policy: ContinuingPolicy, course: Course, method: str, duration_s: float, seed: int) -> dict[str, float]:
+    """Let a policy drive for some seconds; what the seams, the waits and the motion were like."""
+    episodes: list[_Episode] = []
+    ticks = round(duration_s * policy.control_hz)
+    while (left := ticks - sum(len(episode.scores) for episode in episodes)) > 0:
+        course.begin()
+        episodes.append(_drive_episode(policy, course, method, left, seed + len(episodes)))
+    jumps = np.concatenate([episode.jumps for episode in episodes]) / course.median_step
+    return {
+        "largest seam": float(jumps.max()),
+        "seam p95": float(np.percentile(jumps, 95)),
+        "largest step": float(max(episode.steps.max() for episode in episodes) / course.median_step),
+        "missed ticks": sum(episode.missed for episode in episodes),
+        "score": float(np.mean(np.concatenate([episode.scores for episode in episodes]))),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Episode:
+    steps: NDArray[np.float64]
+    jumps: NDArray[np.float64]
+    missed: int
+    scores: list[float]
+
+
+def _drive_episode(policy: ContinuingPolicy, course: Course, method: str, most_ticks: int, seed: int) -> _Episode:
+    simulation, sync = course.simulation, method == "sync"
+    delayed = DelayedPolicy(policy)
+    runner = PolicyRunner(delayed, simulation.robot, RunnerConfig(METHODS[method]), timer=lambda: delayed.clock)
+    runner.reset(seed)
+    commanded = Commanded(simulation)
+    latency = math.ceil(LATENCY_S * policy.control_hz)
+    seams, scores, missed, over = [], [], 0, False
+    pending: PlannedMotion | None = None
+    ready, ends = 0, 0
+    ask_at = 1  # a trajectory of stamp 0 would begin when it comes
+    while not over and len(scores) < most_ticks:
+        tick = len(scores)
+        if pending is not None and tick == ready:
+            # Who waits begins a chunk when it has come; who does not has it begin at its observation.
+            begun = simulation.time if sync else pending.chunk.stamp
+            commanded.accept(replace(pending.trajectory, stamp=begun))
+            seams.append(tick)
+            ends = ready + policy.chunk_length - (0 if sync else latency)
+            ask_at = ready + round(SYNC_SHARE * policy.chunk_length) if sync else tick
+            pending = None
+        if pending is None and tick >= ask_at:
+            pending, ready = runner.step(simulation.observe(), None if sync else simulation.time), tick + latency
+            if sync:
+                commanded.accept(None)
+        missed += bool(seams) and ((sync and pending is not None) or tick >= ends)
+        for _ in range(round(simulation.control_period / simulation.scene.model.opt.timestep)):
+            simulation.tick()
+        commanded.note()
+        score, over = course.judge()
+        scores.append(score)
+    steps = commanded.steps()
+    jumps = np.array([steps[seam : seam + SEAM_TICKS].max() for seam in seams[1:]])
+    return _Episode(steps, jumps, missed, scores)
+
+
+def run(settings: SeamSettings) -> dict[str, Any]:
+    """Let a policy drive by each method, for each seed.
+
+    Raises:
+        FileNotFoundError: no such policy.
+        ValueError: the policy cannot go on with its chunks, or the time is too short for two chunks by each method.
+    """
+    if settings.duration_s < LEAST_DURATION_S:
+        raise ValueError(f"duration_s: expected at least {LEAST_DURATION_S:g}, found {settings.duration_s:g}")
+    rows: dict[str, list[dict[str, float]]] = {method: [] for method in METHODS}
+    median_steps = []
+    for seed in range(settings.seeds):
+        policy, course = _given(settings, seed) if settings.policy else _trained(settings, seed)
+        median_steps.append(course.median_step)
+        for method, found in rows.items():
+            found.append(drive(policy, course, method, settings.duration_s, seed))
+    return {
+        "settings": asdict(settings),
+        "control_hz": policy.control_hz,
+        "median_steps": median_steps,
+        "machine": describe_machine(),
+        "libraries": library_versions(),
+        "results": rows,
+    }
+
+
+def _given(settings: SeamSettings, seed: int) -> tuple[ContinuingPolicy, Course]:
+    policy = load_policy(settings.policy)
+    if not isinstance(policy, ContinuingPolicy):
+        raise ValueError(f"policy {settings.policy!r}: expected one that goes on with its chunks, found none")
+    return policy, TaskCourse(policy, settings.task, seed)
+
+
+def _trained(settings: SeamSettings, seed: int) -> tuple[ContinuingPolicy, Course]:
+    policy = CirclingPolicy(seed)
+    policy.train(settings.steps, settings.lr, f"seed {seed}")
+    return policy, Circling()
+
+
+def format_text(result: Mapping[str, Any]) -> str:
+    """Lay a result out for people."""
+    settings, machine = result["settings"], result["machine"]
+    given = settings["policy"]
+    who = f"{given} on {settings['task']}" if given else f"a tiny network, {settings['steps']} training steps"
+    score = (
+        "mean progress of the task" if given else f"share of the time with the waist within {NEAR} rad of its target"
+    )
+    names = list(result["results"]["sync"][0])
+    lines = [
+        f"{who}; {settings['duration_s']:g} s each at {result['control_hz']:g} Hz, {1000 * LATENCY_S:g} ms of latency",
+        f"steps are commanded ones over the demonstrations' median, {np.mean(result['median_steps']):.3f} rad",
+        f"seams: largest step within {SEAM_TICKS} ticks of a new chunk; score: {score}",
+        f"{'method':<13}{'seed':>5}" + "".join(f"{name:>14}" for name in names),
+    ]
+    for method, found in result["results"].items():
+        for seed, row in enumerate(found):
+            lines.append(f"{method:<13}{seed:>5}" + "".join(f"{row[name]:>14.4g}" for name in names))
+    lines.append(f"{machine['cpu']}, {machine['cores']} cores, {machine['accelerator'] or 'no GPU'}")
+    return "\n".join(lines)
+
+
+def format_markdown(result: Mapping[str, Any]) -> str:
+    """Lay a result out as a page."""
+    return _PAGE.format(table=format_text(result))
+
+
+_PAGE = """# Seams between chunks
+
+An RDT drives a simulated arm while each of its chunks takes 200 ms. Its demonstrations go round with a target at
+distances that the policy cannot know, so two chunks that are drawn one after the other disagree, which makes seams.
+
+```
+{table}
+```
+
+How to read it:
+
+- `sync` executes 60 % of a chunk, then holds the arm until the next one is there. Each tick without motion counts as
+  missed; seams are where the next chunk begins elsewhere.
+- `replace` asks for the next chunk as soon as one has come, and executes it as soon as it is there.
+- `rtc` does the same with real-time chunking: each chunk is made to go on with the one that the arm executes.
+  `guided` follows the network's Jacobian, `blend` averages both chunks in every step of the sampler, `replace` fixes
+  the committed rows alone.
+- A seam of 1 is a step like those of the demonstrations. The first chunk, which the arm begins at rest, does not count.
+- Time is simulated, so the latency is exact, and missed ticks tell of the method, not of the machine.
+
+Run it again with `python -m sim.bench chunk_seams --write`. With `--seams.policy DIRECTORY --seams.task transfer_cube`
+a trained policy drives through episodes of a task, and steps are measured against the expert's.
+"""

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from policies.interface import Continuation
+from policies.rdt.embodiment import Embodiment
+from policies.rdt.running_chunk import RunningChunk
+from policies.rdt.unified_space import SIZE
+
+ROWS, STEP = 10, 0.15  # rad a row: faster than a deviation that counts
+JOINT = Embodiment("joint", ("right_arm_joint_0_pos",), control_hz=10.0)
+
+
+def ramp(start: float, step: float = STEP) -> torch.Tensor:
+    """A chunk of one joint that goes on from `start`."""
+    vectors = torch.zeros(ROWS, SIZE)
+    vectors[:, 0] = start + step * torch.arange(1, ROWS + 1)
+    return vectors
+
+
+def goes_on(running: RunningChunk, stamp: float, state: float, committed: int = 3) -> bool:
+    return running.prefix(stamp, [state], Continuation(committed)) is not None
+
+
+def test_what_is_left_of_the_chunk_is_gone_on_with():
+    running = RunningChunk(JOINT)
+    assert not goes_on(running, 0.0, 0.0)
+    running.remember(0.0, ramp(0.0))
+    prefix = running.prefix(0.4, [4 * STEP], Continuation(3))
+    assert (prefix.committed, prefix.overlap) == (3, 6)
+    np.testing.assert_allclose(prefix.actions[:6, 0], STEP * np.arange(5, 11), rtol=1e-6)
+    np.testing.assert_allclose(prefix.actions[6:, 0], 10 * STEP, rtol=1e-6)
+    running.forget()
+    assert not goes_on(running, 0.4, 4 * STEP)
+
+
+@pytest.mark.parametrize(("state", "expected"), [(4, True), (2, True), (1, True), (-1, False), (6, False)])
+def test_an_arm_may_be_late_by_the_committed_rows_but_nowhere_else(state, expected):
+    running = RunningChunk(JOINT)
+    running.remember(0.0, ramp(0.0))
+    assert goes_on(running, 0.4, state * STEP) is expected
+
+
+def test_an_arm_may_still_follow_the_chunk_before():
+    running = RunningChunk(JOINT)
+    running.remember(0.0, ramp(0.0))
+    running.remember(0.2, ramp(0.3, -STEP))  # leads the other way, and comes at 0.4 s
+    assert goes_on(running, 0.4, 4 * STEP)
+    running.remember(0.4, ramp(0.6))
+    assert not goes_on(running, 0.6, 2.0)

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rclpy
+import yaml
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.context import Context
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_srvs.srv import Trigger
+
+from policies.calibration.pose_diversity import distance
+from policies.execution.camera_pose import CameraConfig, camera_pose
+from ros_nodes import convert
+from ros_nodes.calibrate_cameras import main
+from ros_nodes.params import declare
+from ros_nodes.qos import JOINT_STATE_OUT, STATUS, sensor
+from sim.calibration_scene import CalibrationNoise, CalibrationScene
+from tests.ros_nodes.fake_robot import SPEC, FakeRobot
+
+TAKEN = "taken: pose"
+VIEWS = 15
+
+
+class Drivers:
+    """Drivers of camera and arm of a simulated scene; stamps run ahead as fast as a thread publishes."""
+
+    def __init__(self, robot: FakeRobot, scene: CalibrationScene) -> None:
+        self.scene = scene
+        self.stamp = 100.0
+        self.taken: set[str] = set()
+        self.heard = threading.Event()
+        node = robot.node
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATUS)
+        # FakeRobot has joints of its own.
+        self.joints = node.create_publisher(JointState, "calibrated/joint_states", JOINT_STATE_OUT)
+        topics = f"camera/{scene.camera}/color"
+        self.images = node.create_publisher(Image, f"{topics}/image_raw", sensor("lockstep"))
+        self.infos = node.create_publisher(CameraInfo, f"{topics}/camera_info", sensor("lockstep"))
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.endswith(": calibration"):
+                if status.message.startswith(TAKEN):
+                    self.taken.add(status.message)
+                self.heard.set()
+
+    def feed(self, views: list[tuple[np.ndarray, np.ndarray]], end: threading.Event) -> None:
+        """Show each view until the node has taken it."""
+        for number, (q, image) in enumerate(views):
+            while len(self.taken) <= number and not end.is_set():
+                self.heard.clear()
+                self.show(image, q)
+                self.heard.wait(1.0)
+
+    def show(self, image: np.ndarray, q: np.ndarray) -> None:
+        """Half a second of an arm that rests, and a picture in its middle."""
+        self.stamp += 2.0
+        frame = f"{self.scene.camera}_optical_frame"
+        self.infos.publish(convert.camera_info_from_intrinsics(self.scene.matrix, image.shape[:2], self.stamp, frame))
+        self.images.publish(convert.image_from_rgb(image, self.stamp, frame))
+        for at in np.linspace(-0.24, 0.24, 7):
+            message = convert.joint_state_from_arrays(q, np.zeros_like(q), SPEC.joint_names, self.stamp + float(at))
+            self.joints.publish(message)
+
+
+@pytest.fixture
+def run_main() -> Iterator[Callable[..., int]]:
+    """The command in this process, with the signal handlers that it changes put back afterwards."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+
+    def run(namespace: str, *parameters: str, remap: Sequence[str] = ()) -> int:
+        arguments = [part for rule in (f"__ns:={namespace}", *remap) for part in ("-r", rule)]
+        return main(["--ros-args", *arguments, *(part for parameter in parameters for part in ("-p", parameter))])
+
+    yield run
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+def parameters_of(path: Path, camera: str) -> CameraConfig:
+    """What a `policy_node` in a namespace makes of the file."""
+    context = Context()
+    rclpy.init(args=["--ros-args", "--params-file", str(path)], context=context)
+    node = rclpy.create_node("policy_node", context=context, namespace="/left")
+    try:
+        return declare(node, CameraConfig, f"camera.{camera}")
+    finally:
+        node.destroy_node()
+        context.try_shutdown()
+
+
+def test_views_are_collected_from_the_graph_and_policy_node_can_read_the_result(tmp_path: Path, run_main):
+    noise = CalibrationNoise(pixel=2.0, blur_px=0.5, joint_deg=0.0)
+    with CalibrationScene("eye_in_hand", noise, seed=3) as scene, FakeRobot("/calibrated") as robot:
+        drivers, end = Drivers(robot, scene), threading.Event()
+        feeder = threading.Thread(target=drivers.feed, args=(list(scene.views(VIEWS)), end), daemon=True)
+        feeder.start()
+        remap = ("joint_states:=calibrated/joint_states",)
+        try:
+            assert run_main("/calibrated", "tool_frame:=hand", f"output:={tmp_path}", remap=remap) == 0
+        finally:
+            end.set()
+            feeder.join(10.0)
+        config = parameters_of(tmp_path / "parameters.yaml", "wrist")
+        found = camera_pose(scene.kinematics, SPEC.home, config.mount)
+        truth = scene.kinematics.frame(SPEC.home, "hand") @ scene.parent_from_camera
+    metres, degrees = distance(found, truth)
+    assert metres < 2e-3
+    assert degrees < 0.2
+    assert config.parent_frame == "hand"
+    assert "residuals over 15 views" in (tmp_path / "report.txt").read_text()
+    assert (tmp_path / "reprojections.png").stat().st_size > 0
+
+
+def test_finishing_without_views_names_what_is_missing_and_ends_with_1(tmp_path: Path, run_main):
+    answers = []
+    with FakeRobot("/too_early", cameras=("front",)) as robot:
+        ask = threading.Thread(target=lambda: answers.append(robot.call(Trigger, "calibrate_cameras/finish")))
+        ask.start()
+        assert run_main("/too_early", "task:=latency", "camera:=front", f"output:={tmp_path}") == 1
+        ask.join(60.0)
+    assert not answers[0].success
+    assert "expected at least 30 images of the board, found 0" in answers[0].message
+    assert not (tmp_path / "parameters.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("parameter", "words"),
+    [("tool_frame:=tail", "'tail'"), ("board.marker_m:=0.5", "marker_m"), ("task:=guess", "task")],
+)
+def test_wrong_parameters_are_refused_by_name(parameter, words, capfd, run_main):
+    assert run_main("/wrong", parameter) == 2
+    assert words in capfd.readouterr().err
+
+
+def test_the_example_parameters_are_those_of_a_board(repository: Path):
+    content = yaml.safe_load((repository / "ros_nodes" / "config" / "calibrate.yaml").read_text())
+    board = content["/**/calibrate_cameras"]["ros__parameters"]["board"]
+    assert set(board) == {"columns", "rows", "square_m", "marker_m", "dictionary"}

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from policies.interface import ActionChunk, Continuation, Observation
+from sim.bench import main
+from sim.benchmarks import circling
+from sim.benchmarks.chunk_seams import LATENCY_S, METHODS, Circling, DelayedPolicy, TaskCourse, drive
+
+
+class ExactPolicy:
+    """Goes round with the target, at another distance for each chunk that does not go on with the one before."""
+
+    robot = circling.ROBOT.name
+    cameras: tuple[str, ...] = ()
+    control_hz = circling.HZ
+    chunk_length = circling.ROWS
+
+    def __init__(self) -> None:
+        self.aside = 0.0
+
+    def reset(self, seed: int | None = None) -> None:
+        self.aside = 0.0
+
+    def act(self, observation: Observation) -> ActionChunk:
+        chunk = self.act_on(observation, Continuation(0))
+        self.aside = circling.ASIDE if self.aside <= 0 else -circling.ASIDE
+        return chunk
+
+    def act_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        return [self.act(observation) for observation in observations]
+
+    def act_on(self, observation: Observation, continuation: Continuation) -> ActionChunk:
+        rows = np.tile(circling.ROBOT.home, (self.chunk_length, 1))
+        rows[:, circling.JOINTS] = circling.motions(circling.phase_at([observation.stamp]), [self.aside])[0, 1:]
+        return ActionChunk(observation.stamp, 1 / self.control_hz, "joint", rows)
+
+
+def test_a_delayed_policy_tells_its_time() -> None:
+    policy = DelayedPolicy(ExactPolicy())
+    seen = Observation(0.0, {}, circling.ROBOT.home, np.zeros(len(circling.ROBOT.home)), "")
+    policy.act(seen)
+    policy.act_on(seen, Continuation(1))
+    assert policy.clock == pytest.approx(2 * LATENCY_S)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_seams_and_missed_ticks_are_those_of_the_method(method: str) -> None:
+    found = drive(ExactPolicy(), Circling(), method, 4.0, 0)
+    if method == "sync":
+        assert 25 < found["missed ticks"] < 35  # 5 of every 15, of 100
+    else:
+        assert found["missed ticks"] == 0
+        assert found["score"] > 0.8
+    if method == "replace":
+        assert found["largest seam"] > 3
+    elif method != "sync":
+        assert found["largest seam"] == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_given_policy_drives_through_episodes_of_a_task() -> None:
+    policy = ExactPolicy()
+    course = TaskCourse(policy, "reach", 0)
+    assert 1e-3 < course.median_step < 0.1
+    found = drive(policy, course, "rtc guided", 2.0, 0)
+    assert 0 <= found["score"] <= 1
+    assert found["missed ticks"] == 0
+
+
+def test_the_command_drives_by_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["chunk_seams", "--seams.steps", "2", "--seams.seeds", "1", "--seams.duration-s", "2", "--json"]
+    assert main(given) == 0
+    results = json.loads(capsys.readouterr().out)["chunk_seams"]["results"]
+    assert {method: len(rows) for method, rows in results.items()} == dict.fromkeys(METHODS, 1)
+
+
+def test_a_given_policy_must_be_able_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chunk_seams", "--seams.policy", "noop"]) == 1
+    assert "expected one that goes on with its chunks" in capsys.readouterr().err
