@@ -43,7 +43,7 @@ class ObservationTopics:
         may_lack_cameras: whether the policy answers without some of its cameras; see `ObservationSynchronizer`.
 
     Raises:
-        ValueError: a calibration's mount is none of this robot; names the camera.
+        ValueError: a calibration's mount is none; names the camera.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ObservationTopics:
         may_lack_cameras: bool = False,
     ) -> None:
         self._node = node
-        self._cameras = tuple(cameras)
+        self._drivers = drivers
         self._config = config
         self._on_input = on_input
         self._on_restart = on_restart
@@ -146,7 +146,8 @@ class ObservationTopics:
             values[f"{name} unused"] = status.dropped
         for camera, calibration in self._calibrations.items():
             values[f"{camera} latency_s"] = f"{calibration.latency_s:.6f}"
-            values[f"{camera} mount"] = "parameters" if calibration.parent_frame else "topic"
+            known = "description" if self._drivers.camera(camera).mount is not None else "topic"
+            values[f"{camera} mount"] = "parameters" if calibration.parent_frame else known
         return values
 
     def _subscribe(self, kind: type, topic: str, handle: Callable, qos: QoSProfile) -> Subscription:

@@ -42,7 +42,7 @@ class ObservationInputs:
         may_lack_cameras: see `ObservationSynchronizer`.
 
     Raises:
-        ValueError: a calibration's mount is none of this robot; names the camera.
+        ValueError: a calibration's mount is none; names the camera. One on an unknown frame leaves the camera unplaced.
 
     Attributes:
         sync: joins the messages.
@@ -67,6 +67,7 @@ class ObservationInputs:
         self.joints: JointState | None = None
         self._drivers = drivers
         self._cameras = tuple(cameras)
+        # What is known is not told by a topic.
         own = (drivers.camera(camera) for camera in cameras)
         self._placed = {driver.frame for driver in own if driver.mount is not None}
 
@@ -111,7 +112,7 @@ class ObservationInputs:
 
     def add_mount(self, camera: str, message: Any, now: float = 0.0) -> bool:
         """Take a geometry_msgs/TransformStamped from the link that carries a camera to its optical frame."""
-        if self._drivers.camera(camera).mount is None:  # what is known is not told by a topic
+        if self._drivers.camera(camera).frame not in self._placed:
             self._frames.fix_camera(camera, mount_from_transform(message))
         return False
 
