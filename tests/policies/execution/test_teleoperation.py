@@ -154,6 +154,23 @@ def test_the_target_stays_in_the_workspace():
     assert arm.gateway.state is GatewayState.MOVING
 
 
+def test_where_the_arm_is_nearly_stretched_joints_slow_the_tool_down_and_nothing_is_left_to_the_gateway():
+    arm = Arm()
+    arm.run(6.0, joy(forward=1.0))
+    assert set(arm.scales) == {""}, "expected no trajectory to be slowed or shortened by the safety filter"
+    speeds = np.abs(np.diff(arm.path, axis=0)) / (PERIOD / 5)
+    assert (speeds.max(axis=0) < 0.6 * ROBOT.max_velocity).all()
+
+
+def test_leading_begins_anew_where_the_arm_was_stopped():
+    teleoperation = Teleoperation(ROBOT, CONFIG)
+    elsewhere = ROBOT.home + 0.3 * np.eye(8)[0]
+    for now, positions in ((0.0, ROBOT.home), (PERIOD, ROBOT.home), (2 * PERIOD, elsewhere)):
+        teleoperation.on_joy(*joy(left=1.0), now)
+        trajectory = teleoperation.step(positions, now, now)
+    np.testing.assert_allclose(trajectory.positions[0], elsewhere, atol=0.02)
+
+
 def test_two_arms_are_led_in_turns():
     arm = Arm(get_robot("aloha"))
     left, right = arm.tool(0), arm.tool(1)
