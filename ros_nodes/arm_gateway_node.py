@@ -16,7 +16,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
@@ -40,7 +40,7 @@ from ros_nodes.params import declare
 from ros_nodes.qos import COMMAND, LATCHED, Mode, joint_state_in
 
 LOG_PERIOD_S = 1.0
-MIN_STOP_S = 0.01
+LEAD_S = 0.02  # what a message to a controller may take
 RIVAL_PERIOD_S = 0.05
 
 
@@ -76,8 +76,9 @@ class ArmGatewayNode(Node):
         self._config = declare(self, NodeConfig)
         self._spec, self._drivers = get_robot(self._config.robot), get_drivers(self._config.robot)
         config = declare(self, GatewayConfig, "gateway")
-        self._gateway = ArmGateway(self._spec, config, shadow=self._config.shadow_mode)
         self._lockstep = self._config.mode == "lockstep"
+        lead_s = 0.0 if self._lockstep else LEAD_S
+        self._gateway = ArmGateway(self._spec, config, self._config.shadow_mode, lead_s)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._clock_watch = ClockWatch()
         self._joint_stamp = 0.0
@@ -214,10 +215,7 @@ class ArmGatewayNode(Node):
         if command is None:
             return
         moving = self._gateway.state is GatewayState.MOVING
-        trajectory = command.trajectory
-        if not moving and not self._lockstep:
-            trajectory = on_arrival(trajectory, self._now())
-        self._output.send(trajectory)
+        self._output.send(command.trajectory)
         if moving:
             self._violation = ""
         elif command.reason:
@@ -262,16 +260,6 @@ class ArmGatewayNode(Node):
 
     def _clock_health(self) -> Health:
         return Health(Level.OK, "lockstep: time may stand still") if self._lockstep else self._clock_watch.health()
-
-
-def on_arrival(stop: JointTrajectory, now: float) -> JointTrajectory:
-    """Make a stop begin when it arrives: a controller refuses what ended before, and a late stop must still stop."""
-    times = stop.times - max(0.0, now - stop.stamp)
-    keep = times > 0
-    keep[-1] = True
-    times[-1] = max(times[-1], MIN_STOP_S)
-    kept = stop.select(keep)
-    return replace(kept, stamp=0.0, times=times[keep])
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -139,6 +139,8 @@ class ArmGateway:
         spec: the robot.
         config: watchdogs and limits.
         shadow: judge trajectories as if the arm followed them, but start each from the measured state: it does not.
+        lead_s: for so long what is sent goes on with the running motion: a message is on its way meanwhile, and the
+            controller, which starts from where it is, would otherwise have to catch up. 0 in lockstep.
 
     Attributes:
         state: what it is doing.
@@ -147,9 +149,11 @@ class ArmGateway:
         counters: transitions by event so far; `rejected` trajectories; `slowed` and `shortened` ones that passed.
     """
 
-    def __init__(self, spec: RobotSpec, config: GatewayConfig | None = None, shadow: bool = False) -> None:
+    def __init__(
+        self, spec: RobotSpec, config: GatewayConfig | None = None, shadow: bool = False, lead_s: float = 0.0
+    ) -> None:
         self.spec = spec
-        self._shadow = shadow
+        self._shadow, self._lead_s = shadow, lead_s
         self.config = config or GatewayConfig()
         self.filter = SafetyFilter(spec, self.config.limits)
         self._collisions = CollisionChecker(spec, self.config.collision) if self.config.collision.enabled else None
@@ -277,11 +281,14 @@ class ArmGateway:
         """Judge a trajectory and take it, or a stop in its place."""
         if speed == 0.0:
             return self._reject(trajectory, STOPPED_BY_SCALE, now)
-        measured, start = self._measured, self._desired(now)
-        verdict = self.filter.apply(trajectory, measured.positions, measured.velocities, now, start, speed)
+        measured, begin = self._measured, self._begin(now, trajectory.stamp)
+        verdict = self.filter.apply(
+            trajectory, measured.positions, measured.velocities, begin, self._desired(begin), speed
+        )
         if verdict.trajectory is None:
             return self._reject(trajectory, verdict.reason, now)
-        motion = Motion(verdict.trajectory, start)
+        passed = self._led_in(verdict.trajectory, now, begin)
+        motion = Motion(passed, self._desired(now))
         collision = None if self._collisions is None else self._collisions.first_collision(motion)
         if collision is not None:
             self.counters["collisions"] += 1
@@ -290,7 +297,25 @@ class ArmGateway:
         self.counters["slowed"] += verdict.time_scale > 1
         self.counters["shortened"] += verdict.reason.startswith("stopped early")
         self._fire(GatewayEvent.TRAJECTORY_PASSED, verdict.reason or "following a trajectory")
-        return GatewayCommand(verdict.trajectory, False, verdict.reason, verdict.time_scale)
+        return GatewayCommand(passed, False, verdict.reason, verdict.time_scale)
+
+    def _begin(self, now: float, stamp: float) -> float:
+        """When something new can begin: after `lead_s`, if the arm is commanded and the stamp is past by then."""
+        begin = now + self._lead_s
+        return now if self._motion is None or self._shadow or stamp >= begin else begin
+
+    def _led_in(self, trajectory: JointTrajectory, now: float, begin: float) -> JointTrajectory:
+        """Put the running motion from `now` to `begin` before a trajectory that begins there."""
+        if begin == now:
+            return trajectory
+        running = [self._desired(time) for time in (*self._motion.knots_within(now, begin), begin)]
+        return JointTrajectory(
+            trajectory.stamp,
+            np.array([state.time for state in running]) - trajectory.stamp,
+            np.array([state.positions for state in running]),
+            np.array([state.velocities for state in running]),
+            np.array([state.accelerations for state in running]),
+        ).then(trajectory)
 
     def desired(self, now: float) -> JointState | None:
         """What the arm ought to do at `now`, for outputs that sample; None while that is unknown."""
@@ -364,10 +389,10 @@ class ArmGateway:
         """Brake from what the controller follows; None when that is unknown and no joint state tells."""
         if self._motion is None and self._measured is None:
             return None
-        state = self._desired(now)
         stamp = min(stamp, now) if np.isfinite(stamp) else now
-        trajectory = self.filter.brake(state, stamp)
-        self._motion = Motion(trajectory, state)
+        begin = self._begin(now, stamp)
+        trajectory = self._led_in(self.filter.brake(self._desired(begin), stamp), now, begin)
+        self._motion = Motion(trajectory, self._desired(now))
         return GatewayCommand(trajectory, rejected, reason)
 
     def _reject(self, trajectory: JointTrajectory, reason: str, now: float) -> GatewayCommand | None:

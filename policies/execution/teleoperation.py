@@ -176,11 +176,12 @@ class Teleoperation:
         config, tool = self._config, self._kinematics.forward(positions, self.arm)
         most = config.period_s / config.ramp_s
         self._twist = self._twist + np.clip(self._axes - self._twist, -most, most)
-        before = np.linalg.norm(self._target[:3, 3] - tool[:3, 3])
-        self._target = self._moved(self._target)
-        ahead = self._target[:3, 3] - tool[:3, 3]
-        furthest = before + (config.leash_m - before) * config.period_s / LEASH_S
-        self._target[:3, 3] = tool[:3, 3] + ahead * min(1.0, furthest / max(np.linalg.norm(ahead), furthest))
+        target = self._moved(self._target)
+        away, ahead = (float(np.linalg.norm(np.subtract(pose, tool)[:3, 3])) for pose in (self._target, target))
+        furthest = away + (config.leash_m - away) * config.period_s / LEASH_S
+        if ahead > furthest:
+            target[:3, 3] = tool[:3, 3] + (target[:3, 3] - tool[:3, 3]) * (furthest / ahead)
+        self._target = target
         turn = self._target[:3, :3] @ tool[:3, :3].T
         if np.arccos(np.clip((np.trace(turn) - 1) / 2, -1.0, 1.0)) > config.leash_rad:
             self._target[:3, :3] = tool[:3, :3]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-HOLD_DURATION = 0.1  # s; a knot in the past would be refused by a controller
+HOLD_DURATION = 0.5  # s; a controller refuses what has ended before it arrives
 BRAKE_STEP = 1e-4  # s; the phases of a brake are multiples of it, so that no two knots fall together
 
 
@@ -152,6 +152,11 @@ class Motion:
     def knots(self) -> NDArray[np.float64]:
         """(K,) times in seconds at which its segments begin and end."""
         return self._stamp + self._times
+
+    def knots_within(self, begin: float, end: float) -> NDArray[np.float64]:
+        """Those of `knots` that lie between two times in seconds, at least `BRAKE_STEP` / 2 from both."""
+        knots = self.knots
+        return knots[(knots > begin + BRAKE_STEP / 2) & (knots < end - BRAKE_STEP / 2)]
 
     @property
     def end(self) -> float:

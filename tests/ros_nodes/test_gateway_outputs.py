@@ -85,7 +85,7 @@ def test_servo_gets_stamped_twists_of_the_tool_and_the_gripper_its_position():
             assert fast.header.frame_id == SPEC.base_frame
             robot.wait_for(lambda: not any((twists[-1].twist.linear.y, twists[-1].twist.angular.z)), "an end")
         stamps = [seconds(message.header.stamp) for message in twists]
-        assert np.median(np.diff(stamps)) < 0.05
+        assert (np.diff(stamps) > 0).all(), "expected stamps of the sending"
         assert grippers[-1].data[0] == pytest.approx(SPEC.home[7])
 
 

@@ -50,7 +50,7 @@ def assert_brakes(command, motion, now):
     """The command continues the motion without a jump, and stops soon within the acceleration limits."""
     stop = Motion(command.trajectory, motion.at(now))
     np.testing.assert_allclose(stop.sample(now), motion.sample(now), atol=1e-9)
-    assert stop.end - now < 0.2
+    assert not stop.sample(now + 0.2)[1].any()
     _, velocities = stop.sample_many(np.arange(now, stop.end, 1e-3))
     assert (np.abs(np.diff(velocities, axis=0)) <= 1e-3 * SPEC.max_acceleration + 1e-9).all()
     np.testing.assert_array_equal(command.trajectory.velocities[-1], STILL)
@@ -381,3 +381,35 @@ def test_whatever_was_sent_last_the_arm_comes_to_rest_when_all_die(gateway):
         assert not controller.sample(end)[1].any()
         q = controller.sample(end)[0]
         np.testing.assert_array_equal(controller.sample(end + 3600)[0], q)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.003, 0.019])
+@pytest.mark.parametrize("event", ["estop", "trajectory", "speed"])
+def test_what_is_on_its_way_for_less_than_the_lead_leaves_the_controller_on_the_curve_that_was_judged(delay, event):
+    gateway, controller = ArmGateway(SPEC, lead_s=0.02), TrajectoryController(SPEC)
+    controller.reset(HOME, 10.0)
+    keep_alive(gateway, HOME, 10.0)
+    controller.accept(gateway.on_trajectory(swing(10.0), 10.0).trajectory, 10.0)
+    keep_alive(gateway, HOME, 10.5)
+    if event == "estop":
+        command = gateway.on_estop(True, 10.5)
+    elif event == "speed":
+        command = gateway.set_speed_scale(0.5, 10.5)
+    else:
+        command = gateway.on_trajectory(swing(10.5, angle=0.0), 10.5)
+    controller.accept(command.trajectory, 10.5 + delay)
+    for now in np.linspace(10.5 + delay, 13.0, 500):
+        wanted = gateway.desired(now)
+        np.testing.assert_allclose(controller.sample(now), [wanted.positions, wanted.velocities], atol=2e-6)
+    if event != "speed":
+        assert gateway.motion_end < 13.0
+
+
+def test_while_it_leads_in_the_running_motion_goes_on():
+    gateway = ArmGateway(SPEC, lead_s=0.02)
+    keep_alive(gateway, HOME, 10.0)
+    gateway.on_trajectory(swing(10.0), 10.0)
+    before = [gateway.desired(now) for now in np.linspace(10.5, 10.52, 9)]
+    gateway.on_estop(True, 10.5)
+    for state in before:
+        np.testing.assert_allclose(gateway.desired(state.time).positions, state.positions, atol=1e-7)
