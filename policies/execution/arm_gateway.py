@@ -300,15 +300,17 @@ class ArmGateway:
         return GatewayCommand(passed, False, verdict.reason, verdict.time_scale)
 
     def _begin(self, now: float, stamp: float) -> float:
-        """When something new can begin: after `lead_s`, if the arm is commanded and the stamp is past by then."""
+        """When something new can begin: after `lead_s`, if it is known where the arm will be and the stamp is past."""
         begin = now + self._lead_s
-        return now if self._motion is None or self._shadow or stamp >= begin else begin
+        unknown = self._motion is None and np.abs(self._measured.velocities).max() > STANDSTILL
+        return now if unknown or self._shadow or stamp >= begin else begin
 
     def _led_in(self, trajectory: JointTrajectory, now: float, begin: float) -> JointTrajectory:
         """Put the running motion from `now` to `begin` before a trajectory that begins there."""
         if begin == now:
             return trajectory
-        running = [self._desired(time) for time in (*self._motion.knots_within(now, begin), begin)]
+        knots = () if self._motion is None else self._motion.knots_within(now, begin)
+        running = [self._desired(time) for time in (*knots, begin)]
         return JointTrajectory(
             trajectory.stamp,
             np.array([state.time for state in running]) - trajectory.stamp,

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from policies.execution.arm_gateway import TRANSITIONS, ArmGateway, GatewayConfig, GatewayEvent, GatewayState
-from policies.execution.trajectory import JointState, JointTrajectory, Motion
+from policies.execution.trajectory import JointState, JointTrajectory, Motion, hold
 from policies.interface import Observation
 from policies.robots import get_robot
 from sim.trajectory_controller import TrajectoryController
 
 SPEC = get_robot("panda")
+KINDS = ("positions", "velocities", "accelerations")
 HOME = SPEC.home
 STILL = np.zeros(8)
 CONFIG = GatewayConfig(command_timeout_s=0.5, state_timeout_s=0.1, state_max_age_s=0.2)
@@ -236,13 +237,15 @@ def test_lockstep_command_needs_only_the_observation():
     assert not gateway.command(swing(0.0), observation).rejected
 
 
-def test_controller_never_gets_a_motion_beyond_the_limits():
+@pytest.mark.parametrize("lead_s", [0.0, 0.02])
+def test_what_is_executed_is_continuous_up_to_accelerations_and_within_the_limits(lead_s):
+    """At 1 kHz across all splices: no value changes faster than the limit of its derivative, so none jumps."""
     rng = np.random.default_rng(0)
-    gateway = ArmGateway(SPEC)
+    gateway = ArmGateway(SPEC, lead_s=lead_s)
     gateway.on_joint_state(0.0, HOME, STILL, 0.0)
-    state, now, passed = JointState(0.0, HOME, STILL), 0.0, 0
-    motion = None
-    for _ in range(150):
+    motion, now, passed, executed = Motion(hold(HOME, 0.0), JointState(0.0, HOME, STILL)), 0.0, 0, []
+    for step in range(150):
+        state = motion.at(now)
         size = 10.0 ** rng.uniform(-2.5, 0)
         knots = rng.integers(1, 5)
         walk = np.cumsum(rng.normal(size=(knots, 8)) * size, axis=0) * np.append(np.ones(7), 0.02)
@@ -250,19 +253,33 @@ def test_controller_never_gets_a_motion_beyond_the_limits():
         velocities = rng.normal(size=(knots, 8)) * size
         velocities[-1] = 0.0
         times = np.cumsum(rng.uniform(0.05, 0.3, knots))
-        command = gateway.on_trajectory(JointTrajectory(now, times, positions, velocities), now)
-        passed += not command.rejected
-        motion = Motion(command.trajectory, state)
-        following = now + rng.uniform(0.02, 0.3)
-        sampled, speeds = motion.sample_many(np.arange(now, following, 1e-3))
-        assert (sampled >= SPEC.lower - 2e-5).all()
-        assert (sampled <= SPEC.upper + 2e-5).all()
-        assert (np.abs(speeds) <= SPEC.max_velocity).all()
-        assert (np.abs(np.diff(speeds, axis=0)) <= 1e-3 * SPEC.max_acceleration * (1 + 1e-6)).all()
-        now = following
-        state = motion.at(now)
         gateway.on_joint_state(now, state.positions, state.velocities, now)
-    assert passed > 40
+        if step % 10 == 9:
+            command = gateway.on_estop(True, now)
+            gateway.on_estop(False, now)
+        else:
+            command = gateway.on_trajectory(JointTrajectory(now, times, positions, velocities), now)
+            passed += not command.rejected
+        arrival, following = now + rng.uniform(0.0, 0.9 * lead_s), now + rng.uniform(0.02, 0.3)
+        if step % 10 == 9:
+            following = now + 1.0
+        executed += [motion.at(time) for time in np.arange(now, arrival, 1e-3)]
+        motion = Motion(command.trajectory, motion.at(arrival))
+        executed += [motion.at(time) for time in np.arange(arrival, following, 1e-3)]
+        now = following
+        if step % 10 == 9:
+            state = motion.at(now)
+            assert not state.velocities.any()
+            gateway.reset()
+            gateway.on_joint_state(now, state.positions, state.velocities, now)
+    assert 20 < passed < 135
+    p, v, a = (np.array([getattr(state, name) for state in executed]) for name in KINDS)
+    assert (p >= SPEC.lower - 2e-5).all()
+    assert (p <= SPEC.upper + 2e-5).all()
+    for values, limit in ((p, SPEC.max_velocity), (v, SPEC.max_acceleration), (a, SPEC.max_jerk)):
+        assert (np.abs(np.diff(values, axis=0)) <= 1e-3 * limit * (1 + 1e-6)).all()
+    assert (np.abs(v) <= SPEC.max_velocity).all()
+    assert (np.abs(a) <= SPEC.max_acceleration).all()
 
 
 def test_timeouts_that_are_not_positive_are_refused():
@@ -278,7 +295,7 @@ def test_a_lower_speed_slows_what_runs_without_a_jump(gateway):
     motion = moving(gateway, 10.5)
     command = gateway.set_speed_scale(0.5, 10.5)
     slower = Motion(command.trajectory, motion.at(10.5))
-    for name in ("positions", "velocities", "accelerations"):
+    for name in KINDS:
         np.testing.assert_allclose(getattr(slower.at(10.5), name), getattr(motion.at(10.5), name), atol=1e-9)
     assert slower.end - 10.5 == pytest.approx(2 * (motion.end - 10.5), abs=1e-6)
     np.testing.assert_allclose(slower.sample(slower.end)[0], motion.sample(motion.end)[0])
