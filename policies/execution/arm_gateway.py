@@ -309,7 +309,7 @@ class ArmGateway:
         """Put the running motion from `now` to `begin` before a trajectory that begins there."""
         if begin == now:
             return trajectory
-        knots = () if self._motion is None else self._motion.knots_within(now, begin)
+        knots = () if self._motion is None else self._motion.knots_within(max(now, trajectory.stamp), begin)
         running = [self._desired(time) for time in (*knots, begin)]
         return JointTrajectory(
             trajectory.stamp,

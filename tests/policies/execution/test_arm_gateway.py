@@ -430,3 +430,14 @@ def test_while_it_leads_in_the_running_motion_goes_on():
     gateway.on_estop(True, 10.5)
     for state in before:
         np.testing.assert_allclose(gateway.desired(state.time).positions, state.positions, atol=1e-7)
+
+
+@pytest.mark.parametrize("stamp", np.linspace(10.46, 10.54, 17))
+def test_a_stamp_a_little_before_or_after_now_is_led_in_too(stamp):
+    gateway = ArmGateway(SPEC, lead_s=0.02)
+    keep_alive(gateway, HOME, 10.0)
+    gateway.on_trajectory(swing(10.0), 10.0)  # has a knot at 10.5 s
+    keep_alive(gateway, HOME, 10.4995)
+    before = gateway.desired(10.4995)
+    assert not gateway.on_trajectory(swing(stamp), 10.4995).rejected
+    np.testing.assert_allclose(gateway.desired(10.4995).velocities, before.velocities, atol=1e-9)
