@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.data.demonstration_frames import frame, records_joints
+from policies.execution.arm_gateway import ArmGateway
 from policies.execution.chunk_scheduler import ChunkScheduler
 from sim.episode_id import EpisodeId
 from sim.expert import MAX_STEP, PACE_PERIOD, Expert
@@ -27,7 +28,7 @@ class NoiseConfig:
         clean_share: share of episodes without any disturbance.
         step_std_m: standard deviation of the noise on the way of the tool, per axis, metres.
         turn_std_rad: standard deviation of the noise on its turn, per axis, radians.
-        correlation: correlation of the noise from one control step to the next, in [0, 1).
+        correlation: correlation of the noise with that 0.1 s later, in [0, 1).
         kick_rate: chance that a kick begins: a drift in a random direction that the expert must recover from.
         kick_step_m: way of the tool in a kick, metres.
         kick_steps: least and greatest duration of a kick, in units of 0.1 s.
@@ -68,6 +69,7 @@ class Disturbance:
         self._config = config
         self._rng = rng
         self._pace = period / PACE_PERIOD
+        self._correlation = config.correlation**self._pace
         self._noise = np.zeros((arms, 6))
         self._kick = np.zeros((arms, 3))
         self._kick_left = 0
@@ -80,8 +82,8 @@ class Disturbance:
             return row
         config, rng, pace = self._config, self._rng, self._pace
         scale = pace * np.array([config.step_std_m] * 3 + [config.turn_std_rad] * 3)
-        fresh = rng.normal(size=self._noise.shape) * scale * np.sqrt(1.0 - config.correlation**2)
-        self._noise = config.correlation * self._noise + fresh
+        fresh = rng.normal(size=self._noise.shape) * scale * np.sqrt(1.0 - self._correlation**2)
+        self._noise = self._correlation * self._noise + fresh
         if self._kick_left == 0 and rng.uniform() < pace * config.kick_rate:
             direction = rng.normal(size=self._kick.shape)
             self._kick = np.array([pace * config.kick_step_m * way / np.linalg.norm(way) for way in direction])
@@ -116,21 +118,21 @@ def demonstrate(
     simulation.reset(episode, _start(simulation, noise, rng))
     expert = Expert(simulation, max_step)
     disturbance = Disturbance(noise, rng, simulation.control_period, len(simulation.robot.arms))
-    scheduler = ChunkScheduler(simulation.robot)
+    scheduler, gateway = ChunkScheduler(simulation.robot), ArmGateway(simulation.robot)
     frames = []
     while not (status := simulation.status()).done:
         observation = simulation.observe()
         label = expert.act()
         executed = replace(label, rows=_above_table(simulation, disturbance.disturb(label.rows[0]))[None])
         joint_chunk = simulation.kinematics.to_joint_chunk(executed, observation.joint_positions)
-        if records_joints(simulation.robot):
-            label = simulation.kinematics.to_joint_chunk(label, observation.joint_positions)
-            executed = joint_chunk
         trajectory = scheduler.plan(joint_chunk, observation.joint_positions, simulation.time)
-        simulation.accept(trajectory)
+        simulation.accept(gateway.command(trajectory, observation).trajectory)
         status = simulation.advance(1)
-        executed_row = {"action.executed": executed.rows[0].astype(np.float32)}
-        frames.append(frame(observation, label.rows[0], status.success) | executed_row)
+        if records_joints(simulation.robot):
+            action = executed_row = simulation.commanded_positions
+        else:
+            action, executed_row = label.rows[0], executed.rows[0]
+        frames.append(frame(observation, action, status.success) | {"action.executed": executed_row.astype(np.float32)})
     return frames if status.success else None
 
 

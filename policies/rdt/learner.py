@@ -33,7 +33,7 @@ from policies.rdt.policy import RDTPolicy, check_fit
 from policies.rdt.sampling import draw_noise, regress, sample
 from policies.rdt.settings import POLICY_FILE, RDTSettings, read_settings, write_settings
 from policies.rdt.solver import DPMSolverPP
-from policies.rdt.trained_network import TrainedRDT, fresh_network, stored_network, targets_of
+from policies.rdt.trained_network import CHUNK, TrainedRDT, fresh_network, stored_network, targets_of
 from policies.rdt.word_encoder import vocabulary
 from policies.train_config import TrainConfig
 from policies.training_data import jitter_colors, split_frames
@@ -93,7 +93,11 @@ class RDTLearner:
             )
         cameras = (options.exterior, options.right_wrist, options.left_wrist)
         base = None if stored is None else stored.embodiment
-        return common_embodiments(datasets, self.mixture.split(self.training), cameras, base)
+        relative_rows = (options.chunk or CHUNK) if options.relative else 0
+        found = common_embodiments(datasets, self.mixture.split(self.training), cameras, base, relative_rows)
+        if options.relative and not found[0].relative:
+            raise ValueError(f"--rdt.relative: expected a fresh embodiment, found {found[0].name!r} of positions")
+        return found
 
     def _network(self, start: Path | None) -> tuple[TrainedRDT, FrozenEncoders | None]:
         """The network with its first weights, and its encoders where they are frozen."""

@@ -56,7 +56,7 @@ class Part:
         """
         steps = data.steps
         try:
-            embodiment.action_to_unified(np.stack([steps.actions.min(axis=0), steps.actions.max(axis=0)]))
+            embodiment.action_to_unified(steps.actions[:, None], steps.states)
             embodiment.state_to_unified(np.stack([steps.states.min(axis=0), steps.states.max(axis=0)]))
         except ValueError as error:
             raise ValueError(f"{data.path}: {error}") from error
@@ -71,8 +71,9 @@ class Part:
             `state_std` (B, 128) over the episode and `mean_state` (B, 128) over the dataset.
         """
         body, count = self.embodiment, len(steps)
-        states, slots = body.state_to_unified(self.data.steps.states[steps])
-        actions, _ = body.action_to_unified(self.data.steps.chunks(steps, rows))
+        measured = self.data.steps.states[steps]
+        states, slots = body.state_to_unified(measured)
+        actions, _ = body.action_to_unified(self.data.steps.chunks(steps, rows), measured)
         deviation, _ = fill(self.data.steps.state_std[steps] / np.abs(body.state_scale), body.names)
         return {
             "state": torch.from_numpy(states)[:, None],
@@ -188,7 +189,7 @@ class Mixture:
         result = np.empty(len(steps))
         for number, (part, own) in enumerate(zip(self.parts, self.split(steps), strict=True)):
             chosen = self.dataset[steps] == number
-            found = part.embodiment.action_from_unified(vectors[chosen])
+            found = part.embodiment.action_from_unified(vectors[chosen], part.data.steps.states[own])
             result[chosen] = np.abs(found - part.data.steps.chunks(own, vectors.shape[1])).mean((1, 2))
         return result
 

@@ -121,6 +121,8 @@ def test_a_run_goes_on_from_a_policy(finished, config, tmp_path):
         assert torch.equal(value, finished.average.state_dict()[name]), name
     with pytest.raises(ValueError, match=r"--rdt\.chunk: expected the policy's 8, found 4"):
         new_run(replace(first, output=tmp_path / "other", rdt=replace(config.rdt, chunk=4)))
+    with pytest.raises(ValueError, match=r"--rdt\.relative: expected a fresh embodiment, found 'aloha' of positions"):
+        new_run(replace(first, output=tmp_path / "other", rdt=replace(config.rdt, relative=True)))
 
 
 @pytest.mark.parametrize(
@@ -129,6 +131,7 @@ def test_a_run_goes_on_from_a_policy(finished, config, tmp_path):
         {"objective": "regression"},
         {"history": False, "max_delay": 3},
         {"masked_loss": False},
+        {"relative": True},
     ],
 )
 def test_variants_train_and_load(config, tmp_path, rdt):
@@ -140,6 +143,7 @@ def test_variants_train_and_load(config, tmp_path, rdt):
     again = policy.act(observe("left")).rows
     assert (first == again).all() == (rdt.get("objective") == "regression")
     assert policy.model.config.clean_prefix == bool(rdt.get("max_delay"))
+    assert policy.settings.embodiment.relative == bool(rdt.get("relative"))
 
 
 @pytest.mark.parametrize(
