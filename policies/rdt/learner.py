@@ -35,15 +35,15 @@ from policies.rdt.settings import POLICY_FILE, RDTSettings, read_settings, write
 from policies.rdt.solver import DPMSolverPP
 from policies.rdt.trained_network import CHUNK, TrainedRDT, fresh_network, stored_network, targets_of
 from policies.rdt.word_encoder import vocabulary
-from policies.train_config import TrainConfig
-from policies.training_data import jitter_colors, split_frames
-from policies.training_loop import POLICY_DIRECTORY
+from policies.train_config import POLICY_DIRECTORY, TrainConfig
+from representation.data.augmentations import jitter_colors
+from representation.data.batches import split_frames
 
 EMBEDDING_CACHE = "embeddings"
 
 
 class RDTLearner:
-    """Data, network and objective of an RDT policy; a `policies.training_loop.Learner`.
+    """Data, network and objective of an RDT policy; a `representation.training.Learner`.
 
     Args:
         config: the arguments.
@@ -52,6 +52,8 @@ class RDTLearner:
     Raises:
         ValueError: a dataset is damaged or does not fit the arguments, or the policy to start from does not fit them.
     """
+
+    product = POLICY_DIRECTORY
 
     def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
         self.config, self.accelerator, options = config, accelerator, config.rdt
