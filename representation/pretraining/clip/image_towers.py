@@ -111,9 +111,7 @@ class AttentionPool(nn.Module):
         super().__init__()
         self.heads = max(1, channels // HEAD_WIDTH)
         std = channels**-0.5
-        self.positional_embedding = nn.Parameter(
-            std * torch.randn(side * side + 1, channels, generator=generator)
-        )
+        self.positional_embedding = nn.Parameter(std * torch.randn(side * side + 1, channels, generator=generator))
         self.q_proj, self.k_proj, self.v_proj = (nn.Linear(channels, channels) for _ in range(3))
         self.c_proj = nn.Linear(channels, output)
         for layer in (self.q_proj, self.k_proj, self.v_proj, self.c_proj):
@@ -143,7 +141,12 @@ class ModifiedResNet(nn.Module):
     """
 
     def __init__(
-        self, resolution: int, layers: tuple[int, int, int, int], width: int, output: int, generator: torch.Generator | None
+        self,
+        resolution: int,
+        layers: tuple[int, int, int, int],
+        width: int,
+        output: int,
+        generator: torch.Generator | None,
     ) -> None:
         super().__init__()
         half = width // 2
