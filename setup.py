@@ -11,6 +11,7 @@ NODES = (
     "arm_gateway_node",
     "bringup",
     "calibrate_cameras",
+    "dashboard",
     "episode_runner_node",
     "keyboard_joy_node",
     "policy_node",
@@ -116,7 +117,7 @@ setup(
         "policies": ["robots/**/*.xml", "robots/**/*.yaml", "checkpoints/**/*"],
         "sim": ["**/*.xml", "**/*.html", "**/*.css", "**/*.js", "**/*.json"],
         "representation": ["**/*.json"],
-        "ros_nodes": ["config/*"],
+        "ros_nodes": ["config/*", "status_page/page/*"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),

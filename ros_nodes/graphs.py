@@ -190,6 +190,11 @@ SIM_EVAL = Graph(
 ROBOT = GraphArgument(None, "name of the robot, or its YAML file")
 NAMESPACE = SIM_EVAL.arguments["namespace"]
 LOG_LEVEL = SIM_EVAL.arguments["log_level"]
+WITH_DASHBOARD = GraphArgument("false", "start the status page with its emergency stop", BOOLEAN, bool)
+DASHBOARD_PORT = GraphArgument("8080", "port of the status page", kind=int)
+DASHBOARD = GraphNode(
+    "dashboard", {"use_sim_time": "use_sim_time", "robot": "robot", "port": "dashboard_port"}, "dashboard"
+)
 
 REAL_ARM = Graph(
     nodes=(
@@ -206,6 +211,7 @@ REAL_ARM = Graph(
                 "autostart": "autostart",
             },
         ),
+        DASHBOARD,
     ),
     arguments={
         "robot": ROBOT,
@@ -214,6 +220,8 @@ REAL_ARM = Graph(
         "scheduler": SIM_EVAL.arguments["scheduler"],
         "shadow": GraphArgument("true", "tell what the arm would do, and move nothing", BOOLEAN, bool),
         "autostart": GraphArgument("false", "activate the policy without being asked", BOOLEAN, bool),
+        "dashboard": WITH_DASHBOARD,
+        "dashboard_port": DASHBOARD_PORT,
         "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
         "namespace": NAMESPACE,
         "params_file": GraphArgument(str(config_file("real_arm.yaml")), "YAML file with the parameters of all nodes"),
@@ -244,12 +252,15 @@ RECORD = Graph(
             "recorder_node",
             {"use_sim_time": "use_sim_time", "recording.robot": "robot", "recording.folder": "folder"},
         ),
+        DASHBOARD,
     ),
     arguments={
         "folder": GraphArgument("runs/bags", "directory for the bags"),
         "robot": PANDA,
         "twin": WITH_TWIN,
         "teleop": GraphArgument("true", "start the node that leads the arm by a joystick", BOOLEAN, bool),
+        "dashboard": WITH_DASHBOARD,
+        "dashboard_port": DASHBOARD_PORT,
         "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
         "namespace": NAMESPACE,
         "params_file": GraphArgument(str(config_file("record.yaml")), "YAML file with the parameters of all nodes"),
