@@ -81,7 +81,7 @@ class Access:
     def refuse_token(self, headers: Mapping[str, str]) -> Refusal | None:
         """Refuse a request without the token; the time that it takes tells nothing about the token."""
         scheme, _, found = headers.get("Authorization", "").partition(" ")
-        expected, found = self.token.encode(), found.strip().encode(errors="replace")
-        if scheme.lower() == "bearer" and hmac.compare_digest(expected, found):
+        same = hmac.compare_digest(self.token.encode(), found.strip().encode(errors="replace"))
+        if scheme.lower() == "bearer" and same:
             return None
         return Refusal(HTTPStatus.UNAUTHORIZED, "token: expected that of the dashboard, found another or none")

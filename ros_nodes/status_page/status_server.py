@@ -98,8 +98,8 @@ class StatusServer:
     @property
     def url(self) -> str:
         """Where the page is."""
-        host, port = self._server.server_address[:2]
-        return f"http://[{host}]:{port}/" if ":" in str(host) else f"http://{host}:{port}/"
+        host, port = str(self._server.server_address[0]), self._server.server_address[1]
+        return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
     def close(self) -> None:
         """Stop listening; requests that are being answered end with the process."""
