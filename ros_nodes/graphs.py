@@ -19,6 +19,11 @@ from sim.tasks import named_tasks, robot_of
 BOOLEAN = ("true", "false")
 
 
+def enclave_of(node: str, namespace: str) -> str:
+    """Path of a node's security enclave, used where SROS2 is on: its namespace and its name."""
+    return "/" + "/".join(filter(None, (namespace.strip("/"), node)))
+
+
 @dataclass(frozen=True, slots=True)
 class GraphArgument:
     """A setting of a whole graph.
@@ -62,7 +67,9 @@ class GraphNode:
             values: value of every argument of the graph.
             arguments: the arguments themselves.
         """
-        words = ["--ros-args", "--log-level", values["log_level"], "--params-file", values["params_file"]]
+        enclave = enclave_of(self.executable, values["namespace"])
+        words = ["--ros-args", "--log-level", values["log_level"], "--enclave", enclave]
+        words += ["--params-file", values["params_file"]]
         if values["namespace"]:
             words += ["-r", f"__ns:={values['namespace']}"]
         for parameter, name in self.parameters.items():
