@@ -123,6 +123,8 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
         (f"share/{PACKAGE}/launch", sorted(glob("launch/*.launch.py"))),
+        (f"share/{PACKAGE}/rviz", sorted(glob("launch/rviz/*"))),
+        (f"share/{PACKAGE}/foxglove", sorted(glob("launch/foxglove/*"))),
         (f"share/{PACKAGE}/config", sorted(glob("ros_nodes/config/*"))),
     ],
     install_requires=REQUIREMENTS,
