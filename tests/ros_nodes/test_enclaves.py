@@ -10,6 +10,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import rclpy
@@ -23,7 +24,7 @@ from ros_nodes import optional
 from ros_nodes.arm_gateway_node import ArmGatewayNode
 from ros_nodes.dashboard import Dashboard
 from ros_nodes.enclaves import NODES, Endpoints, Setting, endpoints, main, policy_xml
-from ros_nodes.graphs import GRAPHS, enclave_of
+from ros_nodes.graphs import GRAPHS, GraphNode, enclave_of
 from ros_nodes.policy_node import PolicyNode
 from ros_nodes.recorder_node import RecorderNode
 from ros_nodes.simulator_node import SimulatorNode
@@ -32,7 +33,8 @@ from tests.ros_nodes.fake_robot import REPOSITORY
 from tests.ros_nodes.faulty_policies import Sweep
 from tests.ros_nodes.test_replay import write_dataset
 
-PATIENCE_S = 120.0
+PATIENCE_S = 60.0
+RUNS = 4
 NAMESPACE = "/guarded"
 CAMERAS = ("front", "wrist")
 
@@ -124,17 +126,40 @@ def observe() -> Iterator[Callable[[str, str], Endpoints]]:
 
 @pytest.mark.parametrize("graph", ["sim_eval", "replay"])
 def test_a_whole_graph_has_exactly_the_endpoints_of_the_table(graph, tmp_path, observe):
-    """Conductors make their clients one after the other, so all that was seen until the end counts."""
+    """Conductors make their clients one after the other, so all that was seen until the end counts.
+
+    A graph may be over before all of it was discovered: then it runs again, and what was seen before counts as well.
+    """
     words = {
         "sim_eval": ["--policy", "noop", "--task", "reach", "--episodes", "1", "--videos", "0"],
         "replay": ["--dataset", str(write_dataset(tmp_path / "dataset")), "--mode", "lockstep"],
     }[graph]
-    words += ["--graph", graph, "--namespace", f"/{graph}", "--output", str(tmp_path / "result")]
-    names = [node.executable for node in GRAPHS[graph].nodes]
-    with (tmp_path / "log").open("w") as log:
+    words += ["--graph", graph, "--namespace", f"/{graph}"]
+    expected = {node.executable: expected_endpoints(node, graph) for node in GRAPHS[graph].nodes}
+    for run in range(RUNS):
+        found = seen_in_a_run([*words, "--output", str(tmp_path / f"result{run}")], list(expected), graph, observe)
+        if found == expected:
+            break
+    assert found == expected
+
+
+def expected_endpoints(node: GraphNode, graph: str) -> Endpoints:
+    # The simulator makes the time and the runner counts on the wall clock: neither follows /clock.
+    expected = endpoints(node.executable, Setting(sim_time="use_sim_time" in node.parameters), f"/{graph}")
+    if node.executable != "policy_node":
+        return expected
+    # The policy of this test sees nothing; with cameras it was compared above.
+    cameras = Setting().camera_topics(CAMERAS)
+    blind = {k: v for k, v in expected.subscribes.items() if k.removeprefix(f"/{graph}/") not in cameras}
+    return replace(expected, subscribes=blind)
+
+
+def seen_in_a_run(words: list[str], names: list[str], graph: str, observe) -> dict[str, Endpoints]:
+    log = Path(words[-1] + ".log")
+    with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "ros_nodes.bringup", *words],
-            stdout=log,
+            stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         )
@@ -147,17 +172,8 @@ def test_a_whole_graph_has_exactly_the_endpoints_of_the_table(graph, tmp_path, o
         finally:
             process.terminate()
             process.wait(30)
-    assert process.returncode == 0, (tmp_path / "log").read_text()
-    for node in GRAPHS[graph].nodes:
-        name = node.executable
-        # The simulator makes the time and the runner counts on the wall clock: neither follows /clock.
-        expected = endpoints(name, Setting(sim_time="use_sim_time" in node.parameters), f"/{graph}")
-        if name == "policy_node":
-            # The policy of this test sees nothing; with cameras it was compared above.
-            cameras = Setting().camera_topics(CAMERAS)
-            blind = {k: v for k, v in expected.subscribes.items() if k.removeprefix(f"/{graph}/") not in cameras}
-            expected = replace(expected, subscribes=blind)
-        assert found[name] == expected, name
+    assert process.returncode == 0, log.read_text()
+    return found
 
 
 def rules(policy: ElementTree.Element, node: str) -> dict[str, set[str]]:
