@@ -21,6 +21,7 @@ class TrainConfig(LoopConfig):
     Attributes:
         dataset: directories of LeRobot datasets, or for RDT of ALOHA episodes; held-out errors are reported by
             directory and task.
+        jitter: strength of the random changes of brightness, contrast and colour; 0 is none.
         policy: what to train.
         initial: directory of a trained policy to start from. Its sizes, tokens and action bins stay, whatever `size`
             says; `camera` and `ego3d` must be its own. None starts afresh.
@@ -33,6 +34,7 @@ class TrainConfig(LoopConfig):
     """
 
     dataset: tuple[Path, ...]
+    jitter: float = 0.3
     policy: Literal["spatialvla", "rdt"] = "spatialvla"
     initial: Path | None = None
     size: Literal["small", "tiny"] = "small"

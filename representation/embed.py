@@ -24,7 +24,7 @@ class EmbedOptions:
     Attributes:
         encoder: directory of an encoder or of a pretraining run.
         data: directory of the frames.
-        output: file to write.
+        output: file to write; it gets the ending `.npz`.
         camera: of a LeRobot dataset; the first one if left out.
         image_size: side that pictures are brought to first, pixels; 0 keeps them.
     """
@@ -42,8 +42,9 @@ def main(args: Sequence[str] | None = None) -> None:
     encoder = load_encoder(options.encoder)
     frames = open_frames(options.data, options.camera, options.image_size)
     vectors = embed(encoder, frames)
-    np.savez(options.output, vectors=vectors, episode=frames.episode)
-    print(f"{options.output}: {len(vectors)} vectors of {encoder.width} numbers")
+    file = options.output.with_suffix(".npz")
+    np.savez(file, vectors=vectors, episode=frames.episode)
+    print(f"{file}: {len(vectors)} vectors of {encoder.width} numbers")
 
 
 if __name__ == "__main__":

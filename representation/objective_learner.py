@@ -38,6 +38,7 @@ class ObjectiveLearner:
         generator = np.random.default_rng(config.seed)
         self.training, held_out = split_frames(frames, config.validation_episodes, generator)
         self.held_out: NDArray[np.int64] = np.sort(generator.permutation(held_out)[: config.validation_frames])
+        self._probed = generator.permutation(self.training)[:PROBED_TRAINING_FRAMES]
 
     def batch(self, frames: NDArray[np.int64], generator: torch.Generator) -> Mapping[str, Tensor]:
         """See `Objective.batch`."""
@@ -59,10 +60,10 @@ class ObjectiveLearner:
             found.append({"loss": float(loss.total)} | {f"error/{k}": float(v) for k, v in loss.parts.items()})
         measures = {name: float(np.mean([one[name] for one in found])) for name in found[0]}
         if LABEL in self._frames.columns:
-            rows = self.training[:PROBED_TRAINING_FRAMES]
             labels = self._frames.columns[LABEL]
             train, test = (
-                (embed(model.encoder, self._frames, part, batch_size), labels[part]) for part in (rows, self.held_out)
+                (embed(model.encoder, self._frames, rows, batch_size), labels[rows])
+                for rows in (self._probed, self.held_out)
             )
             measures["probe/knn"] = knn_probe(train, test, LABEL).score
         return measures

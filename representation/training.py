@@ -68,7 +68,6 @@ class LoopConfig:
         clip_norm: largest norm of the gradient.
         average_decay: largest decay of the moving average of the weights, which is what is saved at last.
         average_schedule: how the decay rises to it, see `AverageSchedule`; RDT was released with "power" and 0.9999.
-        jitter: strength of the random changes of brightness, contrast and colour; 0 is none.
         validation_episodes: episodes held out, over all datasets.
         validation_frames: at most so many of their frames are measured.
         validate_every: steps between measurements.
@@ -93,7 +92,6 @@ class LoopConfig:
     clip_norm: float = 1.0
     average_decay: float = 0.999
     average_schedule: AverageSchedule = "ratio"
-    jitter: float = 0.3
     validation_episodes: int = 40
     validation_frames: int = 512
     validate_every: int = 1000

@@ -18,11 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import rclpy
 import tyro
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
@@ -30,11 +28,10 @@ from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_drivers, get_robot
 from ros_nodes.controllers import measured_joints
 from ros_nodes.convert import message_from_trajectory, seconds
-from ros_nodes.domains import own_domain
-from ros_nodes.graph_client import GraphClient, GraphError, StopRequestedError
+from ros_nodes.graph_client import GraphClient, GraphError
 from ros_nodes.graphs import REAL_ARM, TWIN
 from ros_nodes.qos import COMMAND, STATUS
-from ros_nodes.supervision import Exit, Supervisor
+from ros_nodes.started_graph import started_graph
 from ros_nodes.transport import use_shared_memory_profile
 
 LIMIT_MS = 150.0
@@ -201,30 +198,19 @@ def measure(options: CheckOptions) -> list[Press]:
     arm = REAL_ARM.resolve({"robot": options.robot, "policy": "noop", "shadow": "false", "dashboard_port": str(port)})
     nodes = [(TWIN, twin, node) for node in TWIN.nodes]
     nodes += [(REAL_ARM, arm, node) for node in REAL_ARM.nodes if node.executable != "policy_node"]
-    with own_domain(), Supervisor() as supervisor:
-        for graph, values, node in nodes:
-            words = node.command(values, graph.arguments)
-            if node.executable == "simulator_node":
-                words += ["-p", f"camera_rate_hz:={options.camera_rate_hz:.6f}"]
-            supervisor.start(node.executable, words)
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        ends: list[Exit] = []
-
-        def node_ended() -> bool:
-            ends.extend(end for end in (supervisor.wait(0),) if end is not None)
-            return bool(ends)
-
+    commands = []
+    for graph, values, node in nodes:
+        words = node.command(values, graph.arguments)
+        if node.executable == "simulator_node":
+            words += ["-p", f"camera_rate_hz:={options.camera_rate_hz:.6f}"]
+        commands.append((node.executable, words))
+    with started_graph(commands) as node_ended:
+        presser = Presser(options.robot, port, node_ended)
         try:
-            presser = Presser(options.robot, port, node_ended)
-            try:
-                presser.prepare()
-                return [presser.press_in_motion() for _ in range(options.presses)]
-            except StopRequestedError:
-                raise GraphError(f"{ends[0]} while the graph was measured") from None
-            finally:
-                presser.end()
+            presser.prepare()
+            return [presser.press_in_motion() for _ in range(options.presses)]
         finally:
-            rclpy.try_shutdown()
+            presser.end()
 
 
 def _free_port() -> int:

@@ -1,7 +1,9 @@
-"""One demonstration: the expert drives, noise disturbs it, and every frame is labelled with what the expert wants.
+"""One demonstration: the expert drives, noise disturbs it, and the arm gateway stands between them and the arm.
 
-Disturbing what is executed while labelling with the undisturbed action is DART (Laskey et al., CoRL 2017): the
-recordings then cover the states that an imitating policy will drift into, with the way back.
+Frames of one arm are labelled with the step that the expert wants. Disturbing what is executed while labelling with the
+undisturbed action is DART (Laskey et al., CoRL 2017): the recordings then cover the states that an imitating policy
+will drift into, with the way back. Frames of several arms are labelled with the joint positions that the controller was
+told one step later, noise included: chunks of them are motions that the arms can follow.
 """
 
 from __future__ import annotations
@@ -112,7 +114,7 @@ def demonstrate(
 
     Returns:
         One dictionary a control step, keys as `sim.collect.features`; None when the expert did not succeed. Actions
-        are Cartesian steps of a robot's only arm, or joint targets where there are several arms.
+        are Cartesian steps of a robot's only arm, or commanded joint positions where there are several arms.
     """
     rng = np.random.default_rng(episode.seed_sequence("noise"))
     simulation.reset(episode, _start(simulation, noise, rng))

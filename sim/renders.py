@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from representation.data.frames import LABEL, Frames, write_frames
 from sim.rendering import OffscreenRenderer
+from sim.scene import look_at
 
 COLORS = {
     "red": (0.85, 0.12, 0.10),
@@ -137,18 +138,7 @@ def _arrange(
     model.light("lamp").dir[:] = factors["light"]
     eye = model.camera("eye")
     eye.pos[:] = factors["camera"]
-    eye.quat[:] = _towards(factors["camera"])
-
-
-def _towards(eye: np.ndarray) -> np.ndarray:
-    """Quaternion (w, x, y, z) of a MuJoCo camera, which looks along its -z, from a place to the table's origin."""
-    back = eye / np.linalg.norm(eye)
-    right = np.cross((0.0, 0.0, 1.0), back)
-    right /= np.linalg.norm(right)
-    rotation = np.stack([right, np.cross(back, right), back], axis=1)
-    quaternion = np.empty(4)
-    mujoco.mju_mat2Quat(quaternion, rotation.ravel())
-    return quaternion
+    eye.quat[:] = look_at(factors["camera"], np.zeros(3))
 
 
 def main() -> None:

@@ -55,8 +55,11 @@ class Part:
             ValueError: a number is in other units; names the dataset and the slot.
         """
         steps = data.steps
+        # Each joint's extremes, of the commands and of their ways from the state.
+        ways = steps.actions - steps.states
+        extreme = np.concatenate([end(axis=0) for x in (steps.actions, ways) for end in (x.argmin, x.argmax)])
         try:
-            embodiment.action_to_unified(steps.actions[:, None], steps.states)
+            embodiment.action_to_unified(steps.actions[extreme, None], steps.states[extreme])
             embodiment.state_to_unified(np.stack([steps.states.min(axis=0), steps.states.max(axis=0)]))
         except ValueError as error:
             raise ValueError(f"{data.path}: {error}") from error

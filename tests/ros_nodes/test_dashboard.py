@@ -110,7 +110,7 @@ def test_the_emergency_stop_stops_a_moving_arm_and_stays_until_released_and_rese
     assert robot.health(GATEWAY)[2]["state"] == "ESTOPPED", "a release alone lets nothing move"
     assert page.press("reset")["done"]
     robot.wait_for_diagnostic(GATEWAY, Level.OK, "HOLDING")
-    robot.plan(robot.ramp())
+    robot.plan(robot.ramp(knots=60))
     robot.wait_for_motion()
     robot.wait_for(lambda: page.state()["motion"]["ahead"], "the plan on the page")
     assert page.press("estop")["done"]

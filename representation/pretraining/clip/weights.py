@@ -53,7 +53,12 @@ def load_clip(path: Path, device: str = "cpu") -> CLIP:
         ValueError: a tensor is missing, unknown or of another shape; names it.
     """
     state, config = _read(path)
-    state = {name: value.float() for name, value in state.items() if name not in _SCALARS}
+    # Counts of batches stay whole numbers.
+    state = {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in state.items()
+        if name not in _SCALARS
+    }
     config = config or config_of(state)
     with torch.device("meta"):
         model = CLIP(config)

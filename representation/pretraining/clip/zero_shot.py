@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
@@ -40,8 +37,3 @@ class ZeroShotClassifier:
     def predict_proba(self, images: Tensor) -> Tensor:
         """Probabilities (B, C) of pictures (B, 3, H, W) in [0, 1]."""
         return (self._encoder.model.scale() * self._encoder.encode(images) @ self.weights.T).softmax(dim=-1)
-
-
-def linear_probe(features: NDArray, labels: NDArray, strength: float = 0.316) -> LogisticRegression:
-    """The paper's linear probe: logistic regression with an L2 penalty, by L-BFGS, on features as they are."""
-    return LogisticRegression(C=strength, max_iter=1000).fit(np.asarray(features), np.asarray(labels))
