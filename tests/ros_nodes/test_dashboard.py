@@ -68,7 +68,7 @@ def watched() -> Iterator[tuple[FakeRobot, Page]]:
         node_process("dashboard", NAMESPACE, f"port:={page.port}", "cameras:=['front']"),
     ):
         robot.wait_for(page.load, "the page", limit_s=START_LIMIT_S)
-        robot.wait_until_heard()
+        robot.wait_until_heard(listeners=2)
         robot.wait_for_diagnostic(GATEWAY, Level.OK, "HOLDING")
         robot.wait_for(lambda: page.state()["estop"]["gateway_listens"], "a gateway that hears the dashboard")
         yield robot, page
