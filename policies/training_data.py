@@ -29,6 +29,7 @@ from representation.data.lerobot_dataset import LeRobotDataset
 
 DECODING_THREADS = 2
 TASK_KEY = "collection.task"
+DISTURBED_KEY = "collection.disturbed"
 """Feature that numbers the tasks of a dataset, where it has one; held-out errors are then reported by task."""
 
 

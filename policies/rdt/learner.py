@@ -63,8 +63,6 @@ class RDTLearner:
         self.mixture = Mixture(datasets, options.instruction_variants)
         generator = np.random.default_rng(config.seed)
         self.training, held_out = split_frames(self.mixture, config.validation_episodes, generator)
-        self.held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])
-        self.weights = self.mixture.weights(options.weights, self.training) if options.weights else None
 
         start = config.output / POLICY_DIRECTORY if config.resume else config.initial
         stored = None if start is None else _settings_of(start)
@@ -81,6 +79,10 @@ class RDTLearner:
         tower = self.model.tower.config if self.encoders is None else self.encoders.tower
         self.image_size: int = tower.image_size
         self._check_sizes()
+        learnable = self.mixture.undisturbed(self.rows)
+        self.training, held_out = (frames[learnable[frames]] for frames in (self.training, held_out))
+        self.held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])
+        self.weights = self.mixture.weights(options.weights, self.training) if options.weights else None
         self.mixture.embody(embodiments, self._pictures(embodiments), self.training)
 
     def _embodiments(self, stored: RDTSettings | None) -> list[Embodiment]:

@@ -151,6 +151,10 @@ class Mixture:
         all_of = zip(self.datasets, embodiments, pictures, self.split(training), strict=True)
         self.parts = [Part.of(*one) for one in all_of]
 
+    def undisturbed(self, rows: int) -> NDArray[np.bool_]:
+        """The steps (N,) whose chunks of some rows are demonstrations throughout; see `Steps.undisturbed`."""
+        return np.concatenate([data.steps.undisturbed(rows) for data in self.datasets])
+
     def split(self, steps: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Numbers within their dataset of some steps (B,), for each dataset."""
         own = self.dataset[steps]
