@@ -7,6 +7,7 @@ starts the same graph without ros2 launch.
 """
 
 from launch.actions import DeclareLaunchArgument, Shutdown
+from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -25,8 +26,8 @@ def value(argument: str, kind: type) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(argument), value_type=kind)
 
 
-def graph_node(executable: str, parameters: dict) -> Node:
-    """One process of the graph; its end ends the graph."""
+def graph_node(executable: str, parameters: dict, condition: str = "") -> Node:
+    """One process of the graph, started where its condition is true; its end ends the graph."""
     return Node(
         package="polyarm",
         executable=executable,
@@ -37,6 +38,7 @@ def graph_node(executable: str, parameters: dict) -> Node:
         additional_env={"FASTRTPS_DEFAULT_PROFILES_FILE": config_file("fastdds_shm.xml")},
         output="screen",
         on_exit=Shutdown(reason=f"{executable} ended"),
+        condition=IfCondition(LaunchConfiguration(condition)) if condition else None,
     )
 
 
@@ -75,6 +77,13 @@ def generate_launch_description() -> LaunchDescription:
                 choices=["true", "false"],
             ),
             DeclareLaunchArgument(
+                "dashboard",
+                default_value="false",
+                description="start the status page with its emergency stop",
+                choices=["true", "false"],
+            ),
+            DeclareLaunchArgument("dashboard_port", default_value="8080", description="port of the status page"),
+            DeclareLaunchArgument(
                 "use_sim_time",
                 default_value="false",
                 description="whether nodes follow /clock",
@@ -110,6 +119,15 @@ def generate_launch_description() -> LaunchDescription:
                     "execution.scheduler.mode": value("scheduler", str),
                     "autostart": value("autostart", bool),
                 },
+            ),
+            graph_node(
+                "dashboard",
+                {
+                    "use_sim_time": value("use_sim_time", bool),
+                    "robot": value("robot", str),
+                    "port": value("dashboard_port", int),
+                },
+                "dashboard",
             ),
         ]
     )

@@ -67,6 +67,13 @@ def generate_launch_description() -> LaunchDescription:
                 choices=["true", "false"],
             ),
             DeclareLaunchArgument(
+                "dashboard",
+                default_value="false",
+                description="start the status page with its emergency stop",
+                choices=["true", "false"],
+            ),
+            DeclareLaunchArgument("dashboard_port", default_value="8080", description="port of the status page"),
+            DeclareLaunchArgument(
                 "use_sim_time",
                 default_value="false",
                 description="whether nodes follow /clock",
@@ -100,6 +107,15 @@ def generate_launch_description() -> LaunchDescription:
                     "recording.robot": value("robot", str),
                     "recording.folder": value("folder", str),
                 },
+            ),
+            graph_node(
+                "dashboard",
+                {
+                    "use_sim_time": value("use_sim_time", bool),
+                    "robot": value("robot", str),
+                    "port": value("dashboard_port", int),
+                },
+                "dashboard",
             ),
         ]
     )

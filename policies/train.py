@@ -16,18 +16,14 @@ A small network also trains faster in a process per core than in one process wit
 
 from __future__ import annotations
 
-import time
-
 import torch
 import tyro
 
 from policies.rdt.learner import RDTLearner
 from policies.spatialvla.learner import SpatialVLALearner
 from policies.train_config import TrainConfig
-from policies.training_loop import TrainingLoop, new_accelerator
-from policies.training_state import STATE_FILE
+from representation.training import TrainingLoop, check_output, new_accelerator
 
-RELEASE_S = 1.0
 LEARNERS = {"spatialvla": SpatialVLALearner, "rdt": RDTLearner}
 
 
@@ -41,41 +37,28 @@ def new_run(config: TrainConfig) -> TrainingLoop:
     return TrainingLoop(config, LEARNERS[config.policy](config, accelerator), accelerator)
 
 
-def check_output(config: TrainConfig) -> None:
-    """Refuse to mix two runs.
+def check_adapters(config: TrainConfig) -> None:
+    """Refuse adapters that cannot be.
 
     Raises:
-        ValueError: `output` holds a run although `resume` is not set, or none although it is; or adapters have no
-            policy to adapt.
+        ValueError: they have no policy to adapt, or would train tables that the policy lacks.
     """
     if config.lora.rank and config.initial is None:
         raise ValueError("--lora.rank: expected --initial, the policy to adapt, found none")
     if config.lora.train_tables and config.policy != "spatialvla":
         raise ValueError(f"--lora.train-tables: expected --policy spatialvla, found {config.policy}")
-    state = config.output / STATE_FILE
-    if config.resume and not state.exists():
-        raise ValueError(f"--resume: expected a saved run in {config.output}, found no {STATE_FILE}")
-    if state.exists() and not config.resume:
-        raise ValueError(
-            f"--output: expected an unused directory, found a run in {config.output}; continue it with --resume"
-        )
 
 
 def main() -> None:
     """Train from the command line."""
     config = tyro.cli(TrainConfig, description=__doc__)
+    check_adapters(config)
     check_output(config)
     config.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
     run = new_run(config)
     run.train()
-    # A process that ends while another still saves would tear down the group under it.
-    run.accelerator.wait_for_everyone()
-    if run.accelerator.num_processes > 1:
-        # Threads of gloo need the interpreter to let go of the last tensors. The destructor of their group would hold
-        # it and wait for them for ever, and nothing tells when they are done.
-        time.sleep(RELEASE_S)
-    run.accelerator.end_training()
+    run.end()
 
 
 if __name__ == "__main__":

@@ -8,14 +8,20 @@ from typing import Literal
 
 from policies.lora import LoraSettings
 from policies.rdt.training_options import RDTTraining
-from policies.training_loop import LoopConfig
+from representation.training import LoopConfig
+
+POLICY_DIRECTORY = "policy"
+"""Of a run: what `load_policy` loads."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig(LoopConfig):
     """Arguments of a training run, after those of `LoopConfig`.
 
     Attributes:
+        dataset: directories of LeRobot datasets, or for RDT of ALOHA episodes; held-out errors are reported by
+            directory and task.
+        jitter: strength of the random changes of brightness, contrast and colour; 0 is none.
         policy: what to train.
         initial: directory of a trained policy to start from. Its sizes, tokens and action bins stay, whatever `size`
             says; `camera` and `ego3d` must be its own. None starts afresh.
@@ -27,6 +33,8 @@ class TrainConfig(LoopConfig):
         rdt: what else an RDT policy needs to know.
     """
 
+    dataset: tuple[Path, ...]
+    jitter: float = 0.3
     policy: Literal["spatialvla", "rdt"] = "spatialvla"
     initial: Path | None = None
     size: Literal["small", "tiny"] = "small"

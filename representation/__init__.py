@@ -1,4 +1,12 @@
 """Representation learning for robots: encoders, objectives and the episode data that every floor reads.
 
-- `data/`: the episode format (LeRobot v3 and v2.1).
+A published system is found by its name in `registry.py`, which says where it lives and where it meets the stack.
+
+- `interface.py`: what systems have in common, a handful of small protocols.
+- `pretraining/`: objectives that train an encoder. `python -m representation.pretrain`, then `.probe` and `.embed`;
+  `python -m representation.list` shows them all.
+- `training.py`: the one training loop, of encoders and of policies; `training_state.py` and `metrics_log.py` are its
+  parts, `objective_learner.py` puts an objective into it.
+- `probes.py`: the common yardstick. `embedding.py`: vectors of many frames. `checkpoint.py`: encoders on disk.
+- `data/`: episodes (LeRobot v3 and v2.1, ROS bags) and `Frames`: pictures and what is known of them.
 """

@@ -19,6 +19,11 @@ from sim.tasks import named_tasks, robot_of
 BOOLEAN = ("true", "false")
 
 
+def enclave_of(node: str, namespace: str) -> str:
+    """Path of a node's security enclave, used where SROS2 is on: its namespace and its name."""
+    return "/" + "/".join(filter(None, (namespace.strip("/"), node)))
+
+
 @dataclass(frozen=True, slots=True)
 class GraphArgument:
     """A setting of a whole graph.
@@ -62,7 +67,9 @@ class GraphNode:
             values: value of every argument of the graph.
             arguments: the arguments themselves.
         """
-        words = ["--ros-args", "--log-level", values["log_level"], "--params-file", values["params_file"]]
+        enclave = enclave_of(self.executable, values["namespace"])
+        words = ["--ros-args", "--log-level", values["log_level"], "--enclave", enclave]
+        words += ["--params-file", values["params_file"]]
         if values["namespace"]:
             words += ["-r", f"__ns:={values['namespace']}"]
         for parameter, name in self.parameters.items():
@@ -190,6 +197,11 @@ SIM_EVAL = Graph(
 ROBOT = GraphArgument(None, "name of the robot, or its YAML file")
 NAMESPACE = SIM_EVAL.arguments["namespace"]
 LOG_LEVEL = SIM_EVAL.arguments["log_level"]
+WITH_DASHBOARD = GraphArgument("false", "start the status page with its emergency stop", BOOLEAN, bool)
+DASHBOARD_PORT = GraphArgument("8080", "port of the status page", kind=int)
+DASHBOARD = GraphNode(
+    "dashboard", {"use_sim_time": "use_sim_time", "robot": "robot", "port": "dashboard_port"}, "dashboard"
+)
 
 REAL_ARM = Graph(
     nodes=(
@@ -206,6 +218,7 @@ REAL_ARM = Graph(
                 "autostart": "autostart",
             },
         ),
+        DASHBOARD,
     ),
     arguments={
         "robot": ROBOT,
@@ -214,6 +227,8 @@ REAL_ARM = Graph(
         "scheduler": SIM_EVAL.arguments["scheduler"],
         "shadow": GraphArgument("true", "tell what the arm would do, and move nothing", BOOLEAN, bool),
         "autostart": GraphArgument("false", "activate the policy without being asked", BOOLEAN, bool),
+        "dashboard": WITH_DASHBOARD,
+        "dashboard_port": DASHBOARD_PORT,
         "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
         "namespace": NAMESPACE,
         "params_file": GraphArgument(str(config_file("real_arm.yaml")), "YAML file with the parameters of all nodes"),
@@ -244,12 +259,15 @@ RECORD = Graph(
             "recorder_node",
             {"use_sim_time": "use_sim_time", "recording.robot": "robot", "recording.folder": "folder"},
         ),
+        DASHBOARD,
     ),
     arguments={
         "folder": GraphArgument("runs/bags", "directory for the bags"),
         "robot": PANDA,
         "twin": WITH_TWIN,
         "teleop": GraphArgument("true", "start the node that leads the arm by a joystick", BOOLEAN, bool),
+        "dashboard": WITH_DASHBOARD,
+        "dashboard_port": DASHBOARD_PORT,
         "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
         "namespace": NAMESPACE,
         "params_file": GraphArgument(str(config_file("record.yaml")), "YAML file with the parameters of all nodes"),

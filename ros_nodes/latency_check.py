@@ -15,21 +15,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
-import rclpy
 import tyro
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
-from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import CameraInfo
 from trajectory_msgs.msg import JointTrajectory
 
 from ros_nodes.convert import seconds
 from ros_nodes.diagnostics import figures_by_name
-from ros_nodes.domains import own_domain
-from ros_nodes.graph_client import GraphClient, GraphError, StopRequestedError
+from ros_nodes.graph_client import GraphClient, GraphError
 from ros_nodes.graphs import SIM_EVAL
 from ros_nodes.qos import STATUS, sensor
-from ros_nodes.supervision import Exit, Supervisor
+from ros_nodes.started_graph import started_graph
 from ros_nodes.transport import PROFILE_VARIABLE, use_shared_memory_profile
 
 COMMAND_TOPIC = "arm_controller/joint_trajectory"
@@ -196,29 +193,18 @@ def measure(options: LatencyOptions) -> LatencyReport:
         f"simulation.height:={options.height}",
         f"camera_rate_hz:={options.camera_rate_hz:.6f}",
     ]
-    with own_domain(), Supervisor() as supervisor:
-        for node in graph.nodes:
-            words = node.command(values, graph.arguments)
-            if node.executable == "simulator_node":
-                words += [word for setting in extra for word in ("-p", setting)]
-            supervisor.start(node.executable, words)
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        ends: list[Exit] = []
-
-        def node_ended() -> bool:
-            ends.extend(end for end in (supervisor.wait(0),) if end is not None)
-            return bool(ends)
-
+    commands = []
+    for node in graph.nodes:
+        words = node.command(values, graph.arguments)
+        if node.executable == "simulator_node":
+            words += [word for setting in extra for word in ("-p", setting)]
+        commands.append((node.executable, words))
+    with started_graph(commands) as node_ended:
+        probe = LatencyProbe(node_ended)
         try:
-            probe = LatencyProbe(node_ended)
-            try:
-                return _conduct(probe, options)
-            except StopRequestedError:
-                raise GraphError(f"{ends[0]} while the graph was measured") from None
-            finally:
-                probe.end()
+            return _conduct(probe, options)
         finally:
-            rclpy.try_shutdown()
+            probe.end()
 
 
 def _conduct(probe: LatencyProbe, options: LatencyOptions) -> LatencyReport:

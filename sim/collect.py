@@ -84,6 +84,7 @@ def features(cameras: tuple[str, ...], size: int, robot: RobotSpec) -> dict[str,
     table = demonstration_features(dict.fromkeys(cameras, (size, size)), robot)
     return table | {
         "action.executed": table["action"],
+        "collection.disturbed": {"dtype": "bool", "shape": (1,)},
         "collection.index": {"dtype": "int64", "shape": (1,)},
         "collection.task": {"dtype": "int64", "shape": (1,)},
     }

@@ -232,8 +232,13 @@ class TabletopSimulation:
         self._path.append(self._commanded_arm())
         return self.status()
 
+    @property
+    def commanded_positions(self) -> NDArray[np.float64]:
+        """(n,) joint positions that the controller asks for now, rad (m)."""
+        return self._controller.sample(self.time)[0]
+
     def _commanded_arm(self) -> NDArray[np.float64]:
-        return self._controller.sample(self.time)[0][self.robot.arm_joints]
+        return self.commanded_positions[self.robot.arm_joints]
 
     def status(self) -> TaskStatus:
         """How the episode stands after the last control step."""

@@ -86,6 +86,14 @@ def test_the_changelog_knows_the_version(setup_arguments: dict[str, Any]) -> Non
     assert f"## [{setup_arguments['version']}]" in (REPOSITORY / "CHANGELOG.md").read_text()
 
 
+@pytest.mark.parametrize("folder", ["rviz", "foxglove"])
+def test_the_layouts_are_installed(folder: str, setup_arguments: dict[str, Any]) -> None:
+    files = dict(setup_arguments["data_files"])[f"share/polyarm/{folder}"]
+    there = sorted((REPOSITORY / "launch" / folder).iterdir())
+    assert there
+    assert [Path(name).name for name in files] == [path.name for path in there]
+
+
 def test_every_console_script_imports(setup_arguments: dict[str, Any]) -> None:
     for script, target in console_scripts(setup_arguments).items():
         module, function = target.split(":")

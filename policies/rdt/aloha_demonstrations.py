@@ -72,6 +72,7 @@ class AlohaDemonstrations:
         return Episode(
             states=states[begin:],
             actions=episode.action[begin:].astype(np.float64),
+            disturbed=np.zeros(len(states) - begin, dtype=bool),
             state_std=states.std(axis=0),
             instructions=[self.variants.original] * (len(states) - begin),
             group=self.path.resolve().name,

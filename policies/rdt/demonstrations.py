@@ -27,6 +27,7 @@ class Steps:
     Attributes:
         states: (N, n) measured joints, rad (m).
         actions: (N, n) commanded joints.
+        disturbed: (N,) where the command was not what the one who demonstrates wanted.
         state_std: (N, n) standard deviation of the state over the step's episode.
         instructions: N sentences.
         first: (N,) number of the first step of the step's episode.
@@ -37,6 +38,7 @@ class Steps:
 
     states: NDArray[np.float64]
     actions: NDArray[np.float64]
+    disturbed: NDArray[np.bool_]
     state_std: NDArray[np.float64]
     instructions: list[str]
     first: NDArray[np.int64]
@@ -49,8 +51,16 @@ class Steps:
 
     def chunks(self, steps: NDArray[np.int64], rows: int) -> NDArray[np.float64]:
         """Actions (B, rows, n) from steps (B,) on; past the end the last one is repeated."""
-        wanted = steps[:, None] + np.arange(rows)
-        return self.actions[np.minimum(wanted, self.last[steps][:, None])]
+        return self.actions[self._rows(steps, rows)]
+
+    def undisturbed(self, rows: int) -> NDArray[np.bool_]:
+        """The steps (N,) from which on a chunk of some rows holds nothing but what was wanted."""
+        inside: NDArray[np.bool_] = self.disturbed[self._rows(np.arange(len(self)), rows)]
+        return np.logical_not(np.logical_or.reduce(inside, axis=1))
+
+    def _rows(self, steps: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+        """Numbers (B, rows) of the steps that make up chunks."""
+        return np.minimum(steps[:, None] + np.arange(rows), self.last[steps][:, None])
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,7 @@ class Episode:
     Attributes:
         states: (N, n) measured joints, rad (m).
         actions: (N, n) commanded joints.
+        disturbed: (N,) where these were not wanted.
         state_std: (n,) standard deviation of the state.
         instructions: N sentences.
         group: name that its errors are reported under.
@@ -67,6 +78,7 @@ class Episode:
 
     states: NDArray[np.float64]
     actions: NDArray[np.float64]
+    disturbed: NDArray[np.bool_]
     state_std: NDArray[np.float64]
     instructions: list[str]
     group: str
@@ -79,6 +91,7 @@ def join(episodes: list[Episode]) -> Steps:
     return Steps(
         states=np.concatenate([episode.states for episode in episodes]),
         actions=np.concatenate([episode.actions for episode in episodes]),
+        disturbed=np.concatenate([episode.disturbed for episode in episodes]),
         state_std=np.repeat(np.stack([episode.state_std for episode in episodes]), lengths, axis=0),
         instructions=[text for episode in episodes for text in episode.instructions],
         first=np.repeat(begins, lengths),

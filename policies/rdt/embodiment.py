@@ -1,4 +1,7 @@
-"""`Embodiment`: how one robot's numbers go into the unified action space and come out of it."""
+"""`Embodiment`: how one robot's numbers go into the unified action space and come out of it.
+
+Rows relative to the state are those of UMI (arXiv 2402.10329, section III-B2), there of the tool's pose.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from policies.json_file import read_json
 from policies.rdt.unified_space import extract, fill, slots_of
 
 Kind = Literal["joint", "eef"]
+_ARM_JOINT = "arm_joint_"
 LARGEST_VALUE = 10.0
 """Values of SI units are below it; degrees and encoder ticks are not."""
 
@@ -33,6 +37,8 @@ class Embodiment:
         state_offset: (k,) likewise; all 0 if empty.
         action_scale: (k,) of the action; the state's if empty. Measured and commanded grippers may differ.
         action_offset: (k,) likewise.
+        relative: an arm joint's command is counted from its measured position, not from 0; grippers' are not. A network
+            of a few million weights then need not reproduce the state to a hundredth of the joint's range.
     """
 
     name: str
@@ -44,12 +50,15 @@ class Embodiment:
     state_offset: tuple[float, ...] = field(default=())
     action_scale: tuple[float, ...] = field(default=())
     action_offset: tuple[float, ...] = field(default=())
+    relative: bool = False
 
     def __post_init__(self) -> None:
         slots_of(self.names)
         count = len(self.names)
         if not self.control_hz > 0:
             raise ValueError(f"control_hz: expected > 0, found {self.control_hz}")
+        if self.relative and self.kind != "joint":
+            raise ValueError(f"relative: expected kind 'joint', found {self.kind!r}")
         if len(self.cameras) != 3:
             raise ValueError(f"cameras: expected exterior, right wrist, left wrist, found {self.cameras}")
         ones, zeros = (1.0,) * count, (0.0,) * count
@@ -72,14 +81,38 @@ class Embodiment:
         """
         return self._filled(state, self.state_offset, self.state_scale)
 
-    def action_to_unified(self, action: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Vectors (..., 128) and mask (128,) of commanded numbers (..., k), for training; raises likewise."""
-        return self._filled(action, self.action_offset, self.action_scale)
+    def action_to_unified(
+        self, action: ArrayLike, state: ArrayLike | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Vectors (..., T, 128) and mask (128,) of commanded numbers (..., T, k), for training.
 
-    def action_from_unified(self, vectors: ArrayLike) -> NDArray[np.float64]:
-        """Commands (..., k) of vectors (..., 128)."""
+        Args:
+            action: rows of commands.
+            state: (..., k) measured when they were decided; only `relative` embodiments need it.
+
+        Raises:
+            ValueError: see `state_to_unified`; or no state where it is needed.
+        """
+        return self._filled(np.asarray(action) - self._origin(state), self.action_offset, self.action_scale)
+
+    def action_from_unified(self, vectors: ArrayLike, state: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Commands (..., T, k) of vectors (..., T, 128); `state` as for `action_to_unified`."""
         values = extract(np.asarray(vectors, dtype=np.float64), self.names)
-        return values * np.asarray(self.action_scale) + np.asarray(self.action_offset)
+        return values * np.asarray(self.action_scale) + np.asarray(self.action_offset) + self._origin(state)
+
+    def shift(self, state: ArrayLike, other: ArrayLike) -> NDArray[np.float32]:
+        """What is added (128,) to vectors decided at a state (k,), to say the same commands from another state (k,)."""
+        way = (self._origin(state) - self._origin(other)) / np.asarray(self.action_scale)
+        return fill(np.broadcast_to(way, (1, len(self.names)))[0], self.names)[0]
+
+    def _origin(self, state: ArrayLike | None) -> NDArray[np.float64] | float:
+        """What commands (..., T, k) are counted from."""
+        if not self.relative:
+            return 0.0
+        if state is None:
+            raise ValueError(f"{self.name}: expected the state that relative commands are counted from, found none")
+        is_arm = np.array([_ARM_JOINT in name for name in self.names])
+        return (np.asarray(state, dtype=np.float64) * is_arm)[..., None, :]
 
     def _filled(
         self, values: ArrayLike, offset: tuple[float, ...], scale: tuple[float, ...]
@@ -131,7 +164,7 @@ class Embodiment:
 
 
 def _arm(side: str, joints: int) -> tuple[str, ...]:
-    return (*(f"{side}arm_joint_{i}_pos" for i in range(joints)), f"{side}gripper_open")
+    return (*(f"{side}{_ARM_JOINT}{i}_pos" for i in range(joints)), f"{side}gripper_open")
 
 
 # The ranges of joints and gripper, in rad and m, that the published ManiSkill fine-tune maps to [-1, 1].

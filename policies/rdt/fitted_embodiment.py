@@ -15,6 +15,7 @@ from policies.robots import get_named_robot
 from policies.robots.spec import RobotSpec
 
 MIN_HALF_RANGE = 1e-2  # rad (m); a joint that stands still must not be blown up
+FITTED_CHUNKS = 20_000  # that a scale is measured on
 
 
 def named_embodiments(names: Sequence[str], datasets: Sequence[Demonstrations]) -> list[Embodiment]:
@@ -46,7 +47,11 @@ def named_embodiments(names: Sequence[str], datasets: Sequence[Demonstrations]) 
 
 
 def common_embodiments(
-    datasets: Sequence[Demonstrations], training: Sequence[NDArray[np.int64]], cameras: Cameras, base: Embodiment | None
+    datasets: Sequence[Demonstrations],
+    training: Sequence[NDArray[np.int64]],
+    cameras: Cameras,
+    base: Embodiment | None,
+    relative_rows: int = 0,
 ) -> list[Embodiment]:
     """One embodiment for all datasets, of one robot, but each at its own rate.
 
@@ -56,6 +61,7 @@ def common_embodiments(
         cameras: of a fitted embodiment.
         base: of the policy that the run goes on from; None for a fresh one, which gets the published embodiment for
             episodes of ALOHA, and one that is fitted to the steps for LeRobot datasets.
+        relative_rows: of a fitted embodiment, see `fit_embodiment`.
 
     Raises:
         ValueError: the datasets are of several robots, or of both formats without a base.
@@ -73,17 +79,27 @@ def common_embodiments(
                 "--rdt.embodiments: expected one for each dataset, as episodes of ALOHA and LeRobot datasets have "
                 "grippers of other units, found none"
             )
-        base = ALOHA_AGILEX if any(are_aloha) else fit_embodiment(datasets, training, cameras)
+        base = ALOHA_AGILEX if any(are_aloha) else fit_embodiment(datasets, training, cameras, relative_rows)
     return [base if data.control_hz is None else replace(base, control_hz=data.control_hz) for data in datasets]
 
 
 def fit_embodiment(
-    datasets: Sequence[Demonstrations], training: Sequence[NDArray[np.int64]], cameras: Cameras
+    datasets: Sequence[Demonstrations],
+    training: Sequence[NDArray[np.int64]],
+    cameras: Cameras,
+    relative_rows: int = 0,
 ) -> Embodiment:
     """A robot's joints in the unified space, scaled so that the training steps fill [-1, 1], and grippers [0, 1].
 
     A network of a few million weights needs such a scale; the released ones keep rad, so that a slot means the same on
     every robot.
+
+    Args:
+        datasets: of one robot.
+        training: numbers of the training steps of each.
+        cameras: by role.
+        relative_rows: rows of a chunk, to count arm joints in it from the state, with a scale of two standard
+            deviations of what the training steps' chunks then are; 0 for positions.
     """
     spec = get_named_robot(datasets[0].robot)
     numbers = (data.steps.states for data in datasets), (data.steps.actions for data in datasets)
@@ -93,7 +109,21 @@ def fit_embodiment(
     grippers = spec.grippers
     offset[grippers], scale[grippers] = spec.lower[grippers], (spec.upper - spec.lower)[grippers]
     scaled = {"state_scale": tuple(scale.tolist()), "state_offset": tuple(offset.tolist())}
-    return Embodiment(spec.name, _slot_names(spec), datasets[0].control_hz, cameras=cameras, **scaled)
+    body = Embodiment(spec.name, _slot_names(spec), datasets[0].control_hz, cameras=cameras, **scaled)
+    if not relative_rows:
+        return body
+    ways = np.concatenate([_ways(data, steps, relative_rows) for data, steps in zip(datasets, training, strict=True)])
+    action_offset, action_scale = np.zeros_like(offset), np.maximum(2 * ways.std(axis=(0, 1)), MIN_HALF_RANGE)
+    action_offset[grippers], action_scale[grippers] = offset[grippers], scale[grippers]
+    return replace(
+        body, relative=True, action_scale=tuple(action_scale.tolist()), action_offset=tuple(action_offset.tolist())
+    )
+
+
+def _ways(data: Demonstrations, steps: NDArray[np.int64], rows: int) -> NDArray[np.float64]:
+    """Chunks (N, rows, k) of a dataset's steps, at most about `FITTED_CHUNKS` of them, less the state."""
+    chosen = steps[:: max(1, len(steps) // FITTED_CHUNKS)]
+    return data.steps.chunks(chosen, rows) - data.steps.states[chosen][:, None]
 
 
 def _slot_names(spec: RobotSpec) -> tuple[str, ...]:

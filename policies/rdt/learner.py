@@ -33,17 +33,17 @@ from policies.rdt.policy import RDTPolicy, check_fit
 from policies.rdt.sampling import draw_noise, regress, sample
 from policies.rdt.settings import POLICY_FILE, RDTSettings, read_settings, write_settings
 from policies.rdt.solver import DPMSolverPP
-from policies.rdt.trained_network import TrainedRDT, fresh_network, stored_network, targets_of
+from policies.rdt.trained_network import CHUNK, TrainedRDT, fresh_network, stored_network, targets_of
 from policies.rdt.word_encoder import vocabulary
-from policies.train_config import TrainConfig
-from policies.training_data import jitter_colors, split_frames
-from policies.training_loop import POLICY_DIRECTORY
+from policies.train_config import POLICY_DIRECTORY, TrainConfig
+from representation.data.augmentations import jitter_colors
+from representation.data.batches import split_frames
 
 EMBEDDING_CACHE = "embeddings"
 
 
 class RDTLearner:
-    """Data, network and objective of an RDT policy; a `policies.training_loop.Learner`.
+    """Data, network and objective of an RDT policy; a `representation.training.Learner`.
 
     Args:
         config: the arguments.
@@ -53,6 +53,8 @@ class RDTLearner:
         ValueError: a dataset is damaged or does not fit the arguments, or the policy to start from does not fit them.
     """
 
+    product = POLICY_DIRECTORY
+
     def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
         self.config, self.accelerator, options = config, accelerator, config.rdt
         datasets = [
@@ -61,8 +63,6 @@ class RDTLearner:
         self.mixture = Mixture(datasets, options.instruction_variants)
         generator = np.random.default_rng(config.seed)
         self.training, held_out = split_frames(self.mixture, config.validation_episodes, generator)
-        self.held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])
-        self.weights = self.mixture.weights(options.weights, self.training) if options.weights else None
 
         start = config.output / POLICY_DIRECTORY if config.resume else config.initial
         stored = None if start is None else _settings_of(start)
@@ -79,6 +79,10 @@ class RDTLearner:
         tower = self.model.tower.config if self.encoders is None else self.encoders.tower
         self.image_size: int = tower.image_size
         self._check_sizes()
+        learnable = self.mixture.undisturbed(self.rows)
+        self.training, held_out = (frames[learnable[frames]] for frames in (self.training, held_out))
+        self.held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])
+        self.weights = self.mixture.weights(options.weights, self.training) if options.weights else None
         self.mixture.embody(embodiments, self._pictures(embodiments), self.training)
 
     def _embodiments(self, stored: RDTSettings | None) -> list[Embodiment]:
@@ -93,7 +97,11 @@ class RDTLearner:
             )
         cameras = (options.exterior, options.right_wrist, options.left_wrist)
         base = None if stored is None else stored.embodiment
-        return common_embodiments(datasets, self.mixture.split(self.training), cameras, base)
+        relative_rows = (options.chunk or CHUNK) if options.relative else 0
+        found = common_embodiments(datasets, self.mixture.split(self.training), cameras, base, relative_rows)
+        if options.relative and not found[0].relative:
+            raise ValueError(f"--rdt.relative: expected a fresh embodiment, found {found[0].name!r} of positions")
+        return found
 
     def _network(self, start: Path | None) -> tuple[TrainedRDT, FrozenEncoders | None]:
         """The network with its first weights, and its encoders where they are frozen."""

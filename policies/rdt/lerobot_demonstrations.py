@@ -12,7 +12,7 @@ from policies.rdt.demonstrations import Cameras, Episode, Pictures, Steps, backg
 from policies.rdt.images import square_picture
 from policies.rdt.instructions import InstructionVariants
 from policies.robots import get_named_robot
-from policies.training_data import TASK_KEY, decode_in_threads
+from policies.training_data import DISTURBED_KEY, TASK_KEY, decode_in_threads
 from representation.data.lerobot_dataset import LeRobotDataset
 
 
@@ -20,7 +20,7 @@ class LeRobotDemonstrations:
     """A LeRobot dataset (v3 or v2.1); one of `policies.rdt.demonstrations.Demonstrations`.
 
     Where it records Cartesian actions, the joints of the step after stand for them, as RDT's pre-training takes the
-    future state for the action.
+    future state for the action. Frames that `collection.disturbed` marks are no demonstration; see `Steps`.
 
     Args:
         path: directory of the dataset.
@@ -39,7 +39,7 @@ class LeRobotDemonstrations:
         self.steps: Steps = join([self._episode(index) for index in range(self._dataset.num_episodes)])
 
     def _episode(self, index: int) -> Episode:
-        marks = [TASK_KEY] if TASK_KEY in self._dataset.info.features else []
+        marks = [key for key in (TASK_KEY, DISTURBED_KEY) if key in self._dataset.info.features]
         episode = self._dataset.episode(index, ["observation.state", "action", *marks])
         states = np.asarray(episode["observation.state"], dtype=np.float64)
         actions = np.asarray(episode["action"], dtype=np.float64)
@@ -48,13 +48,15 @@ class LeRobotDemonstrations:
             raise ValueError(
                 f"{self.path}: observation.state: expected {joints} joints of {self.robot}, found {states.shape[1:]}"
             )
+        disturbed = np.ravel(episode[DISTURBED_KEY]) if DISTURBED_KEY in marks else np.zeros(len(states), dtype=bool)
         after = np.concatenate([states[1:], states[-1:]])
         return Episode(
             states=states,
             actions=actions if actions.shape == states.shape else after,
+            disturbed=disturbed,
             state_std=states.std(axis=0),
             instructions=episode["task"],
-            group="/".join([self.path.resolve().name, *(f"task{episode[mark][0]}" for mark in marks)]),
+            group=self.path.resolve().name + (f"/task{episode[TASK_KEY][0]}" if TASK_KEY in marks else ""),
         )
 
     def decode(self, cameras: Cameras, size: int, file: Path, progress: bool) -> None:

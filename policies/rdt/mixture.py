@@ -55,8 +55,11 @@ class Part:
             ValueError: a number is in other units; names the dataset and the slot.
         """
         steps = data.steps
+        # Each joint's extremes, of the commands and of their ways from the state.
+        ways = steps.actions - steps.states
+        extreme = np.concatenate([end(axis=0) for x in (steps.actions, ways) for end in (x.argmin, x.argmax)])
         try:
-            embodiment.action_to_unified(np.stack([steps.actions.min(axis=0), steps.actions.max(axis=0)]))
+            embodiment.action_to_unified(steps.actions[extreme, None], steps.states[extreme])
             embodiment.state_to_unified(np.stack([steps.states.min(axis=0), steps.states.max(axis=0)]))
         except ValueError as error:
             raise ValueError(f"{data.path}: {error}") from error
@@ -71,8 +74,9 @@ class Part:
             `state_std` (B, 128) over the episode and `mean_state` (B, 128) over the dataset.
         """
         body, count = self.embodiment, len(steps)
-        states, slots = body.state_to_unified(self.data.steps.states[steps])
-        actions, _ = body.action_to_unified(self.data.steps.chunks(steps, rows))
+        measured = self.data.steps.states[steps]
+        states, slots = body.state_to_unified(measured)
+        actions, _ = body.action_to_unified(self.data.steps.chunks(steps, rows), measured)
         deviation, _ = fill(self.data.steps.state_std[steps] / np.abs(body.state_scale), body.names)
         return {
             "state": torch.from_numpy(states)[:, None],
@@ -147,6 +151,10 @@ class Mixture:
         all_of = zip(self.datasets, embodiments, pictures, self.split(training), strict=True)
         self.parts = [Part.of(*one) for one in all_of]
 
+    def undisturbed(self, rows: int) -> NDArray[np.bool_]:
+        """The steps (N,) whose chunks of some rows are demonstrations throughout; see `Steps.undisturbed`."""
+        return np.concatenate([data.steps.undisturbed(rows) for data in self.datasets])
+
     def split(self, steps: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Numbers within their dataset of some steps (B,), for each dataset."""
         own = self.dataset[steps]
@@ -188,7 +196,7 @@ class Mixture:
         result = np.empty(len(steps))
         for number, (part, own) in enumerate(zip(self.parts, self.split(steps), strict=True)):
             chosen = self.dataset[steps] == number
-            found = part.embodiment.action_from_unified(vectors[chosen])
+            found = part.embodiment.action_from_unified(vectors[chosen], part.data.steps.states[own])
             result[chosen] = np.abs(found - part.data.steps.chunks(own, vectors.shape[1])).mean((1, 2))
         return result
 

@@ -144,7 +144,7 @@ class RDTPolicy:
         return self._taken(observation, vectors)
 
     def _taken(self, observation: Observation, vectors: Tensor) -> ActionChunk:
-        self._running.remember(observation.stamp, vectors)
+        self._running.remember(observation.stamp, self._state(observation), vectors)
         return self.chunk(observation, vectors)
 
     def act_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
@@ -183,7 +183,9 @@ class RDTPolicy:
 
     def chunk(self, observation: Observation, vectors: Tensor) -> ActionChunk:
         """The robot's chunk from vectors (T, 128) of the unified space."""
-        rows = self.settings.embodiment.action_from_unified(vectors.double().cpu().numpy())
+        # Only joints may be relative to the state.
+        measured = observation.joint_positions
+        rows = self.settings.embodiment.action_from_unified(vectors.double().cpu().numpy(), measured)
         if self.settings.embodiment.kind == "joint":
             # A sample a little beyond a gripper's stop means the stop; arm joints are left to the safety filter.
             grippers, spec = self._spec.grippers, self._spec

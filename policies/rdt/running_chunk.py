@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from policies.interface import Continuation
@@ -18,6 +19,12 @@ from policies.rdt.unified_space import SIZE, slots_of
 MAX_DEVIATION = 0.2  # rad (m)
 # Demonstrations switch them from one row to the next, and a pull towards the old value would delay that.
 ABRUPT = ("gripper", "base")
+
+
+class _Chunk(NamedTuple):
+    stamp: float
+    state: NDArray[np.float64]
+    vectors: Tensor
 
 
 class RunningChunk:
@@ -31,16 +38,16 @@ class RunningChunk:
         self._embodiment = embodiment
         self._smooth = np.array([not any(word in name for word in ABRUPT) for name in embodiment.names])
         self._slots = _marked([n for n, smooth in zip(embodiment.names, self._smooth, strict=True) if smooth])
-        # The newest chunk and the one before it, which the arm executes until the newest has come: stamps and (T, 128).
-        self._chunks: deque[tuple[float, Tensor]] = deque(maxlen=2)
+        # The newest chunk and the one before it, which the arm executes until the newest has come.
+        self._chunks: deque[_Chunk] = deque(maxlen=2)
 
     def forget(self) -> None:
         """Nothing runs: another episode begins."""
         self._chunks.clear()
 
-    def remember(self, stamp: float, vectors: Tensor) -> None:
-        """Take a new chunk (T, 128) that answers the observation of a stamp, seconds."""
-        self._chunks.append((stamp, vectors))
+    def remember(self, stamp: float, state: ArrayLike, vectors: Tensor) -> None:
+        """Take a new chunk (T, 128) that answers the observation of a stamp, seconds, with a state (k,)."""
+        self._chunks.append(_Chunk(stamp, np.asarray(state), vectors))
 
     def prefix(self, stamp: float, state: ArrayLike, continuation: Continuation) -> Prefix | None:
         """What the chunk for an observation must agree with.
@@ -56,13 +63,14 @@ class RunningChunk:
         """
         if not self._chunks:
             return None
-        begun, vectors = self._chunks[-1]
-        passed = self._passed(begun, stamp)
-        if not 0 < passed < len(vectors):
+        running = self._chunks[-1]
+        passed = self._passed(running, stamp)
+        if not 0 < passed < len(running.vectors):
             return None
         if not any(self._leads_past(state, chunk, stamp, continuation.committed) for chunk in self._chunks):
             return None
-        left = vectors[passed:]
+        left = running.vectors[passed:]
+        left = left + torch.from_numpy(self._embodiment.shift(running.state, state)).to(left)
         return Prefix(
             actions=torch.cat([left, left[-1:].expand(passed, -1)]),
             committed=min(continuation.committed, len(left)),
@@ -72,16 +80,15 @@ class RunningChunk:
             slots=self._slots.to(left.device),
         )
 
-    def _passed(self, begun: float, stamp: float) -> int:
-        """Rows of a chunk of stamp `begun` that are due at a stamp."""
-        return round((stamp - begun) * self._embodiment.control_hz)
+    def _passed(self, chunk: _Chunk, stamp: float) -> int:
+        """Rows of a chunk that are due at a stamp."""
+        return round((stamp - chunk.stamp) * self._embodiment.control_hz)
 
-    def _leads_past(self, state: ArrayLike, chunk: tuple[float, Tensor], stamp: float, late: int) -> bool:
+    def _leads_past(self, state: ArrayLike, chunk: _Chunk, stamp: float, late: int) -> bool:
         """Whether a chunk had the arm near a state at a stamp, or at most `late` rows earlier."""
-        begun, vectors = chunk
-        passed = self._passed(begun, stamp)
-        way = vectors[max(0, passed - 1 - late) : max(0, passed)].double().cpu().numpy()
-        off = np.abs(self._embodiment.action_from_unified(way) - np.asarray(state))[:, self._smooth]
+        passed = self._passed(chunk, stamp)
+        way = chunk.vectors[max(0, passed - 1 - late) : max(0, passed)].double().cpu().numpy()
+        off = np.abs(self._embodiment.action_from_unified(way, chunk.state) - np.asarray(state))[:, self._smooth]
         return bool((off <= MAX_DEVIATION).all(axis=1).any())
 
 

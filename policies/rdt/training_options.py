@@ -24,6 +24,7 @@ class RDTTraining:
         right_wrist: camera of the right, or the only, wrist, likewise.
         left_wrist: camera of the left wrist, likewise.
         history: see pictures of one step ago too. Without them a fresh network has half the image tokens.
+        relative: count the arm joints of a fitted embodiment's chunks from the state.
         chunk: rows of a chunk; by default those of the policy to start from, and 32 for a fresh one.
         image_size: side of the pictures, pixels, a multiple of the patch's; by default likewise, and 64.
         patch_size: side of the part of a picture that becomes one image token of a fresh network, pixels.
@@ -46,6 +47,7 @@ class RDTTraining:
     right_wrist: str = "right_wrist"
     left_wrist: str = "left_wrist"
     history: bool = True
+    relative: bool = False
     chunk: int | None = None
     image_size: int | None = None
     patch_size: int = 8

@@ -23,31 +23,31 @@ from policies.spatialvla.fitting import fit_processor
 from policies.spatialvla.model import build_model
 from policies.spatialvla.policy import SpatialVLAPolicy
 from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
-from policies.train_config import TrainConfig
+from policies.spatialvla.validation import validate
+from policies.train_config import POLICY_DIRECTORY, TrainConfig
 from policies.training_data import (
     Columns,
     Images,
     TrainingData,
     decode_images,
-    jitter_colors,
     open_datasets,
     open_images,
     read_columns,
-    split_frames,
 )
-from policies.training_loop import POLICY_DIRECTORY
-from policies.training_report import validate
+from representation.data.augmentations import jitter_colors
+from representation.data.batches import split_frames
 from representation.data.lerobot_dataset import LeRobotDataset
 
 
 class SpatialVLALearner:
-    """Data, network and objective of a SpatialVLA policy; a `policies.training_loop.Learner`.
+    """Data, network and objective of a SpatialVLA policy; a `representation.training.Learner`.
 
     Args:
         config: the arguments.
         accelerator: the processes of the run.
     """
 
+    product = POLICY_DIRECTORY
     weights = None
 
     def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
@@ -70,7 +70,7 @@ class SpatialVLALearner:
         return model(**batch).loss
 
     def validate(self, model: nn.Module, batch_size: int) -> dict[str, float]:
-        """See `policies.training_report.validate`."""
+        """See `policies.spatialvla.validation.validate`."""
         return validate(merged(model), self.data, self.held_out, batch_size)
 
     def save(self, model: nn.Module, directory: Path, device: str) -> None:

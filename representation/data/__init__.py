@@ -12,5 +12,7 @@ of ROS 2 (MCAP bags) are read by `bag_reader.py` and become datasets by `python 
 - `untrusted_files.py`: size caps and path checks under everything that is read; `atomic_files.py`: whole files or none.
 - `recover_bag.py`: makes a bag of one whose recorder was killed.
 - `bag_writer.py`: a bag that survives a kill; `bag_recorder.py`: the thread that writes it and watches the disk.
+- `frames.py`: `Frames`, pictures and what is known of each, for pretraining; `batches.py`: which of them a run visits;
+  `augmentations.py`: random changes of pictures.
 - `bag_messages.py`: serialised messages to objects; `episode_marks.py`: where the episodes of a recording are.
 """

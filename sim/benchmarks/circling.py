@@ -140,7 +140,7 @@ class CirclingPolicy:
             conditions = self._conditions(1)
         noise, frequency = draw_noise(self.model, 1, self._generator), torch.tensor([HZ])
         (vectors,) = sample(self.model, conditions, seen, mask, frequency, noise, self._solver, prefix)
-        self._running.remember(observation.stamp, vectors)
+        self._running.remember(observation.stamp, measured, vectors)
         rows = np.tile(ROBOT.home, (ROWS, 1))
         rows[:, JOINTS] = EMBODIMENT.action_from_unified(vectors.numpy())
         return ActionChunk(observation.stamp, 1 / HZ, "joint", rows)

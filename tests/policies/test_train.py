@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from policies import training_loop, training_state
 from policies.interface import load_policy
 from policies.lora import LoraSettings
-from policies.train import check_output, main, new_run
+from policies.train import check_adapters, main, new_run
 from policies.train_config import TrainConfig
+from representation import training, training_state
+from representation.training import check_output
 from tests.policies.demonstrations import write_demonstrations
 
 
@@ -92,7 +93,7 @@ def test_resumed_run_equals_the_uninterrupted_one_exactly(finished, config, tmp_
 
     config = replace(config, output=tmp_path / "interrupted")
     with monkeypatch.context() as patch:
-        patch.setattr(training_loop, "decay_after", killed_at_step_13)
+        patch.setattr(training, "decay_after", killed_at_step_13)
         with pytest.raises(KeyboardInterrupt):
             run(config)
     run(replace(config, resume=True))
@@ -116,7 +117,7 @@ def test_a_run_is_not_overwritten_nor_resumed_from_nothing(finished, config, tmp
 
 def test_learning_rate_warms_up_and_follows_the_later_of_steps_and_time():
     config = TrainConfig(dataset=(), output=None, steps=1000, warmup_steps=10, lr=1.0, final_lr=0.1, max_minutes=10)
-    rate = lambda step, minutes: training_loop.learning_rate(config, training_state.Progress(step, 60 * minutes))  # noqa: E731
+    rate = lambda step, minutes: training.learning_rate(config, training_state.Progress(step, 60 * minutes))  # noqa: E731
     assert rate(0, 0) == pytest.approx(0.1)
     assert rate(500, 0) == rate(20, 5) == pytest.approx(0.55)
     assert rate(1000, 0) == rate(20, 12) == pytest.approx(0.1)
@@ -200,4 +201,4 @@ def test_fine_tuning_by_adapters_saves_an_ordinary_policy_and_the_adapters(finis
 
 def test_adapters_without_a_policy_to_adapt_are_refused(config, tmp_path):
     with pytest.raises(ValueError, match=r"--lora\.rank: expected --initial"):
-        check_output(replace(config, output=tmp_path, lora=LoraSettings(rank=4)))
+        check_adapters(replace(config, output=tmp_path, lora=LoraSettings(rank=4)))

@@ -2,22 +2,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from policies.robots import get_robot
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.fitting import fit_processor
 from policies.spatialvla.processor import ProcessorSettings
 from policies.training_data import (
-    BatchOrder,
     TrainingData,
     decode_images,
-    jitter_colors,
     open_datasets,
     open_images,
     read_columns,
-    split_frames,
 )
+from representation.data.batches import split_frames
 from representation.data.depth import decode_depth
 from tests.policies.demonstrations import write_demonstrations
 
@@ -100,37 +97,3 @@ def test_datasets_of_other_robots_are_refused(demonstrations, tmp_path):
 def test_missing_camera_is_named(demonstrations):
     with pytest.raises(ValueError, match=r"observation\.camera\.wrist"):
         read_columns(open_datasets((demonstrations,)), "wrist", base_from_tool)
-
-
-def test_batch_order_visits_each_frame_once_an_epoch_and_can_start_anywhere():
-    frames = np.arange(100, 121)
-    order = BatchOrder(frames, 4, seed=3)
-    batches = [order[number] for number in range(12)]
-    epoch = np.concatenate(batches[:5])
-    assert len(set(epoch)) == 20
-    assert set(epoch) <= set(frames)
-    assert not np.array_equal(batches[0], batches[5])
-    np.testing.assert_array_equal(BatchOrder(frames, 4, seed=3)[11], batches[11])
-    with pytest.raises(ValueError, match="batch_size"):
-        BatchOrder(frames, 22, seed=0)
-
-
-def test_weighted_batches_draw_each_frame_by_its_chance_and_can_start_anywhere():
-    frames, weights = np.array([10, 20, 30]), np.array([0.6, 0.0, 0.2])
-    order = BatchOrder(frames, 3, seed=3, weights=weights)
-    drawn = np.concatenate([order[number] for number in range(1000)])
-    shares = [np.mean(drawn == frame) for frame in frames]
-    np.testing.assert_allclose(shares, [0.75, 0.0, 0.25], atol=0.03)
-    np.testing.assert_array_equal(BatchOrder(frames, 3, seed=3, weights=weights)[11], order[11])
-    assert not np.array_equal(order[0], order[1]) or not np.array_equal(order[1], order[2])
-
-
-def test_color_jitter_is_drawn_from_its_generator_and_stays_in_range():
-    pixels = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    first, again, other = (jitter_colors(pixels, 0.3, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert first.min() >= 0
-    assert first.max() <= 1
-    assert 0.01 < (first - pixels).abs().mean() < 0.3
-    assert torch.equal(jitter_colors(pixels, 0.0, torch.Generator()), pixels)

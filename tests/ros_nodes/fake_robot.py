@@ -302,12 +302,12 @@ class FakeRobot:
         """Life-cycle state of a node."""
         return self.call(GetState, f"{node}/get_state").current_state.label
 
-    def wait_until_heard(self) -> None:
-        """Wait until a gateway listens to plans and joints, and is heard."""
+    def wait_until_heard(self, listeners: int = 1) -> None:
+        """Wait until a gateway, and whoever else is counted, listens to plans and joints, and the gateway is heard."""
         self.wait_for(
             lambda: (
-                self._plan.get_subscription_count() > 0
-                and self._joints.get_subscription_count() > 0
+                self._plan.get_subscription_count() >= listeners
+                and self._joints.get_subscription_count() >= listeners
                 and self.node.count_publishers("arm_controller/joint_trajectory") > 0
             ),
             "a gateway",

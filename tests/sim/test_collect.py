@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 
+from policies.robots import get_robot
 from representation.data.lerobot_dataset import LeRobotDataset
 from sim.collect import CollectConfig, collect
+from sim.demonstrations import NoiseConfig
 
 
 def test_a_collection_resumes_with_new_episodes_and_keeps_images_depth_and_calibration(tmp_path):
@@ -32,6 +36,30 @@ def test_two_arms_are_recorded_at_their_rate_with_their_cameras(tmp_path):
     assert episode["action"].shape[1] == episode["observation.state"].shape[1] == 14
     for camera in ("top", "left_wrist", "right_wrist"):
         assert episode[f"observation.images.{camera}"].shape[1:] == (48, 48, 3)
+
+
+def test_two_disturbed_arms_are_recorded_as_they_were_commanded_and_within_their_limits(tmp_path):
+    root = tmp_path / "demos"
+    collect(CollectConfig(task="lift_tray", output=root, episodes=1, size=48, cameras=("top",)))
+    episode = LeRobotDataset(root).episode(0, ["action", "observation.state"])
+    arms = get_robot("aloha").arm_joints
+    commanded, measured = episode["action"][:, arms], episode["observation.state"][:, arms]
+    ahead, behind = np.abs(commanded[:-1] - measured[1:]), np.abs(commanded[1:] - measured[1:])
+    assert np.percentile(ahead, 95) < 0.02  # the arm is at each step where it was told to be
+    assert ahead.mean() < behind.mean()
+    fastest = np.abs(np.diff(commanded, axis=0)).max(axis=0) * 25
+    assert (fastest <= get_robot("aloha").max_velocity[arms]).all()
+
+
+def test_frames_in_which_a_kick_moved_the_arms_are_marked(tmp_path):
+    kicks = NoiseConfig(clean_share=0.0, step_std_m=0.0, turn_std_rad=0.0, kick_rate=0.1, kick_turn_rad=0.1)
+    settings = {"task": "lift_tray", "episodes": 1, "size": 48, "cameras": ("top",)}
+    marks = {}
+    for name, noise in (("kicked", kicks), ("clean", replace(kicks, clean_share=1.0))):
+        collect(CollectConfig(output=tmp_path / name, noise=noise, **settings))
+        marks[name] = LeRobotDataset(tmp_path / name).episode(0, ["collection.disturbed"])["collection.disturbed"]
+    assert 0.0 < marks["kicked"].mean() < 0.6
+    assert not marks["clean"].any()
 
 
 def test_a_finished_collection_is_left_alone(tmp_path):

@@ -42,7 +42,7 @@ def test_labels_are_the_undisturbed_actions_and_bounded(simulation):
     assert np.abs(labels - executed).max() > 1e-3
 
 
-def test_two_arms_record_joint_targets_of_undisturbed_and_executed_steps(simulations):
+def test_two_arms_record_what_their_controllers_were_told(simulations):
     simulation = simulations["aloha"]
     frames = demonstrate(simulation, EpisodeId("transfer_cube", "nominal", 1, 0, 13), NoiseConfig(clean_share=0.0))
     assert frames is not None
@@ -50,7 +50,8 @@ def test_two_arms_record_joint_targets_of_undisturbed_and_executed_steps(simulat
     assert labels.shape == (len(frames), len(simulation.robot.joint_names))
     arms = simulation.robot.arm_joints
     assert np.abs(labels - states)[:, arms].max() < 0.35
-    assert any(np.abs(frame["action"] - frame["action.executed"]).max() > 1e-3 for frame in frames)
+    assert all(np.array_equal(frame["action"], frame["action.executed"]) for frame in frames)
+    np.testing.assert_array_equal(labels[-1], simulation.commanded_positions.astype(np.float32))
 
 
 def test_the_same_demonstration_twice_is_bit_equal(simulation):

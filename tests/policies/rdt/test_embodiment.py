@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from policies.rdt.embodiment import ALOHA_AGILEX, EMBODIMENTS, MANISKILL, Embodiment, get_embodiment
+from policies.rdt.embodiment import ALOHA_AGILEX, EMBODIMENTS, MANISKILL, PANDA, Embodiment, get_embodiment
 from policies.rdt.unified_space import slots_of
 
 
@@ -34,6 +35,23 @@ def test_commands_come_out_as_they_went_in(name):
     np.testing.assert_allclose(embodiment.action_from_unified(vectors), values, atol=1e-6)
 
 
+def test_relative_commands_of_arm_joints_are_counted_from_the_state_and_grippers_are_not():
+    body = replace(PANDA, relative=True, action_scale=(0.1,) * 7 + (0.04,))
+    states = np.random.default_rng(0).uniform(-1, 1, (3, 8))
+    commands = states[:, None] + np.linspace(0, 0.2, 5)[:, None]
+    commands[..., 7] = 0.04
+    vectors, mask = body.action_to_unified(commands, states)
+    np.testing.assert_allclose(vectors[..., :7], np.broadcast_to(np.linspace(0, 2, 5)[:, None], (3, 5, 7)), atol=1e-6)
+    np.testing.assert_allclose(vectors[..., 10], 1.0)
+    np.testing.assert_allclose(body.action_from_unified(vectors, states), commands, atol=1e-6)
+    shifted = vectors[0] + body.shift(states[0], states[1])
+    np.testing.assert_allclose(body.action_from_unified(shifted, states[1]), commands[0], atol=1e-6)
+    assert not body.shift(states[0], states[1])[mask == 0].any()
+    assert not PANDA.shift(states[0], states[1]).any()
+    with pytest.raises(ValueError, match="panda: expected the state"):
+        body.action_to_unified(commands)
+
+
 def test_degrees_are_refused_by_name():
     with pytest.raises(ValueError, match=r"arm_joint_2_pos.*SI units.*found 90"):
         EMBODIMENTS["franka_joint"].state_to_unified([0, 0, 90, 0, 0, 0, 0, 0])
@@ -57,6 +75,7 @@ def test_a_users_robot_is_read_from_json(tmp_path):
         ({"state_scale": [1.0, 0.0]}, "other than 0"),
         ({"control_hz": 0}, "control_hz"),
         ({"cameras": ["top"]}, "cameras"),
+        ({"kind": "eef", "relative": True}, "relative: expected kind 'joint'"),
     ],
 )
 def test_a_damaged_json_file_is_refused_by_field(tmp_path, change, message):

@@ -21,11 +21,12 @@ def recorded(robot, control_hz, value=0.0):
     states = np.full((20, len(spec.joint_names)), value)
     states[::2] += 0.1
     states[:, -1] = 0.02
+    actions = states + 0.05
     return SimpleNamespace(
         path=Path(f"{robot}{control_hz}"),
         robot=robot,
         control_hz=control_hz,
-        steps=SimpleNamespace(states=states, actions=states + 0.05),
+        steps=SimpleNamespace(states=states, actions=actions, chunks=lambda chosen, rows: actions[chosen, None]),
     )
 
 
@@ -53,6 +54,16 @@ def test_a_fitted_embodiment_fills_the_unit_range_with_the_training_steps_of_all
     assert body.state_to_unified(open_hand)[0][10] == pytest.approx(1.0)
     held_out = fit_embodiment(datasets, [np.arange(20), np.arange(0)], CAMERAS)
     assert held_out.state_scale[0] == pytest.approx(0.075)
+
+
+def test_relative_chunks_have_two_standard_deviations_as_unit():
+    data = recorded("panda", 10)
+    data.steps.actions[::2] += 0.1  # in place: the ways from the state are 0.15 and 0.05
+    body = fit_embodiment([data], ALL[:1], CAMERAS, relative_rows=4)
+    assert body.relative
+    np.testing.assert_allclose(body.action_scale[:7], 2 * 0.05)
+    assert (body.action_scale[7], body.action_offset[7]) == (body.state_scale[7], body.state_offset[7])
+    assert replace(body, relative=False, action_scale=(), action_offset=()) == fit_embodiment([data], ALL[:1], CAMERAS)
 
 
 def test_each_dataset_keeps_its_own_rate():

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import SiglipVisionConfig, SiglipVisionModel, T5Config, T5EncoderModel, T5Tokenizer
 
-from policies import training_loop, training_state
 from policies.interface import load_policy
 from policies.lora import LoraSettings
 from policies.rdt.checkpoint import save_model
@@ -21,9 +20,10 @@ from policies.rdt.embodiment import ALOHA_AGILEX
 from policies.rdt.frozen_encoders import FrozenEncoders
 from policies.rdt.images import background_image
 from policies.rdt.training_options import RDTTraining
-from policies.train import check_output, new_run
+from policies.train import new_run
 from policies.train_config import TrainConfig
-from policies.training_loop import new_accelerator
+from representation import training, training_state
+from representation.training import check_output, new_accelerator
 from tests.policies.rdt.conftest import random_model
 from tests.policies.rdt.episodes import VARIANTS, write_aloha
 
@@ -160,7 +160,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_exactly(finished, config, tm
 
     config = replace(config, output=tmp_path / "interrupted")
     with monkeypatch.context() as patch:
-        patch.setattr(training_loop, "decay_after", killed_at_step_3)
+        patch.setattr(training, "decay_after", killed_at_step_3)
         with pytest.raises(KeyboardInterrupt):
             run(config)
     run(replace(config, resume=True))

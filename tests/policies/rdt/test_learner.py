@@ -9,14 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from policies import training_loop, training_state
 from policies.interface import CameraView, Observation, load_policy
 from policies.lora import LoraSettings
 from policies.rdt.embodiment import ALOHA_AGILEX
 from policies.rdt.images import background_image
 from policies.rdt.training_options import RDTTraining
-from policies.train import check_output, main, new_run
+from policies.train import check_adapters, main, new_run
 from policies.train_config import TrainConfig
+from representation import training, training_state
+from representation.training import check_output
 from tests.policies.rdt.episodes import COLORS, SIDE, SPEC, VARIANTS, write_aloha, write_bimanual
 
 
@@ -104,7 +105,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_exactly(finished, config, tm
 
     config = replace(config, output=tmp_path / "interrupted")
     with monkeypatch.context() as patch:
-        patch.setattr(training_loop, "decay_after", killed_at_step_30)
+        patch.setattr(training, "decay_after", killed_at_step_30)
         with pytest.raises(KeyboardInterrupt):
             run(config)
     run(replace(config, resume=True))
@@ -121,6 +122,8 @@ def test_a_run_goes_on_from_a_policy(finished, config, tmp_path):
         assert torch.equal(value, finished.average.state_dict()[name]), name
     with pytest.raises(ValueError, match=r"--rdt\.chunk: expected the policy's 8, found 4"):
         new_run(replace(first, output=tmp_path / "other", rdt=replace(config.rdt, chunk=4)))
+    with pytest.raises(ValueError, match=r"--rdt\.relative: expected a fresh embodiment, found 'aloha' of positions"):
+        new_run(replace(first, output=tmp_path / "other", rdt=replace(config.rdt, relative=True)))
 
 
 @pytest.mark.parametrize(
@@ -129,6 +132,7 @@ def test_a_run_goes_on_from_a_policy(finished, config, tmp_path):
         {"objective": "regression"},
         {"history": False, "max_delay": 3},
         {"masked_loss": False},
+        {"relative": True},
     ],
 )
 def test_variants_train_and_load(config, tmp_path, rdt):
@@ -140,6 +144,7 @@ def test_variants_train_and_load(config, tmp_path, rdt):
     again = policy.act(observe("left")).rows
     assert (first == again).all() == (rdt.get("objective") == "regression")
     assert policy.model.config.clean_prefix == bool(rdt.get("max_delay"))
+    assert policy.settings.embodiment.relative == bool(rdt.get("relative"))
 
 
 @pytest.mark.parametrize(
@@ -229,7 +234,7 @@ def test_a_resumed_mixture_equals_the_uninterrupted_one_exactly(mixed_run, mixed
 
     config = replace(mixed, output=tmp_path / "interrupted")
     with monkeypatch.context() as patch:
-        patch.setattr(training_loop, "decay_after", killed_at_step_4)
+        patch.setattr(training, "decay_after", killed_at_step_4)
         with pytest.raises(KeyboardInterrupt):
             run(config)
     resumed = run(replace(config, resume=True))
@@ -328,4 +333,4 @@ def test_clean_rows_are_taught_to_a_policy_without_a_mark_for_them_and_not_by_ad
 
 def test_what_only_spatialvla_has_is_refused(config, tmp_path):
     with pytest.raises(ValueError, match=r"--lora\.train-tables: expected --policy spatialvla, found rdt"):
-        check_output(replace(config, output=tmp_path, lora=LoraSettings(train_tables=True)))
+        check_adapters(replace(config, output=tmp_path, lora=LoraSettings(train_tables=True)))

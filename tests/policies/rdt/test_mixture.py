@@ -24,7 +24,7 @@ VARIANTS = InstructionVariants("pick", ("take",), ("pick it up",))
 PANDA_AT_20_HZ = replace(PANDA, control_hz=20.0)
 
 
-def recorded(joints, lengths, name, variants=None):
+def recorded(joints, lengths, name, variants=None, disturbed=()):
     """Demonstrations whose first joint is 0.01 times the number of the step, and 0.5 more in the actions."""
     episodes, begin = [], 0
     for length in lengths:
@@ -32,7 +32,8 @@ def recorded(joints, lengths, name, variants=None):
         states[:, 0] = 0.01 * np.arange(begin, begin + length)
         actions = states.copy()
         actions[:, 0] += 0.5
-        episodes.append(Episode(states, actions, states.std(axis=0), ["pick"] * length, name))
+        marks = np.isin(np.arange(begin, begin + length), disturbed)
+        episodes.append(Episode(states, actions, marks, states.std(axis=0), ["pick"] * length, name))
         begin += length
     return SimpleNamespace(path=Path(name), robot="", control_hz=None, variants=variants, steps=join(episodes))
 
@@ -55,6 +56,12 @@ def mixture():
     pictures = [level_of_step(0), level_of_step(1)]
     mixture.embody([PANDA_AT_20_HZ, ALOHA_AGILEX], pictures, np.arange(22))
     return mixture
+
+
+def test_chunks_with_a_disturbed_step_are_not_to_be_learned():
+    mixture = Mixture([recorded(8, (5, 7), "one", disturbed=[2, 11]), recorded(8, (4,), "two")], with_variants=False)
+    assert np.flatnonzero(~mixture.undisturbed(3)).tolist() == [0, 1, 2, 9, 10, 11]
+    assert np.flatnonzero(~mixture.undisturbed(1)).tolist() == [2, 11]
 
 
 def test_steps_episodes_and_groups_have_one_count(mixture):

@@ -162,13 +162,13 @@ def test_a_chunk_goes_on_with_the_one_before(policy):
     assert isinstance(policy, ContinuingPolicy)
     policy.reset(0)
     first = policy.act_on(observe(0.0), Continuation(0))
-    running = policy._running._chunks[-1][1]
+    running = policy._running._chunks[-1].vectors
     later = at(observe(0.2), first.rows[1])
     second = policy.act_on(later, Continuation(3, "replace"))
     np.testing.assert_allclose(second.rows[:3, :7], first.rows[2:5, :7], atol=1e-6)
     assert np.abs(second.rows[3, :7] - first.rows[5, :7]).max() > 1e-3
     (gripper,) = slots_of(PANDA.names[7:])
-    assert policy._running._chunks[-1][1][0, gripper] != running[2, gripper]  # it is free
+    assert policy._running._chunks[-1].vectors[0, gripper] != running[2, gripper]  # it is free
 
 
 def test_grippers_stop_at_their_stops_and_arms_are_not_bent(policy):
@@ -183,7 +183,7 @@ def test_grippers_stop_at_their_stops_and_arms_are_not_bent(policy):
 def test_of_many_chunks_the_one_that_fits_best_is_taken(policy, monkeypatch):
     policy.reset(0)
     first = policy.act_on(observe(0.0), Continuation(0))
-    running = policy._running._chunks[-1][1]
+    running = policy._running._chunks[-1].vectors
     drawn = []
 
     def draw(observation, pictures, samples, prefix=None):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,10 @@ def ramp(start: float, step: float = STEP) -> torch.Tensor:
     return vectors
 
 
+def remember(running: RunningChunk, stamp: float, vectors: torch.Tensor, state: float = 0.0) -> None:
+    running.remember(stamp, [state], vectors)
+
+
 def goes_on(running: RunningChunk, stamp: float, state: float, committed: int = 3) -> bool:
     return running.prefix(stamp, [state], Continuation(committed)) is not None
 
@@ -27,7 +33,7 @@ def goes_on(running: RunningChunk, stamp: float, state: float, committed: int = 
 def test_what_is_left_of_the_chunk_is_gone_on_with():
     running = RunningChunk(JOINT)
     assert not goes_on(running, 0.0, 0.0)
-    running.remember(0.0, ramp(0.0))
+    remember(running, 0.0, ramp(0.0))
     prefix = running.prefix(0.4, [4 * STEP], Continuation(3))
     assert (prefix.committed, prefix.overlap) == (3, 6)
     np.testing.assert_allclose(prefix.actions[:6, 0], STEP * np.arange(5, 11), rtol=1e-6)
@@ -36,17 +42,28 @@ def test_what_is_left_of_the_chunk_is_gone_on_with():
     assert not goes_on(running, 0.4, 4 * STEP)
 
 
+def test_relative_rows_are_counted_from_the_new_state():
+    body = replace(JOINT, relative=True, action_scale=(0.5,))
+    running, state, later = RunningChunk(body), 1.0, 1.0 + 4 * STEP
+    way, _ = body.action_to_unified(state + STEP * np.arange(1, ROWS + 1)[:, None], [state])
+    remember(running, 0.0, torch.from_numpy(way), state)
+    prefix = running.prefix(0.4, [later], Continuation(3))
+    commands = body.action_from_unified(prefix.actions.numpy(), [later])[:6, 0]
+    np.testing.assert_allclose(commands, state + STEP * np.arange(5, 11), atol=1e-6)
+    assert not goes_on(running, 0.4, 4 * STEP)
+
+
 @pytest.mark.parametrize(("state", "expected"), [(4, True), (2, True), (1, True), (-1, False), (6, False)])
 def test_an_arm_may_be_late_by_the_committed_rows_but_nowhere_else(state, expected):
     running = RunningChunk(JOINT)
-    running.remember(0.0, ramp(0.0))
+    remember(running, 0.0, ramp(0.0))
     assert goes_on(running, 0.4, state * STEP) is expected
 
 
 def test_an_arm_may_still_follow_the_chunk_before():
     running = RunningChunk(JOINT)
-    running.remember(0.0, ramp(0.0))
-    running.remember(0.2, ramp(0.3, -STEP))  # leads the other way, and comes at 0.4 s
+    remember(running, 0.0, ramp(0.0))
+    remember(running, 0.2, ramp(0.3, -STEP))  # leads the other way, and comes at 0.4 s
     assert goes_on(running, 0.4, 4 * STEP)
-    running.remember(0.4, ramp(0.6))
+    remember(running, 0.4, ramp(0.6))
     assert not goes_on(running, 0.6, 2.0)

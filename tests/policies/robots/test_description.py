@@ -259,10 +259,10 @@ def test_the_example_of_the_guide_is_a_robot(tmp_path, repository):
 
 
 def test_a_checkpoint_names_a_robot_and_opens_no_file(tmp_path):
-    path = written(tmp_path, "{based_on: panda, name: bench_arm}")
-    for name in (path, "bench_arm"):
+    path = written(tmp_path, "{based_on: panda, name: arm_read_later}")
+    for name in (path, "arm_read_later"):
         with pytest.raises(ValueError, match="a robot of your own is known once its file was read"):
             get_named_robot(name)
     assert get_named_robot("panda") is get_robot("panda")
     own = get_robot(path)
-    assert get_named_robot("bench_arm") is own
+    assert get_named_robot("arm_read_later") is own

@@ -1,6 +1,15 @@
 """`TrainingLoop`: optimizer steps to the end of a budget, with averaged weights, metrics, and exact resumption.
 
-What is trained is a `Learner`: it has the data, the network and the objective of one kind of policy.
+What is trained is a `Learner`: it has the data, the network and the objective, of a policy (`policies.train`) or of an
+encoder (`representation.pretrain`).
+
+On several GPUs a training command runs under accelerate:
+
+    accelerate launch --multi_gpu --num_processes 4 -m MODULE ...
+
+A small network also trains faster in a process per core than in one process with as many threads:
+
+    ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m MODULE --threads 1 --mixed-precision bf16 ...
 """
 
 from __future__ import annotations
@@ -24,9 +33,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from policies.training_data import BatchOrder
-from policies.training_report import MetricsLog
-from policies.training_state import (
+from representation.data.batches import BatchOrder
+from representation.metrics_log import MetricsLog
+from representation.training_state import (
     STATE_FILE,
     AverageSchedule,
     Progress,
@@ -36,19 +45,17 @@ from policies.training_state import (
     update_average,
 )
 
-POLICY_DIRECTORY = "policy"
 CONFIG_FILE = "train_config.json"
 # How long the other processes wait for the one that decodes the videos.
 DECODING_LIMIT = timedelta(hours=6)
+RELEASE_S = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoopConfig:
     """How a run goes, whatever it trains.
 
     Attributes:
-        dataset: directories of LeRobot datasets, or for RDT of ALOHA episodes; held-out errors are reported by
-            directory and task.
         output: directory of the run.
         steps: optimizer steps.
         max_minutes: wall time; the learning rate follows whichever of steps and time is further along.
@@ -59,9 +66,8 @@ class LoopConfig:
         warmup_steps: steps of linear warm-up.
         weight_decay: of AdamW, on matrices only.
         clip_norm: largest norm of the gradient.
-        average_decay: largest decay of the moving average of the weights, which is what is saved as the policy.
+        average_decay: largest decay of the moving average of the weights, which is what is saved at last.
         average_schedule: how the decay rises to it, see `AverageSchedule`; RDT was released with "power" and 0.9999.
-        jitter: strength of the random changes of brightness, contrast and colour; 0 is none.
         validation_episodes: episodes held out, over all datasets.
         validation_frames: at most so many of their frames are measured.
         validate_every: steps between measurements.
@@ -74,7 +80,6 @@ class LoopConfig:
         resume: continue the run in `output`.
     """
 
-    dataset: tuple[Path, ...]
     output: Path
     steps: int = 20_000
     max_minutes: float = math.inf
@@ -87,7 +92,6 @@ class LoopConfig:
     clip_norm: float = 1.0
     average_decay: float = 0.999
     average_schedule: AverageSchedule = "ratio"
-    jitter: float = 0.3
     validation_episodes: int = 40
     validation_frames: int = 512
     validate_every: int = 1000
@@ -104,12 +108,14 @@ class Learner(Protocol):
     """What a run trains.
 
     Attributes:
+        product: name of the directory in the run's that `save` fills: "policy" or "encoder".
         model: the network with its first weights; its forward pass is what is distributed over processes.
         training: (N,) numbers of the training frames.
         weights: (N,) chance of each of them of being drawn; None to visit all of them alike.
         held_out: (M,) numbers of the frames that `validate` measures.
     """
 
+    product: str
     model: nn.Module
     training: NDArray[np.int64]
     weights: NDArray[np.float64] | None
@@ -128,7 +134,7 @@ class Learner(Protocol):
         ...
 
     def save(self, model: nn.Module, directory: Path, device: str) -> None:
-        """Write the policy of a model into a new directory."""
+        """Write what a model is for into a new directory."""
         ...
 
 
@@ -240,8 +246,8 @@ class TrainingLoop:
                     saved_s = time.monotonic()
 
     def save(self) -> None:
-        """Write the policy, then the state that resumes from it, and the picture."""
-        directory = self.output / POLICY_DIRECTORY
+        """Write the product, then the state that resumes from it, and the picture."""
+        directory = self.output / self.learner.product
         part = directory.with_name(directory.name + ".part")
         shutil.rmtree(part, ignore_errors=True)
         self.learner.save(self.average, part, str(self.accelerator.device))
@@ -269,3 +275,28 @@ class TrainingLoop:
         values = [value]
         broadcast_object_list(values)
         return values[0]
+
+    def end(self) -> None:
+        """Leave the group of processes."""
+        # A process that ends while another still saves would tear down the group under it.
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.num_processes > 1:
+            # Threads of gloo need the interpreter to let go of the last tensors. The destructor of their group would
+            # hold it and wait for them for ever, and nothing tells when they are done.
+            time.sleep(RELEASE_S)
+        self.accelerator.end_training()
+
+
+def check_output(config: LoopConfig) -> None:
+    """Refuse to mix two runs.
+
+    Raises:
+        ValueError: `output` holds a run although `resume` is not set, or none although it is.
+    """
+    state = config.output / STATE_FILE
+    if config.resume and not state.exists():
+        raise ValueError(f"--resume: expected a saved run in {config.output}, found no {STATE_FILE}")
+    if state.exists() and not config.resume:
+        raise ValueError(
+            f"--output: expected an unused directory, found a run in {config.output}; continue it with --resume"
+        )

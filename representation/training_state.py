@@ -39,7 +39,7 @@ def decay_after(step: int, largest: float, schedule: AverageSchedule) -> float:
 
 @torch.no_grad()
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move an exponential moving average of the weights towards the model.
+    """Move an exponential moving average of the weights towards the model, and copy its buffers.
 
     Args:
         average: module of the same structure, changed in place.
@@ -47,6 +47,8 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
         decay: weight of the past.
     """
     torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1.0 - decay)
+    for own, current in zip(average.buffers(), model.buffers(), strict=True):
+        own.copy_(current)
 
 
 def save_state(

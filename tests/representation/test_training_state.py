@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
 
-from policies.training_state import decay_after, update_average
+from representation.training_state import decay_after, update_average
 
 
 @pytest.mark.parametrize(
@@ -24,3 +26,12 @@ def test_the_average_moves_towards_the_model_by_the_rest_of_the_decay():
     nn.init.constant_(model.weight, 3.0)
     update_average(average, model, 0.75)
     torch.testing.assert_close(average.weight, torch.tensor([[1.5]]))
+
+
+def test_buffers_of_the_average_are_those_of_the_model():
+    model = nn.BatchNorm1d(2)
+    average = copy.deepcopy(model)
+    model.train()(torch.tensor([[1.0, 2.0], [3.0, 6.0]]))
+    update_average(average, model, 0.9)
+    for name, value in model.named_buffers():
+        assert torch.equal(dict(average.named_buffers())[name], value), name

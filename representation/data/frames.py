@@ -1,0 +1,185 @@
+"""`Frames`: pictures and what is known of each of them, out of renders, LeRobot datasets or folders of pictures.
+
+The plain format of `write_frames` is a directory with `images.npy`, `columns.npz` and `frames.json` (texts, and the
+names of numbered values). Nothing in it is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from representation.data.lerobot_dataset import LeRobotDataset
+from representation.data.untrusted_files import read_json
+
+FRAMES_FILE, IMAGES_FILE, COLUMNS_FILE = "frames.json", "images.npy", "columns.npz"
+PICTURE_NAMES = ("*.jpg", "*.jpeg", "*.png")
+LABEL = "label"
+_INFO = Path("meta", "info.json")
+
+
+@dataclass(frozen=True)
+class Frames:
+    """N pictures of one size.
+
+    Attributes:
+        images: (N, H, W, 3) uint8 RGB.
+        episode: (N,) number of what they belong to: episode, object, recording. Held out as a whole.
+        columns: arrays (N, ...) of what else is known of each, by name.
+        names: of the values of columns that number something: `names[column][value]`.
+        texts: a text for each; empty if there are none.
+    """
+
+    images: NDArray[np.uint8]
+    episode: NDArray[np.int64]
+    columns: Mapping[str, NDArray] = field(default_factory=dict)
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    texts: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.images)
+        if self.images.ndim != 4 or self.images.shape[3] != 3 or self.images.dtype != np.uint8:
+            raise ValueError(f"images: expected (N, H, W, 3) uint8, found {self.images.shape} {self.images.dtype}")
+        lengths = {"episode": len(self.episode), **{name: len(column) for name, column in self.columns.items()}}
+        if self.texts:
+            lengths["texts"] = len(self.texts)
+        for name, length in lengths.items():
+            if length != count:
+                raise ValueError(f"{name}: expected {count} rows, found {length}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def dataset(self) -> NDArray[np.int64]:
+        """(N,) number of the dataset: there is one."""
+        return np.zeros(len(self), np.int64)
+
+    def pixels(self, rows: NDArray[np.int64]) -> Tensor:
+        """Pictures (B, 3, H, W) in [0, 1] of some rows."""
+        return torch.from_numpy(np.ascontiguousarray(self.images[rows])).permute(0, 3, 1, 2).float() / 255
+
+    def subset(self, rows: NDArray[np.int64]) -> Frames:
+        """Some of the frames."""
+        columns = {name: column[rows] for name, column in self.columns.items()}
+        texts = [self.texts[row] for row in rows] if self.texts else ()
+        return Frames(self.images[rows], self.episode[rows], columns, self.names, texts)
+
+    def need(self, columns: Sequence[str]) -> None:
+        """Check that something is known.
+
+        Raises:
+            ValueError: a column, or "texts", is missing; names it.
+        """
+        known = {*self.columns, *(["texts"] if self.texts else [])}
+        missing = [name for name in columns if name not in known]
+        if missing:
+            raise ValueError(f"frames: expected {missing}, found {sorted(known)}")
+
+
+def write_frames(frames: Frames, directory: Path) -> None:
+    """Write the plain format into a new or empty directory."""
+    directory.mkdir(parents=True, exist_ok=True)
+    np.save(directory / IMAGES_FILE, frames.images)
+    np.savez(directory / COLUMNS_FILE, episode=frames.episode, **frames.columns)
+    content = {"names": {name: list(values) for name, values in frames.names.items()}, "texts": list(frames.texts)}
+    (directory / FRAMES_FILE).write_text(json.dumps(content) + "\n", encoding="utf-8")
+
+
+def open_frames(path: Path, camera: str = "", size: int = 0) -> Frames:
+    """Open what a directory holds: frames in the plain format, a LeRobot dataset, or pictures in a folder per class.
+
+    Args:
+        path: the directory.
+        camera: of a LeRobot dataset; the first one if empty.
+        size: side in pixels that pictures are brought to, after a central square; 0 keeps them, where they are alike.
+
+    Raises:
+        FileNotFoundError: none of the three.
+        ValueError: damaged, or no such camera.
+    """
+    if (path / FRAMES_FILE).is_file():
+        frames = _read_plain(path)
+        return frames if size in (0, frames.images.shape[1]) else _resized(frames, size)
+    if (path / _INFO).is_file():
+        return _read_lerobot(LeRobotDataset(path), camera, size)
+    if path.is_dir() and any(_pictures(path)):
+        return _read_folder(path, size)
+    raise FileNotFoundError(f"{path}: expected {FRAMES_FILE}, {_INFO} or folders of pictures, found none of them")
+
+
+def _read_plain(path: Path) -> Frames:
+    try:
+        content = read_json(path, FRAMES_FILE)
+        images = np.load(path / IMAGES_FILE, mmap_mode="r", allow_pickle=False)
+        with np.load(path / COLUMNS_FILE, allow_pickle=False) as file:
+            columns = {name: file[name] for name in file.files}
+        names = {str(name): tuple(map(str, values)) for name, values in content["names"].items()}
+        return Frames(images, columns.pop("episode").astype(np.int64), columns, names, list(map(str, content["texts"])))
+    except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: expected frames in the plain format: {error}") from error
+
+
+def _resized(frames: Frames, size: int) -> Frames:
+    images = np.stack([square(image, size) for image in frames.images])
+    return Frames(images, frames.episode, frames.columns, frames.names, frames.texts)
+
+
+def _read_lerobot(dataset: LeRobotDataset, camera: str, size: int) -> Frames:
+    prefix = "observation.images."
+    cameras = [key.removeprefix(prefix) for key in dataset.info.features if key.startswith(prefix)]
+    if not cameras or (camera and camera not in cameras):
+        raise ValueError(f"{dataset.root}: camera: expected {camera or 'one'}, found {cameras}")
+    key = prefix + (camera or cameras[0])
+    numbers = [name for name in ("observation.state", "action", "next.success") if name in dataset.info.features]
+    images, episodes, texts = [], [], []
+    columns: dict[str, list[NDArray]] = {name: [] for name in (*numbers, "progress")}
+    for index in range(dataset.num_episodes):
+        episode = dataset.episode(index, [key, *numbers])
+        pictures = episode[key]
+        images += list(pictures) if size == 0 else [square(picture, size) for picture in pictures]
+        episodes += [index] * len(pictures)
+        texts += episode["task"]
+        for name in numbers:
+            columns[name].append(episode[name])
+        columns["progress"].append(np.linspace(0.0, 1.0, len(pictures), dtype=np.float32))
+    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
+    return Frames(np.stack(images), np.array(episodes), joined, {}, texts)
+
+
+def _pictures(path: Path) -> list[Path]:
+    return sorted(file for pattern in PICTURE_NAMES for file in path.glob(f"*/{pattern}"))
+
+
+def _read_folder(path: Path, size: int) -> Frames:
+    files = _pictures(path)
+    classes = tuple(sorted({file.parent.name for file in files}))
+    images = []
+    for file in files:
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        if image is None:
+            raise ValueError(f"{file}: expected a picture, found something that OpenCV does not read")
+        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        images.append(rgb if size == 0 else square(rgb, size))
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1:
+        raise ValueError(f"{path}: expected pictures of one size, or a size to bring them to, found {sorted(shapes)}")
+    labels = np.array([classes.index(file.parent.name) for file in files])
+    texts = [f"a picture of a {file.parent.name.replace('_', ' ')}" for file in files]
+    return Frames(np.stack(images), np.arange(len(files)), {LABEL: labels}, {LABEL: classes}, texts)
+
+
+def square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The central square of a picture (H, W, 3), brought to (size, size, 3)."""
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    part = image[top : top + side, left : left + side]
+    return cv2.resize(part, (size, size), interpolation=cv2.INTER_AREA if size < side else cv2.INTER_LINEAR)

@@ -1,0 +1,51 @@
+"""Vectors of frames into a file: `python -m representation.embed --encoder RUN --data DIR --output vectors.npz`.
+
+The file has `vectors` (N, D) float32 and `episode` (N,), in the order of the frames. It is not pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tyro
+
+from representation.data.frames import open_frames
+from representation.embedding import embed
+from representation.registry import load_encoder
+
+
+@dataclass(frozen=True)
+class EmbedOptions:
+    """What is embedded.
+
+    Attributes:
+        encoder: directory of an encoder or of a pretraining run.
+        data: directory of the frames.
+        output: file to write; it gets the ending `.npz`.
+        camera: of a LeRobot dataset; the first one if left out.
+        image_size: side that pictures are brought to first, pixels; 0 keeps them.
+    """
+
+    encoder: Path
+    data: Path
+    output: Path
+    camera: str = ""
+    image_size: int = 0
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Write the vectors."""
+    options = tyro.cli(EmbedOptions, args=args, description=__doc__)
+    encoder = load_encoder(options.encoder)
+    frames = open_frames(options.data, options.camera, options.image_size)
+    vectors = embed(encoder, frames)
+    file = options.output.with_suffix(".npz")
+    np.savez(file, vectors=vectors, episode=frames.episode)
+    print(f"{file}: {len(vectors)} vectors of {encoder.width} numbers")
+
+
+if __name__ == "__main__":
+    main()

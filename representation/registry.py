@@ -1,0 +1,72 @@
+"""The systems of `representation/`, by name. One dictionary; nothing is imported before it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from representation.checkpoint import read_config
+from representation.interface import Encoder
+
+
+@dataclass(frozen=True)
+class System:
+    """One published system.
+
+    Attributes:
+        module: where it lives. A system that pretrains an encoder has there a dataclass `Config`, a function
+            `new(config, frames, seed)` that returns its `Objective`, and `load(directory)` that returns its `Encoder`.
+        paper: authors, title, venue and year, number.
+        inputs: what it takes.
+        outputs: what it gives.
+        role: what it does for a robot.
+        road: where it meets the rest of the stack.
+    """
+
+    module: str
+    paper: str
+    inputs: str
+    outputs: str
+    role: str
+    road: str
+
+
+SYSTEMS: dict[str, System] = {
+    "clip": System(
+        module="representation.pretraining.clip",
+        paper="Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021 "
+        "(arXiv 2103.00020)",
+        inputs="pictures, and texts of any kind",
+        outputs="embeddings of both in one space; probabilities of phrases",
+        role="tells which of some phrases fits what a camera sees; an image encoder for everything else",
+        road="representation.pretrain, .probe and .embed",
+    ),
+}
+
+
+def module_of(name: str) -> ModuleType:
+    """The module of a system.
+
+    Raises:
+        ValueError: no such system; lists the known ones.
+    """
+    if name not in SYSTEMS:
+        raise ValueError(f"system: expected one of {', '.join(sorted(SYSTEMS))}, found {name!r}")
+    return importlib.import_module(SYSTEMS[name].module)
+
+
+def load_encoder(directory: Path) -> Encoder:
+    """Read an encoder that a system saved; in evaluation mode.
+
+    Args:
+        directory: the encoder's, or a run's that has one in `encoder/`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: of no known system, or damaged.
+    """
+    inner = directory / "encoder"
+    directory = inner if inner.is_dir() else directory
+    return module_of(read_config(directory)["system"]).load(directory)

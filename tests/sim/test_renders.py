@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import numpy as np
+
+from sim.renders import COLORS, SHAPES, SIZES, render
+
+
+def test_renders_hold_every_combination_alike_and_say_what_they_show():
+    frames = render(1, 32, seed=0)
+    assert len(frames) == len(COLORS) * len(SHAPES) * len(SIZES)
+    kinds = np.stack([frames.columns[name] for name in ("color", "shape", "scale")], axis=1)
+    assert len(np.unique(kinds, axis=0)) == len(frames)
+    for k in (0, 7, 40):
+        for name in ("color", "shape", "scale"):
+            assert frames.names[name][frames.columns[name][k]] in frames.texts[k]
+    again = render(1, 32, seed=0)
+    np.testing.assert_array_equal(again.images, frames.images)
+    assert not np.array_equal(render(1, 32, seed=1).images, frames.images)
+
+
+def test_the_color_is_that_of_the_picture():
+    frames = render(1, 32, seed=0)
+    reds = frames.images[(frames.columns["color"] == 0) & (frames.columns["scale"] == 1)].astype(float)
+    blues = frames.images[(frames.columns["color"] == 2) & (frames.columns["scale"] == 1)].astype(float)
+    warm = lambda pictures: (pictures[..., 0] - pictures[..., 2]).max(axis=(1, 2))  # noqa: E731
+    assert warm(reds).min() > 60
+    assert np.median(warm(blues)) < 40
