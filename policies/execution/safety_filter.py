@@ -19,10 +19,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policies.execution.kinematics import Kinematics
-from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake, smooth
+from policies.execution.trajectory import (
+    DERIVATIVE_FACTORS,
+    JointState,
+    JointTrajectory,
+    Motion,
+    brake,
+    knot_accelerations,
+    segments,
+    smooth,
+)
 from policies.robots.spec import RobotSpec
 
 POSITION_TOLERANCE = 1e-6  # rad (m), for rounding
+ROUNDING = 1e-9  # of the other limits
 WORKSPACE_TOLERANCE = 1e-3  # m
 MIN_FIRST_SEGMENT = 0.02  # s; a knot nearer than this is as good as past
 SCALE_RATIO = 1.07  # ratio of the time scales that are tried
@@ -188,7 +198,7 @@ class SafetyFilter:
         scale, scaled, motion, too_fast = self._at_scale(trajectory, start, slowest)
         reason = ""
         if too_fast:
-            for candidate in slowest * self._scales[1:]:
+            for candidate in self._scales_for_the_arms(trajectory, start, slowest):
                 scale, scaled, motion, still = self._at_scale(trajectory, start, candidate)
                 if not still:
                     break
@@ -204,6 +214,29 @@ class SafetyFilter:
         if shortened is None:
             return SafetyVerdict(None, exits)
         return SafetyVerdict(shortened, f"stopped early: {exits}", float(scale))
+
+    def _scales_for_the_arms(self, trajectory: JointTrajectory, start: JointState, slowest: float) -> NDArray:
+        """Those of the time scales at which all joints but the grippers keep their limits: all at once, so quickly."""
+        arm, scales = self.spec.arm_joints, slowest * self._scales[1:]
+        durations = scales[:, None] * np.diff(np.append(start.time - trajectory.stamp, trajectory.times))
+        positions = np.vstack([start.positions, trajectory.positions])[:, arm]
+
+        def at_knots(first: NDArray, rows: NDArray) -> NDArray:
+            return np.concatenate([np.broadcast_to(first[arm], rows[:, :1].shape), rows], axis=1)  # (S, T + 1, arm)
+
+        velocities = at_knots(start.velocities, trajectory.velocities[:, arm] / scales[:, None, None])
+        if trajectory.accelerations is None:
+            accelerations = knot_accelerations(positions, velocities, durations)
+        else:
+            accelerations = trajectory.accelerations[:, arm] / scales[:, None, None] ** 2
+        curves = segments(positions, velocities, at_knots(start.accelerations, accelerations), durations)
+        low, high = (end[arm] for end in self._range(start))
+        place = _bounds(curves, durations, 0)  # (K, S, T, arm)
+        fits = (np.maximum(low - place, place - high) <= POSITION_TOLERANCE).all(axis=(0, 2, 3))
+        for order, limit in enumerate((self.max_velocity, self.max_acceleration, self.max_jerk), start=1):
+            values = np.abs(_bounds(curves, durations, order))
+            fits &= (values <= limit[arm] * (1 + ROUNDING)).all(axis=(0, 2, 3))
+        return scales[fits]
 
     def _at_scale(
         self, trajectory: JointTrajectory, start: JointState, scale: float
@@ -254,7 +287,7 @@ class SafetyFilter:
     def _overshoots(self, joint: int, motion: Motion) -> bool:
         """Whether a gripper that is within its range leaves it on the way to the first knot."""
         low, high = self.spec.lower[joint] - POSITION_TOLERANCE, self.spec.upper[joint] + POSITION_TOLERANCE
-        bounds = _bounds(motion, 0)[:, 0, joint]
+        bounds = _bounds(motion.coefficients, motion.durations, 0)[:, 0, joint]
         return bool(low <= motion.start.positions[joint] <= high and not (low <= bounds.min() and bounds.max() <= high))
 
     def brake(self, state: JointState, stamp: float) -> JointTrajectory:
@@ -263,21 +296,27 @@ class SafetyFilter:
 
     def _too_fast(self, motion: Motion) -> str:
         """Name what exceeds its limit first in the order position, velocity, acceleration, jerk; '' if nothing."""
-        place, speed, acceleration, jerk = (_bounds(motion, order) for order in range(4))
-        speed, acceleration, jerk = np.abs(speed), np.abs(acceleration), np.abs(jerk)
-        low, high = (
-            np.minimum(self.spec.lower, motion.start.positions),
-            np.maximum(self.spec.upper, motion.start.positions),
-        )
+        place, *rates = (_bounds(motion.coefficients, motion.durations, order) for order in range(4))
+        speed, acceleration, jerk = map(np.abs, rates)
+        low, high = self._range(motion.start)
         for name, excess, values, limit in (
             ("position", np.maximum(low - place, place - high) - POSITION_TOLERANCE, place, None),
-            ("velocity", speed - self.max_velocity * (1 + 1e-9), speed, self.max_velocity),
-            ("acceleration", acceleration - self.max_acceleration * (1 + 1e-9), acceleration, self.max_acceleration),
-            ("jerk", jerk - self.max_jerk * (1 + 1e-9), jerk, self.max_jerk),
+            ("velocity", speed - self.max_velocity * (1 + ROUNDING), speed, self.max_velocity),
+            (
+                "acceleration",
+                acceleration - self.max_acceleration * (1 + ROUNDING),
+                acceleration,
+                self.max_acceleration,
+            ),
+            ("jerk", jerk - self.max_jerk * (1 + ROUNDING), jerk, self.max_jerk),
         ):
             if (excess > 0).any():
                 return self._describe(name, excess, values, limit, motion)
         return ""
+
+    def _range(self, start: JointState) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Least and greatest positions (n,): one that is outside of its range already may only come back."""
+        return np.minimum(self.spec.lower, start.positions), np.maximum(self.spec.upper, start.positions)
 
     def _describe(self, name: str, excess: NDArray, values: NDArray, limit: NDArray | None, motion: Motion) -> str:
         relative = excess if limit is None else excess / limit
@@ -364,12 +403,17 @@ def _bernstein(degree: int, pieces: int) -> NDArray[np.float64]:
 _TO_BOUNDS = [_bernstein(5 - order, PIECES) for order in range(4)]
 
 
-def _bounds(motion: Motion, order: int) -> NDArray[np.float64]:
-    """Bernstein coefficients (K, T, n) of a derivative on all pieces: its values lie between the least and the most."""
-    powers = np.arange(order, 6)
-    factors = np.array([np.prod(np.arange(k, k - order, -1)) for k in powers])
-    scaled = motion.coefficients[:, order:] * (factors * motion.durations[:, None] ** (powers - order))[:, :, None]
-    return np.einsum("kp,tpn->ktn", _TO_BOUNDS[order], scaled)
+def _bounds(coefficients: NDArray, durations: NDArray, order: int) -> NDArray[np.float64]:
+    """Bernstein coefficients (K, ..., T, n) of a derivative on all pieces: it lies between the least and the greatest.
+
+    Args:
+        coefficients: (..., T, 6, n) of the curves' segments, see `trajectory.segments`.
+        durations: (..., T) seconds.
+        order: of the derivative.
+    """
+    stretch = DERIVATIVE_FACTORS[order] * durations[..., None] ** np.arange(6 - order)
+    scaled = coefficients[..., order:, :] * stretch[..., None]
+    return np.moveaxis(_TO_BOUNDS[order] @ scaled, -2, 0)
 
 
 def _spread(knots: NDArray, count: int) -> NDArray[np.float64]:

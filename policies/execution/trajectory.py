@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 
 HOLD_DURATION = 0.5  # s; a controller refuses what has ended before it arrives
 BRAKE_STEP = 1e-4  # s; the phases of a brake are multiples of it, so that no two knots fall together
+DERIVATIVE_FACTORS = [np.array([np.prod(np.arange(k, k - m, -1)) for k in range(m, 6)]) for m in range(4)]
+"""What the coefficients of s**m, s**(m + 1), ... s**5 are multiplied by in the m-th derivative."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ class Motion:
         self.positions, self.velocities = rows[:2]
         self.accelerations = rows[2] if len(rows) > 2 else None
         self.durations = np.diff(self._times)
-        self.coefficients = _segments(self.positions, self.velocities, self.accelerations, self.durations)
+        self.coefficients = segments(self.positions, self.velocities, self.accelerations, self.durations)
 
     @property
     def knots(self) -> NDArray[np.float64]:
@@ -165,7 +167,7 @@ class Motion:
 
     def sample(self, time: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return the desired positions and velocities, (n,) each, at a time in seconds not before the start."""
-        positions, velocities, _ = self._derivatives(time)
+        positions, velocities = self._derivatives(time, orders=2)
         return positions, velocities
 
     def sample_many(self, times: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -184,7 +186,7 @@ class Motion:
 
     def at(self, time: float) -> JointState:
         """Return the desired state at a time in seconds not before the start."""
-        return JointState(time, *self._derivatives(time))
+        return JointState(time, *self._derivatives(time, orders=3))
 
     def remaining(self, now: float) -> JointTrajectory | None:
         """Return the knots due after `now` as a trajectory stamped `now`, which is followed as this one is; or None."""
@@ -195,13 +197,14 @@ class Motion:
         accelerations = None if self.accelerations is None else self.accelerations[1:][due]
         return JointTrajectory(now, left[due], self.positions[1:][due], self.velocities[1:][due], accelerations)
 
-    def _derivatives(self, time: float) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        elapsed = time - self._stamp
+    def _derivatives(self, time: float, orders: int) -> list[NDArray[np.float64]]:
+        """Positions and their first derivatives, (n,) each."""
         if time >= self.end:
-            return self.positions[-1].copy(), self.velocities[-1].copy(), np.zeros_like(self.positions[-1])
+            still = [np.zeros_like(self.positions[-1])] * (orders - 2)
+            return [self.positions[-1].copy(), self.velocities[-1].copy(), *still]
+        elapsed = time - self._stamp
         k = max(int(np.searchsorted(self._times, elapsed, side="right")) - 1, 0)
-        s, c = elapsed - self._times[k], self.coefficients[k]
-        return _horner(c, s, 0), _horner(c, s, 1), _horner(c, s, 2)
+        return [_horner(self.coefficients[k], elapsed - self._times[k], order) for order in range(orders)]
 
 
 def hold(positions: ArrayLike, stamp: float) -> JointTrajectory:
@@ -213,20 +216,14 @@ def hold(positions: ArrayLike, stamp: float) -> JointTrajectory:
 def smooth(trajectory: JointTrajectory, start: JointState) -> JointTrajectory:
     """Return the trajectory with accelerations, so that the motion from `start` on has continuous accelerations.
 
-    At each knot the cubics before and after it ask for an acceleration: where both have the same sign the smaller one
-    is taken, elsewhere zero, so that a joint that rests goes on resting. The last knot has none. A trajectory that has
-    accelerations is returned as it is.
+    They are those of `knot_accelerations`. A trajectory that has some is returned as it is.
     """
     if trajectory.accelerations is not None:
         return trajectory
-    h = np.diff(np.append(start.time - trajectory.stamp, trajectory.times))
+    durations = np.diff(np.append(start.time - trajectory.stamp, trajectory.times))
     positions = np.vstack([start.positions, trajectory.positions])
     velocities = np.vstack([start.velocities, trajectory.velocities])
-    c = _segments(positions, velocities, None, h)
-    before, after = _horner(c, h[:, None], 2)[:-1], 2 * c[1:, 2]
-    accelerations = np.zeros_like(trajectory.positions)
-    accelerations[:-1] = np.where(before * after > 0, np.sign(before) * np.minimum(abs(before), abs(after)), 0.0)
-    return replace(trajectory, accelerations=accelerations)
+    return replace(trajectory, accelerations=knot_accelerations(positions, velocities, durations))
 
 
 def brake(
@@ -278,25 +275,38 @@ def _integrate(state: JointState, phases: NDArray, jerks: NDArray, times: NDArra
     return p, v, a
 
 
-def _segments(
+def knot_accelerations(positions: NDArray, velocities: NDArray, durations: NDArray) -> NDArray[np.float64]:
+    """Accelerations (..., T, n) for the last T of T + 1 knots (..., T + 1, n) that are `durations` (..., T) apart.
+
+    At each knot the cubics before and after it ask for an acceleration: where both have the same sign the smaller one
+    is taken, elsewhere zero, so that a joint that rests goes on resting. The last knot has none.
+    """
+    c = segments(positions, velocities, None, durations)
+    before = _horner(c, durations[..., None], 2)[..., :-1, :]
+    after = 2 * c[..., 1:, 2, :]
+    smaller = np.where(before * after > 0, np.sign(before) * np.minimum(abs(before), abs(after)), 0.0)
+    return np.concatenate([smaller, np.zeros_like(smaller, shape=(*c.shape[:-3], 1, c.shape[-1]))], axis=-2)
+
+
+def segments(
     positions: NDArray, velocities: NDArray, accelerations: NDArray | None, durations: NDArray
 ) -> NDArray[np.float64]:
-    """Power coefficients (T - 1, 6, n) of the Hermite segments between T knots, in time since the segment's start."""
-    h = durations[:, None]
-    slope = np.diff(positions, axis=0) / h
-    v0, v1 = velocities[:-1], velocities[1:]
+    """Power coefficients (..., T, 6, n) of the Hermite segments between T + 1 knots, in time since each one's start.
+
+    Quintics, or cubics where there are no accelerations. Knots are (..., T + 1, n), durations (..., T).
+    """
+    h = durations[..., None]
+    slope = np.diff(positions, axis=-2) / h
+    p0, v0, v1 = positions[..., :-1, :], velocities[..., :-1, :], velocities[..., 1:, :]
     if accelerations is None:
         zero = np.zeros_like(v0)
         c2, c3 = (3 * slope - 2 * v0 - v1) / h, (v0 + v1 - 2 * slope) / h**2
-        return np.stack([positions[:-1], v0, c2, c3, zero, zero], axis=1)
-    a0, a1 = accelerations[:-1], accelerations[1:]
+        return np.stack([np.broadcast_to(p0, v0.shape), v0, c2, c3, zero, zero], axis=-2)
+    a0, a1 = accelerations[..., :-1, :], accelerations[..., 1:, :]
     c3 = (20 * slope - 8 * v1 - 12 * v0 - (3 * a0 - a1) * h) / (2 * h**2)
     c4 = (-30 * slope + 14 * v1 + 16 * v0 + (3 * a0 - 2 * a1) * h) / (2 * h**3)
     c5 = (12 * slope - 6 * (v0 + v1) - (a0 - a1) * h) / (2 * h**4)
-    return np.stack([positions[:-1], v0, a0 / 2, c3, c4, c5], axis=1)
-
-
-_FACTORS = [np.array([np.prod(np.arange(k, k - order, -1)) for k in range(order, 6)]) for order in range(4)]
+    return np.stack([np.broadcast_to(p0, v0.shape), v0, a0 / 2, c3, c4, c5], axis=-2)
 
 
 def _horner(coefficients: NDArray, s: ArrayLike, order: int) -> NDArray[np.float64]:
@@ -304,5 +314,5 @@ def _horner(coefficients: NDArray, s: ArrayLike, order: int) -> NDArray[np.float
     s = np.asarray(s)
     value = np.zeros_like(coefficients[..., 0, :])
     for power in range(5, order - 1, -1):
-        value = value * s + _FACTORS[order][power - order] * coefficients[..., power, :]
+        value = value * s + DERIVATIVE_FACTORS[order][power - order] * coefficients[..., power, :]
     return value
