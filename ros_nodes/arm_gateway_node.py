@@ -26,8 +26,10 @@ from std_msgs.msg import Bool, Float64
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
-from policies.execution.arm_gateway import ArmGateway, GatewayCommand, GatewayConfig, GatewayState
+from policies.execution.arm_gateway import ArmGateway, GatewayCommand, GatewayConfig
+from policies.execution.gateway_states import GatewayState
 from policies.execution.outputs import Output
+from policies.execution.running_time import RunningTime
 from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_drivers, get_robot
 from policies.robots.drivers import Controller
@@ -80,7 +82,7 @@ class ArmGatewayNode(Node):
         lead_s = 0.0 if self._lockstep else LEAD_S
         self._gateway = ArmGateway(self._spec, config, self._config.shadow_mode, lead_s)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._clock_watch = ClockWatch()
+        self._clock_watch, self._time = ClockWatch(), RunningTime()
         self._joint_stamp = 0.0
         self._waiting: tuple[JointTrajectory, float] | None = None
         self._violation = ""
@@ -138,6 +140,7 @@ class ArmGatewayNode(Node):
             self._violate(str(error))  # counts as no joint state; its watchdog holds the arm
             return
         self._joint_stamp = seconds(message.header.stamp)
+        self._time.hear(self._joint_stamp)
         held = self._gateway.on_joint_state(self._joint_stamp, positions, velocities, *self._times())
         if not self._lockstep:
             self._send(held)
@@ -191,7 +194,7 @@ class ArmGatewayNode(Node):
 
     def _on_tick(self) -> None:
         steady = self._steady_s()
-        self._clock_watch.look(self._now(), steady)
+        self._clock_watch.look(self._clock_s(), steady)
         if steady - self._looked_for_rivals > RIVAL_PERIOD_S:
             self._looked_for_rivals = steady
             self._look_for_rivals()
@@ -226,11 +229,14 @@ class ArmGatewayNode(Node):
         self.get_logger().warning(reason, throttle_duration_sec=LOG_PERIOD_S)
 
     def _now(self) -> float:
-        return self._joint_stamp if self._lockstep else self.get_clock().now().nanoseconds * 1e-9
+        return self._joint_stamp if self._lockstep else self._time.at(self._clock_s(), self._steady_s())
 
     def _times(self) -> tuple[float, float | None]:
         """Time of the stamps, and that of the watchdogs where it is another."""
         return self._now(), None if self._lockstep else self._steady_s()
+
+    def _clock_s(self) -> float:
+        return self.get_clock().now().nanoseconds * 1e-9
 
     def _steady_s(self) -> float:
         return self._steady.now().nanoseconds * 1e-9

@@ -1,92 +1,34 @@
 """`ArmGateway`: the only one that talks to the arm's controller, and holds the arm on any doubt.
 
-A state machine (`TRANSITIONS`) around the safety filter. Two clocks are passed in: `now`, on which messages are stamped
-(simulated or wall time; it may stand still or jump), and `steady`, which only goes forward, for the watchdogs. Where
-both are the same, as in lockstep, `steady` is left out.
+A state machine (`gateway_states.TRANSITIONS`) around the safety filter. Two clocks are passed in: `now`, on which
+messages are stamped (simulated or wall time; it may stand still or jump), and `steady`, which only goes forward, for
+the watchdogs. Where both are the same, as in lockstep, `steady` is left out.
 
 To hold a moving arm is to brake it: from the state that the controller is following, each joint at the deceleration
-allowed to it.
+allowed to it. The controller follows what it was told, unless the arm is found elsewhere after a reset, a rival's
+command or a jump of the clock: then it follows what is measured. Grippers stay told where they were told to go, from
+which what they hold may keep them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import Enum, auto
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from policies.execution.collision import CollisionChecker, CollisionConfig
+from policies.execution.gateway_states import TRANSITIONS, GatewayEvent, GatewayState
+from policies.execution.homing import way_to
 from policies.execution.safety_filter import SafetyFilter, SafetyLimits
 from policies.execution.trajectory import JointState, JointTrajectory, Motion
 from policies.interface import Observation
 from policies.robots.spec import RobotSpec
 
 STOPPED_BY_SCALE = "speed scale is 0"
-HOMING_EFFORT = 0.3  # share of the limits
-HOMING_KNOT_S = 0.1  # s between knots
-MIN_HOMING_S = 0.5  # s
 STANDSTILL = 1e-3  # rad/s (m/s)
-
-
-class GatewayState(Enum):
-    """What the gateway is doing."""
-
-    WAITING_FOR_STATE = auto()  # holding, blind: joint states are missing
-    HOLDING = auto()  # ready for a trajectory
-    MOVING = auto()
-    ESTOPPED = auto()  # holding until reset
-    FAULT = auto()  # holding until reset
-
-
-class GatewayEvent(Enum):
-    """What may happen to it."""
-
-    STATE_ARRIVED = auto()
-    STATE_LOST = auto()
-    STATE_INVALID = auto()
-    RIVAL_COMMANDS = auto()
-    CLOCK_JUMPED_BACK = auto()
-    TRAJECTORY_PASSED = auto()
-    TRAJECTORY_REJECTED = auto()
-    COMMAND_LATE = auto()
-    MOTION_ENDED = auto()
-    ESTOP = auto()
-    RESET = auto()
-
-
-_S, _E = GatewayState, GatewayEvent
-
-# An event that has no entry for the present state changes nothing.
-TRANSITIONS: dict[tuple[GatewayState, GatewayEvent], GatewayState] = {
-    (_S.WAITING_FOR_STATE, _E.STATE_ARRIVED): _S.HOLDING,
-    (_S.WAITING_FOR_STATE, _E.STATE_INVALID): _S.FAULT,
-    (_S.WAITING_FOR_STATE, _E.RIVAL_COMMANDS): _S.FAULT,
-    (_S.WAITING_FOR_STATE, _E.ESTOP): _S.ESTOPPED,
-    (_S.WAITING_FOR_STATE, _E.RESET): _S.WAITING_FOR_STATE,
-    (_S.HOLDING, _E.STATE_LOST): _S.WAITING_FOR_STATE,
-    (_S.HOLDING, _E.STATE_INVALID): _S.FAULT,
-    (_S.HOLDING, _E.RIVAL_COMMANDS): _S.FAULT,
-    (_S.HOLDING, _E.CLOCK_JUMPED_BACK): _S.WAITING_FOR_STATE,
-    (_S.HOLDING, _E.TRAJECTORY_PASSED): _S.MOVING,
-    (_S.HOLDING, _E.TRAJECTORY_REJECTED): _S.HOLDING,
-    (_S.HOLDING, _E.ESTOP): _S.ESTOPPED,
-    (_S.HOLDING, _E.RESET): _S.WAITING_FOR_STATE,
-    (_S.MOVING, _E.STATE_LOST): _S.WAITING_FOR_STATE,
-    (_S.MOVING, _E.STATE_INVALID): _S.FAULT,
-    (_S.MOVING, _E.RIVAL_COMMANDS): _S.FAULT,
-    (_S.MOVING, _E.CLOCK_JUMPED_BACK): _S.WAITING_FOR_STATE,
-    (_S.MOVING, _E.TRAJECTORY_PASSED): _S.MOVING,
-    (_S.MOVING, _E.TRAJECTORY_REJECTED): _S.HOLDING,
-    (_S.MOVING, _E.COMMAND_LATE): _S.HOLDING,
-    (_S.MOVING, _E.MOTION_ENDED): _S.HOLDING,
-    (_S.MOVING, _E.ESTOP): _S.ESTOPPED,
-    (_S.MOVING, _E.RESET): _S.WAITING_FOR_STATE,
-    (_S.ESTOPPED, _E.RESET): _S.WAITING_FOR_STATE,
-    (_S.FAULT, _E.ESTOP): _S.ESTOPPED,
-    (_S.FAULT, _E.RESET): _S.WAITING_FOR_STATE,
-}
+TRACKING = 0.05  # rad (m); an arm that is farther from what it was told does something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +107,7 @@ class ArmGateway:
         self._estop_pressed = False
         self._measured: JointState | None = None
         self._motion: Motion | None = None
+        self._gripper_targets: NDArray[np.float64] | None = None
         self._forget()
 
     def command(self, trajectory: JointTrajectory, observation: Observation) -> GatewayCommand:
@@ -184,20 +127,20 @@ class ArmGateway:
         self, stamp: float, positions: ArrayLike, velocities: ArrayLike, now: float, steady: float | None = None
     ) -> GatewayCommand | None:
         """Take measured joint positions and velocities, (n,) each, rad (m) and rad/s (m/s), of time `stamp`."""
-        held = None
-        if self._measured is not None and stamp < self._measured.time:
-            reason = f"stamps of joint states jumped back from {self._measured.time:.3f} s to {stamp:.3f} s"
-            held = self._hold_after(GatewayEvent.CLOCK_JUMPED_BACK, reason, now)
-            self._forget()
         positions, velocities = np.asarray(positions, dtype=np.float64), np.asarray(velocities, dtype=np.float64)
         reason = self._invalid(positions, velocities)
         if reason:
             return self._hold_after(GatewayEvent.STATE_INVALID, reason, now)
+        before = -np.inf if self._measured is None else self._measured.time
         self._measured = JointState(stamp, positions.copy(), velocities.copy())
         self._measured_at = now if steady is None else steady
-        if held is not None:
-            # The controller's clock jumped as well: what it follows is unknown, the measured state is not.
-            held = GatewayCommand(self.filter.brake(self._desired(now), now), reason=held.reason)
+        held = None
+        if self._in_doubt or stamp < before:
+            self._check_motion(now)
+        if stamp < before:
+            self._last_stamp = -np.inf
+            reason = f"stamps of joint states jumped back from {before:.3f} s to {stamp:.3f} s"
+            held = self._hold_after(GatewayEvent.CLOCK_JUMPED_BACK, reason, now)
         if not self._stale(now, self._measured_at):
             self._fire(GatewayEvent.STATE_ARRIVED, "joint states arrive")
         return held
@@ -242,7 +185,7 @@ class ArmGateway:
         return answer
 
     def home(self, now: float, steady: float | None = None) -> GatewayCommand | None:
-        """Go from rest to the robot's home, each joint by the same minimum-jerk law, at `HOMING_EFFORT` of the limits.
+        """Go from rest to the robot's home, see `way_to`.
 
         Returns:
             What to send, a hold where the way is refused; None when the arm does not stand still in `HOLDING`.
@@ -253,29 +196,11 @@ class ArmGateway:
         start = self._desired(now)
         if np.abs(start.velocities).max() > STANDSTILL:
             return None
-        answer = self._follow(self._way_home(start), now, self.speed_scale)
+        answer = self._follow(way_to(self.spec.home, start, self.filter), now, self.speed_scale)
         if answer is not None and not answer.rejected:
             self._homing = True
             self._commanded_at = np.inf  # one trajectory is all
         return answer
-
-    def _way_home(self, start: JointState) -> JointTrajectory:
-        way = self.spec.home - start.positions
-        limits = self.filter
-        # Peaks of 10 s^3 - 15 s^4 + 6 s^5 over [0, 1]: velocity 15 / 8, acceleration 10 / sqrt(3), jerk 60.
-        duration = max(
-            MIN_HOMING_S,
-            float(np.max(15 / 8 * np.abs(way) / (HOMING_EFFORT * limits.max_velocity))),
-            float(np.max(10 / np.sqrt(3) * np.abs(way) / (HOMING_EFFORT * limits.max_acceleration))) ** 0.5,
-            float(np.max(60 * np.abs(way) / (HOMING_EFFORT * limits.max_jerk))) ** (1 / 3),
-        )
-        s = np.linspace(0.0, 1.0, max(2, int(np.ceil(duration / HOMING_KNOT_S)) + 1))[1:, None]
-        place, speed = s**3 * (10 + s * (6 * s - 15)), 30 * s**2 * (1 - s) ** 2
-        acceleration = 60 * s * (1 - s) * (1 - 2 * s)
-        positions = start.positions + place * way
-        velocities, accelerations = speed * way / duration, acceleration * way / duration**2
-        velocities[-1] = accelerations[-1] = 0.0
-        return JointTrajectory(start.time, duration * s[:, 0], positions, velocities, accelerations)
 
     def _follow(self, trajectory: JointTrajectory, now: float, speed: float) -> GatewayCommand | None:
         """Judge a trajectory and take it, or a stop in its place."""
@@ -329,10 +254,10 @@ class ArmGateway:
         return self._hold_after(GatewayEvent.ESTOP, "emergency stop", now) if pressed else None
 
     def on_rival(self, who: str, now: float) -> GatewayCommand | None:
-        """Stop, until `reset`, because somebody else commands the arm's controller: what it follows is unknown."""
+        """Stop, until `reset`, because somebody else commands the arm's controller."""
         if (self.state, GatewayEvent.RIVAL_COMMANDS) not in TRANSITIONS:
             return None
-        self._motion = None
+        self._check_motion(now)
         return self._hold_after(GatewayEvent.RIVAL_COMMANDS, f"another commands the arm: {who}", now)
 
     @property
@@ -371,9 +296,22 @@ class ArmGateway:
     def _forget(self) -> None:
         self._measured = None
         self._measured_at = 0.0
-        self._motion = None
+        self._in_doubt = True
         self._last_stamp = -np.inf
         self._commanded_at = 0.0
+
+    def _check_motion(self, now: float) -> None:
+        """Go on believing that the controller follows what it was told only where the arm is found near that."""
+        self._in_doubt = False
+        if self._motion is None:
+            return
+        told = self._motion.at(max(now, self._motion.start.time))
+        self._gripper_targets = told.positions[self.spec.grippers]
+        if self._measured is not None and now >= self._motion.start.time:
+            arm = self.spec.arm_joints
+            if np.abs(told.positions - self._measured.positions)[arm].max() <= TRACKING:
+                return
+        self._motion = None
 
     def _fire(self, event: GatewayEvent, reason: str) -> bool:
         """Make the transition of an event; False when the present state has none."""
@@ -403,10 +341,13 @@ class ArmGateway:
         return self._stop(reason, now, trajectory.stamp, rejected=True)
 
     def _desired(self, now: float) -> JointState:
-        """What the controller follows at `now`; before the first command, the measured state."""
+        """What the controller follows at `now`, as far as that is known."""
         if self._motion is not None and not self._shadow:
             return self._motion.at(max(now, self._motion.start.time))
-        return JointState(now, self._measured.positions, self._measured.velocities)
+        positions, velocities = self._measured.positions.copy(), self._measured.velocities.copy()
+        if self._gripper_targets is not None and not self._shadow:
+            positions[self.spec.grippers], velocities[self.spec.grippers] = self._gripper_targets, 0.0
+        return JointState(now, positions, velocities)
 
     def _unwanted(self, trajectory: JointTrajectory, now: float) -> str:
         if self.state not in (GatewayState.HOLDING, GatewayState.MOVING):

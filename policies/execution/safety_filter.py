@@ -1,11 +1,9 @@
 """The last judge of a trajectory: pass it, slow it down as a whole, end it earlier, or reject it with a reason.
 
 What is bounded is the curve that the controller will follow (`trajectory.Motion`), from its present desired state
-through all knots, with continuous positions, velocities and accelerations (`trajectory.smooth`). Each of these and the
-jerk is bounded by the Bernstein coefficients of the curve on pieces of its segments: a curve never leaves the range of
-its coefficients, so nothing between samples is missed, and what is found is at most a little more than what there is.
-Where a curve within these limits ends at rest, it can also be left at any time by a brake at the limits of acceleration
-A and jerk J. A joint's stop may end up to 1.5 * A / J later than its quickest one.
+through all knots, with continuous positions, velocities and accelerations (`trajectory.smooth`): each of these and the
+jerk, by `curve_bounds`. Where a curve within these limits ends at rest, it can also be left at any time by a brake at
+the limits of acceleration A and jerk J. A joint's stop may end up to 1.5 * A / J later than its quickest one.
 
 A trajectory that is too fast is slowed as a whole, which keeps its path; clipping single joints would bend it.
 """
@@ -13,14 +11,12 @@ A trajectory that is too fast is slowed as a whole, which keeps its path; clippi
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from math import comb
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from policies.execution.kinematics import Kinematics
+from policies.execution.curve_bounds import curve_bounds
 from policies.execution.trajectory import (
-    DERIVATIVE_FACTORS,
     JointState,
     JointTrajectory,
     Motion,
@@ -29,15 +25,13 @@ from policies.execution.trajectory import (
     segments,
     smooth,
 )
+from policies.execution.workspace import Workspace
 from policies.robots.spec import RobotSpec
 
 POSITION_TOLERANCE = 1e-6  # rad (m), for rounding
 ROUNDING = 1e-9  # of the other limits
-WORKSPACE_TOLERANCE = 1e-3  # m
 MIN_FIRST_SEGMENT = 0.02  # s; a knot nearer than this is as good as past
 SCALE_RATIO = 1.07  # ratio of the time scales that are tried
-PATH_SAMPLES = 4  # of a segment, for the tool's path, whose extremes have no closed form
-PIECES = 6  # of a segment, for the bounds
 EASING = 0.98  # of the limits that a gripper's stop may use: room for rounding
 
 
@@ -101,7 +95,7 @@ class SafetyFilter:
         for name in ("max_velocity", "max_acceleration", "max_jerk"):
             if not (getattr(spec, name) > 0).all():
                 raise ValueError(f"{name} of {spec.name}: expected limits > 0, found {getattr(spec, name)}")
-        self._kinematics = Kinematics(spec)
+        self._workspace = Workspace(spec)
         count = int(np.log(self.limits.max_time_scale) / np.log(SCALE_RATIO))
         self._scales = np.unique(np.append(SCALE_RATIO ** np.arange(count + 1), self.limits.max_time_scale))
 
@@ -207,7 +201,7 @@ class SafetyFilter:
                     None, f"{too_fast}; slowing it up to {self.limits.max_time_scale:g} times does not help"
                 )
             reason = f"slowed {scale:.2f} times: {too_fast}"
-        exit_time, exits = self._exit(motion, motion.knots[0])
+        exit_time, exits = self._workspace.exit(motion, motion.knots[0])
         if not exits:
             return SafetyVerdict(scaled, reason, float(scale))
         shortened = self._shortened(scaled, start, exit_time)
@@ -231,10 +225,10 @@ class SafetyFilter:
             accelerations = trajectory.accelerations[:, arm] / scales[:, None, None] ** 2
         curves = segments(positions, velocities, at_knots(start.accelerations, accelerations), durations)
         low, high = (end[arm] for end in self._range(start))
-        place = _bounds(curves, durations, 0)  # (K, S, T, arm)
+        place = curve_bounds(curves, durations, 0)  # (K, S, T, arm)
         fits = (np.maximum(low - place, place - high) <= POSITION_TOLERANCE).all(axis=(0, 2, 3))
         for order, limit in enumerate((self.max_velocity, self.max_acceleration, self.max_jerk), start=1):
-            values = np.abs(_bounds(curves, durations, order))
+            values = np.abs(curve_bounds(curves, durations, order))
             fits &= (values <= limit[arm] * (1 + ROUNDING)).all(axis=(0, 2, 3))
         return scales[fits]
 
@@ -287,7 +281,7 @@ class SafetyFilter:
     def _overshoots(self, joint: int, motion: Motion) -> bool:
         """Whether a gripper that is within its range leaves it on the way to the first knot."""
         low, high = self.spec.lower[joint] - POSITION_TOLERANCE, self.spec.upper[joint] + POSITION_TOLERANCE
-        bounds = _bounds(motion.coefficients, motion.durations, 0)[:, 0, joint]
+        bounds = curve_bounds(motion.coefficients, motion.durations, 0)[:, 0, joint]
         return bool(low <= motion.start.positions[joint] <= high and not (low <= bounds.min() and bounds.max() <= high))
 
     def brake(self, state: JointState, stamp: float) -> JointTrajectory:
@@ -296,7 +290,7 @@ class SafetyFilter:
 
     def _too_fast(self, motion: Motion) -> str:
         """Name what exceeds its limit first in the order position, velocity, acceleration, jerk; '' if nothing."""
-        place, *rates = (_bounds(motion.coefficients, motion.durations, order) for order in range(4))
+        place, *rates = (curve_bounds(motion.coefficients, motion.durations, order) for order in range(4))
         speed, acceleration, jerk = map(np.abs, rates)
         low, high = self._range(motion.start)
         for name, excess, values, limit in (
@@ -332,27 +326,6 @@ class SafetyFilter:
             f"found {values[which, segment, joint]:.4g} in the segment from {when:.3f} s"
         )
 
-    def _exit(self, motion: Motion, begin: float) -> tuple[float, str]:
-        """When and where a tool leaves its workspace from `begin` on; one that starts outside may only come back."""
-        times = _spread(motion.knots[motion.knots >= begin], PATH_SAMPLES)
-        path = motion.sample_many(times)[0]
-        exits = [self._exit_of(arm, times, path, motion) for arm in range(len(self.spec.arms))]
-        return min(exits, key=lambda found: found[0])
-
-    def _exit_of(self, arm: int, times: NDArray, path: NDArray, motion: Motion) -> tuple[float, str]:
-        tools = np.array([self._kinematics.forward(q, arm)[:3, 3] for q in path])  # (K, 3)
-        low, high = self.spec.arms[arm].workspace_low, self.spec.arms[arm].workspace_high
-        start = self._kinematics.forward(motion.start.positions, arm)[:3, 3]
-        already = np.maximum(low - start, start - high).clip(min=0)
-        outside = np.maximum(low - tools, tools - high) > already + WORKSPACE_TOLERANCE
-        if not outside.any():
-            return np.inf, ""
-        k, axis = np.argwhere(outside)[0]
-        return float(times[k]), (
-            f"workspace: expected tool {'xyz'[axis]} within [{low[axis]:.3f}, {high[axis]:.3f}] m, "
-            f"found {tools[k, axis]:.3f} m after {times[k] - motion.knots[0]:.3f} s ({self.spec.arms[arm].name})"
-        )
-
     def _shortened(self, trajectory: JointTrajectory, start: JointState, exit_time: float) -> JointTrajectory | None:
         """End in a stop after the last knot from which the tool stays in the workspace; None if there is no such."""
         before = np.flatnonzero(trajectory.stamp + trajectory.times[:-1] < exit_time)
@@ -360,7 +333,7 @@ class SafetyFilter:
             due = trajectory.stamp + trajectory.times[k]
             state = JointState(due, trajectory.positions[k], trajectory.velocities[k], trajectory.knot_accelerations[k])
             ended = trajectory.select(slice(k + 1)).then(self.brake(state, trajectory.stamp))
-            if not self._exit(Motion(ended, start), due)[1]:
+            if not self._workspace.exit(Motion(ended, start), due)[1]:
                 return ended
         return None
 
@@ -382,41 +355,3 @@ def _slowed(trajectory: JointTrajectory, now: float, scale: float) -> JointTraje
     times = elapsed + scale * (trajectory.times - elapsed)
     accelerations = None if trajectory.accelerations is None else trajectory.accelerations / scale**2
     return JointTrajectory(trajectory.stamp, times, trajectory.positions, trajectory.velocities / scale, accelerations)
-
-
-def _bernstein(degree: int, pieces: int) -> NDArray[np.float64]:
-    """(pieces * (degree + 1), degree + 1) from power coefficients on [0, 1] to Bernstein ones on each piece of it."""
-    blocks = []
-    for piece in range(pieces):
-        # u in [0, 1] on the piece is s = (piece + u) / pieces: first power coefficients in u, then Bernstein's.
-        shift = np.zeros((degree + 1, degree + 1))
-        for k in range(degree + 1):
-            for i in range(k + 1):
-                shift[i, k] = comb(k, i) * piece ** (k - i) / pieces**k
-        to_bernstein = np.array(
-            [[comb(j, i) / comb(degree, i) if i <= j else 0.0 for i in range(degree + 1)] for j in range(degree + 1)]
-        )
-        blocks.append(to_bernstein @ shift)
-    return np.vstack(blocks)
-
-
-_TO_BOUNDS = [_bernstein(5 - order, PIECES) for order in range(4)]
-
-
-def _bounds(coefficients: NDArray, durations: NDArray, order: int) -> NDArray[np.float64]:
-    """Bernstein coefficients (K, ..., T, n) of a derivative on all pieces: it lies between the least and the greatest.
-
-    Args:
-        coefficients: (..., T, 6, n) of the curves' segments, see `trajectory.segments`.
-        durations: (..., T) seconds.
-        order: of the derivative.
-    """
-    stretch = DERIVATIVE_FACTORS[order] * durations[..., None] ** np.arange(6 - order)
-    scaled = coefficients[..., order:, :] * stretch[..., None]
-    return np.moveaxis(_TO_BOUNDS[order] @ scaled, -2, 0)
-
-
-def _spread(knots: NDArray, count: int) -> NDArray[np.float64]:
-    """Times at the knots and, `count` to a segment, between them."""
-    fractions = np.arange(count) / count
-    return np.append((knots[:-1, None] + fractions * np.diff(knots)[:, None]).ravel(), knots[-1])

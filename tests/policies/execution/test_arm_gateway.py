@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from policies.execution.arm_gateway import TRANSITIONS, ArmGateway, GatewayConfig, GatewayEvent, GatewayState
+from policies.execution.arm_gateway import ArmGateway, GatewayConfig
+from policies.execution.gateway_states import TRANSITIONS, GatewayEvent, GatewayState
 from policies.execution.trajectory import JointState, JointTrajectory, Motion, hold
 from policies.interface import Observation
 from policies.robots import get_robot
@@ -150,15 +151,23 @@ def test_joint_states_that_arrive_old_do_not_make_it_ready():
     assert gateway.state is GatewayState.WAITING_FOR_STATE
 
 
-def test_stamps_that_jump_back_hold_and_forget(gateway):
+def test_after_a_clock_jumped_back_the_arm_holds_where_it_is_and_is_ready(gateway):
     moving(gateway, 10.5)
     measured = HOME + 0.01
     command = gateway.on_joint_state(2.0, measured, STILL, 2.0)
-    np.testing.assert_array_equal(command.trajectory.positions, [measured])
+    np.testing.assert_array_equal(command.trajectory.positions, [[*measured[:7], HOME[7]]])
     assert command.trajectory.stamp == 2.0
     assert command.reason == "stamps of joint states jumped back from 10.500 s to 2.000 s"
     assert gateway.state is GatewayState.HOLDING
     assert gateway.on_trajectory(swing(2.0), 2.0).trajectory.stamp == 2.0
+
+
+def test_stamps_that_jump_back_alone_brake_what_the_controller_follows(gateway):
+    motion = moving(gateway, 10.5)
+    told = motion.at(10.55)
+    command = gateway.on_joint_state(2.0, told.positions, told.velocities, 10.55)
+    assert_brakes(command, motion, 10.55)
+    assert "jumped back" in command.reason
 
 
 @pytest.mark.parametrize(
@@ -357,14 +366,42 @@ def test_homing_is_refused_while_moving_or_stopped(gateway):
 
 
 def test_another_commander_is_a_fault_until_reset(gateway):
-    moving(gateway, 10.5)
+    motion = moving(gateway, 10.5)
     command = gateway.on_rival("joystick on arm_controller/joint_trajectory", 10.5)
     assert gateway.state is GatewayState.FAULT
     assert "joystick" in gateway.reason
-    # What the controller follows is unknown: the stop begins where the arm was measured.
-    np.testing.assert_array_equal(command.trajectory.positions[-1], HOME)
+    assert_brakes(command, motion, 10.5)
     assert gateway.on_trajectory(swing(10.6), 10.6).rejected
     assert gateway.reset()
+
+
+def test_an_arm_that_another_commander_has_moved_away_is_stopped_where_it_is(gateway):
+    moving(gateway, 10.45)
+    elsewhere = HOME - 0.2
+    gateway.on_joint_state(10.5, elsewhere, STILL, 10.5)
+    command = gateway.on_rival("joystick on arm_controller/joint_trajectory", 10.5)
+    np.testing.assert_array_equal(command.trajectory.positions[-1, :7], elsewhere[:7])
+
+
+def test_a_gripper_that_holds_something_stays_told_to_close_after_a_reset():
+    gateway, closing, holding = ArmGateway(SPEC, CONFIG), HOME.copy(), HOME.copy()
+    closing[7], holding[7] = 0.0, 0.025
+    keep_alive(gateway, HOME, 10.0)
+    gateway.on_trajectory(JointTrajectory(10.0, np.array([0.5]), closing[None], np.zeros((1, 8))), 10.0)
+    for now in np.arange(10.05, 11.0, 0.05):
+        keep_alive(gateway, holding, now)
+        gateway.tick(now)
+    gateway.on_estop(True, 11.0)
+    gateway.on_estop(False, 11.1)
+    assert gateway.reset()
+    keep_alive(gateway, holding, 11.2)
+    assert gateway.on_estop(True, 11.3).trajectory.positions[-1, 7] == 0.0
+    # Likewise where the arm itself was moved by hand meanwhile.
+    gateway.on_estop(False, 11.4)
+    assert gateway.reset()
+    moved = holding + np.where(np.arange(8) < 7, 0.2, 0.0)
+    keep_alive(gateway, moved, 11.5)
+    np.testing.assert_array_equal(gateway.on_estop(True, 11.6).trajectory.positions[-1], [*moved[:7], 0.0])
 
 
 def test_in_shadow_each_trajectory_starts_where_the_arm_is():

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policies.execution.arm_gateway import ArmGateway, GatewayConfig, GatewayState
+from policies.execution.arm_gateway import ArmGateway, GatewayConfig
 from policies.execution.collision import CollisionChecker, CollisionConfig
+from policies.execution.gateway_states import GatewayState
 from policies.execution.kinematics import Kinematics
 from policies.execution.trajectory import JointState, JointTrajectory, Motion
 from policies.robots import get_robot

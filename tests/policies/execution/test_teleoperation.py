@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policies.execution.arm_gateway import ArmGateway, GatewayState
+from policies.execution.arm_gateway import ArmGateway
+from policies.execution.gateway_states import GatewayState
 from policies.execution.joystick import JoyLayout
 from policies.execution.kinematics import Kinematics
 from policies.execution.teleoperation import Teleoperation, TeleoperationConfig

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from policies.execution.arm_gateway import ArmGateway, GatewayState
+from policies.execution.arm_gateway import ArmGateway
 from policies.execution.chunk_scheduler import GRIPPER_RATE, ChunkScheduler
+from policies.execution.gateway_states import GatewayState
 from policies.execution.kinematics import Kinematics
 from policies.execution.safety_filter import SafetyFilter
 from policies.execution.trajectory import JointState, JointTrajectory, Motion, smooth
