@@ -1,31 +1,40 @@
 """`arm_gateway_node`: the only one that talks to the arm's controller, in a process of its own.
 
 Takes `planned_trajectory`, passes on what `ArmGateway` allows to the controllers of the robot's description (for one
-arm `arm_controller/joint_trajectory`), and holds the arm when commands or joint states stay away, on `estop`, and when
-it is told to end. All controllers are held together. In realtime the watchdogs run on the steady clock. In lockstep
-simulated time waits for the answer, so a pause is no silence: time is the stamp of the newest joint state, and a
-trajectory waits for the joint state of its own stamp.
+arm `arm_controller/joint_trajectory`), or samples it for other kinds of controllers (see `output`). It holds the arm
+when commands or joint states stay away, on `estop`, when somebody else publishes to its controllers, and when it is
+told to end. `speed_scale` slows it, `~/home` brings it home, and in shadow mode it moves nothing and publishes on
+`~/shadow/...` what it would send.
+
+All controllers are held together. In realtime the watchdogs run on the steady clock. In lockstep simulated time waits
+for the answer, so a pause is no silence: time is the stamp of the newest joint state, and a trajectory waits for the
+joint state of its own stamp.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.timer import Timer
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, Float64
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
-from policies.execution.arm_gateway import ArmGateway, GatewayCommand, GatewayConfig, GatewayState
+from policies.execution.arm_gateway import ArmGateway, GatewayCommand, GatewayConfig
+from policies.execution.gateway_states import GatewayState
+from policies.execution.outputs import Output
+from policies.execution.running_time import RunningTime
 from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_drivers, get_robot
 from policies.robots.drivers import Controller
 from ros_nodes.clock_watch import ClockWatch
-from ros_nodes.controllers import controller_messages, measured_joints
+from ros_nodes.controllers import ForwardCommandOutput, ServoOutput, TrajectoryOutput, measured_joints
 from ros_nodes.convert import seconds, trajectory_from_message
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.node_process import run_node
@@ -33,7 +42,8 @@ from ros_nodes.params import declare
 from ros_nodes.qos import COMMAND, LATCHED, Mode, joint_state_in
 
 LOG_PERIOD_S = 1.0
-MIN_STOP_S = 0.01
+LEAD_S = 0.02  # what a message to a controller may take
+RIVAL_PERIOD_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,9 @@ class NodeConfig:
         shadow_mode: publish on `~/shadow/<controller>` instead of to the controllers: nothing moves.
         watchdog_period_s: time between two looks of the watchdogs.
         pairing_limit_s: in lockstep, longest wait of a trajectory for the joint state of its stamp.
+        output: what the arm's controllers take: trajectory (JointTrajectoryController), forward_command
+            (ForwardCommandController of positions) or servo (MoveIt Servo, and a gripper controller).
+        output_rate_hz: samples per second for forward_command and servo.
     """
 
     robot: str = "panda"
@@ -53,6 +66,8 @@ class NodeConfig:
     shadow_mode: bool = False
     watchdog_period_s: float = field(default=0.01, metadata={"range": (0.001, 0.01)})
     pairing_limit_s: float = field(default=2.0, metadata={"range": (0.01, 60.0)})
+    output: Output = "trajectory"
+    output_rate_hz: float = field(default=100.0, metadata={"range": (20.0, 1000.0)})
 
 
 class ArmGatewayNode(Node):
@@ -62,29 +77,47 @@ class ArmGatewayNode(Node):
         super().__init__("arm_gateway_node")
         self._config = declare(self, NodeConfig)
         self._spec, self._drivers = get_robot(self._config.robot), get_drivers(self._config.robot)
-        self._gateway = ArmGateway(self._spec, declare(self, GatewayConfig, "gateway"))
+        config = declare(self, GatewayConfig, "gateway")
         self._lockstep = self._config.mode == "lockstep"
+        lead_s = 0.0 if self._lockstep else LEAD_S
+        self._gateway = ArmGateway(self._spec, config, self._config.shadow_mode, lead_s)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._clock_watch = ClockWatch()
+        self._clock_watch, self._time = ClockWatch(), RunningTime()
         self._joint_stamp = 0.0
         self._waiting: tuple[JointTrajectory, float] | None = None
         self._violation = ""
         self._last_violation = "none"
         self._held_since = self._steady_s()
-        self._out = [
-            self.create_publisher(JointTrajectoryMessage, self._command_topic(controller), COMMAND)
-            for controller in self._drivers.controllers
-        ]
+        self._sampler: Timer | None = None
+        self._output = self._make_output()
+        self._looked_for_rivals = 0.0
         self._subscriptions_made = [
             self.create_subscription(Bool, "estop", self._on_estop, LATCHED),
             self.create_subscription(
                 JointState, self._drivers.joint_states, self._on_joints, joint_state_in(self._config.mode)
             ),
             self.create_subscription(JointTrajectoryMessage, "planned_trajectory", self._on_plan, COMMAND),
+            self.create_subscription(Float64, "speed_scale", self._on_speed_scale, LATCHED),
         ]
-        self._reset = self.create_service(Trigger, "~/reset", self._on_reset)
+        self._services_made = [
+            self.create_service(Trigger, "~/reset", self._on_reset),
+            self.create_service(Trigger, "~/home", self._on_home),
+        ]
         self._diagnostics = Diagnostics(self, self._spec.name, {"gateway": self._health, "clock": self._clock_health})
         self._watchdog = self.create_timer(self._config.watchdog_period_s, self._on_tick, clock=self._steady)
+
+    def _make_output(self) -> TrajectoryOutput | ForwardCommandOutput | ServoOutput:
+        if self._config.shadow_mode or self._config.output == "trajectory":
+            return TrajectoryOutput(self, self._drivers, [self._command_topic(c) for c in self._drivers.controllers])
+        if self._lockstep:
+            raise ValueError(f"output: expected trajectory in lockstep, found {self._config.output}")
+        output: ForwardCommandOutput | ServoOutput
+        if self._config.output == "forward_command":
+            output = ForwardCommandOutput(self, self._drivers)
+        else:
+            output = ServoOutput(self, self._spec, self._drivers)
+        self._sampler = self.create_timer(1 / self._config.output_rate_hz, self._on_sample, clock=self._steady)
+        return output
 
     def _command_topic(self, controller: Controller) -> str:
         return f"~/shadow/{controller.topic.lstrip('~/')}" if self._config.shadow_mode else controller.topic
@@ -92,6 +125,12 @@ class ArmGatewayNode(Node):
     def stop(self) -> None:
         """Hold the arm: nobody guards it from now on."""
         self._send(self._gateway.on_estop(True, self._now()))
+        # On the steady clock: the other may stand still.
+        end = self._steady_s() + self._gateway.motion_end - self._now()
+        while self._sampler is not None and self._steady_s() < end:
+            self._on_sample()
+            time.sleep(1 / self._config.output_rate_hz)
+        self._on_sample()
         self._diagnostics.publish()
 
     def _on_joints(self, message: JointState) -> None:
@@ -101,6 +140,7 @@ class ArmGatewayNode(Node):
             self._violate(str(error))  # counts as no joint state; its watchdog holds the arm
             return
         self._joint_stamp = seconds(message.header.stamp)
+        self._time.hear(self._joint_stamp)
         held = self._gateway.on_joint_state(self._joint_stamp, positions, velocities, *self._times())
         if not self._lockstep:
             self._send(held)
@@ -125,6 +165,25 @@ class ArmGatewayNode(Node):
     def _on_estop(self, message: Bool) -> None:
         self._send(self._gateway.on_estop(message.data, self._now()))
 
+    def _on_sample(self) -> None:
+        desired = self._gateway.desired(self._now())
+        if self._sampler is not None and desired is not None:
+            self._output.sample(desired)
+
+    def _on_speed_scale(self, message: Float64) -> None:
+        try:
+            self._send(self._gateway.set_speed_scale(message.data, self._now()))
+        except ValueError as error:
+            self._violate(str(error))  # the scale stays as it was
+
+    def _on_home(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        command = self._gateway.home(*self._times())
+        self._send(command)
+        response.success = command is not None and not command.rejected
+        standing = f"homing: expected an arm that stands still in HOLDING, found {self._gateway.state.name}"
+        response.message = standing if command is None else self._gateway.reason
+        return response
+
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.success = self._gateway.reset()
         response.message = self._gateway.reason
@@ -135,7 +194,10 @@ class ArmGatewayNode(Node):
 
     def _on_tick(self) -> None:
         steady = self._steady_s()
-        self._clock_watch.look(self._now(), steady)
+        self._clock_watch.look(self._clock_s(), steady)
+        if steady - self._looked_for_rivals > RIVAL_PERIOD_S:
+            self._looked_for_rivals = steady
+            self._look_for_rivals()
         self._send(self._gateway.tick(*self._times()))
         if self._waiting is not None and steady - self._waiting[1] > self._config.pairing_limit_s:
             stamp, self._waiting = self._waiting[0].stamp, None
@@ -145,15 +207,18 @@ class ArmGatewayNode(Node):
             )
         self._diagnostics.publish_changes()
 
+    def _look_for_rivals(self) -> None:
+        for topic in self._output.topics:
+            names = [found.node_name for found in self.get_publishers_info_by_topic(topic)]
+            if len(names) > 1:
+                rivals = [name for name in names if name != self.get_name()] or names[1:]
+                self._send(self._gateway.on_rival(f"{', '.join(rivals)} on {topic}", self._now()))
+
     def _send(self, command: GatewayCommand | None) -> None:
         if command is None:
             return
         moving = self._gateway.state is GatewayState.MOVING
-        trajectory = command.trajectory
-        if not moving and not self._lockstep:
-            trajectory = on_arrival(trajectory, self._now())
-        for publisher, message in zip(self._out, controller_messages(trajectory, self._drivers), strict=True):
-            publisher.publish(message)
+        self._output.send(command.trajectory)
         if moving:
             self._violation = ""
         elif command.reason:
@@ -164,11 +229,14 @@ class ArmGatewayNode(Node):
         self.get_logger().warning(reason, throttle_duration_sec=LOG_PERIOD_S)
 
     def _now(self) -> float:
-        return self._joint_stamp if self._lockstep else self.get_clock().now().nanoseconds * 1e-9
+        return self._joint_stamp if self._lockstep else self._time.at(self._clock_s(), self._steady_s())
 
     def _times(self) -> tuple[float, float | None]:
         """Time of the stamps, and that of the watchdogs where it is another."""
         return self._now(), None if self._lockstep else self._steady_s()
+
+    def _clock_s(self) -> float:
+        return self.get_clock().now().nanoseconds * 1e-9
 
     def _steady_s(self) -> float:
         return self._steady.now().nanoseconds * 1e-9
@@ -190,22 +258,14 @@ class ArmGatewayNode(Node):
             "reason": self._gateway.reason,
             "last_violation": self._last_violation,
             "hold_s": f"{self._steady_s() - self._held_since:.2f}",
-            "controllers_not_connected": sum(not publisher.get_subscription_count() for publisher in self._out),
+            "controllers_not_connected": self._output.not_connected(),
+            "speed_scale": self._gateway.speed_scale,
             "estop_publishers": self._subscriptions_made[0].get_publisher_count(),
             **self._gateway.counters,
         }
 
     def _clock_health(self) -> Health:
         return Health(Level.OK, "lockstep: time may stand still") if self._lockstep else self._clock_watch.health()
-
-
-def on_arrival(stop: JointTrajectory, now: float) -> JointTrajectory:
-    """Make a stop begin when it arrives: a controller refuses what ended before, and a late stop must still stop."""
-    times = stop.times - max(0.0, now - stop.stamp)
-    keep = times > 0
-    keep[-1] = True
-    times[-1] = max(times[-1], MIN_STOP_S)
-    return JointTrajectory(0.0, times[keep], stop.positions[keep], stop.velocities[keep])
 
 
 def main(args: Sequence[str] | None = None) -> int:

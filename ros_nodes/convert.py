@@ -123,10 +123,12 @@ def message_from_trajectory(trajectory: JointTrajectory, joint_names: Sequence[s
     """JointTrajectory message, one point per knot; times are rounded to whole nanoseconds."""
     message = JointTrajectoryMessage(joint_names=list(joint_names))
     message.header.stamp = to_time(trajectory.stamp)
-    for time, positions, velocities in zip(trajectory.times, trajectory.positions, trajectory.velocities, strict=True):
+    for k, time in enumerate(trajectory.times):
         point = JointTrajectoryPoint(time_from_start=to_duration(float(time)))
-        point.positions = array.array("d", positions)
-        point.velocities = array.array("d", velocities)
+        point.positions = array.array("d", trajectory.positions[k])
+        point.velocities = array.array("d", trajectory.velocities[k])
+        if trajectory.accelerations is not None:
+            point.accelerations = array.array("d", trajectory.accelerations[k])
         message.points.append(point)
     return message
 

@@ -6,6 +6,8 @@ real controller would refuse is refused, and the running one goes on.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -51,13 +53,13 @@ class TrajectoryController:
             ValueError: what the real controller refuses; names the field, the expected and the found.
             RuntimeError: called before `reset`.
         """
-        start = JointState(now, *self.sample(now))
+        start = self._running().at(now)
         if trajectory is None:
             self.reset(start.positions, now)
             return
         self._check(trajectory, now)
         if trajectory.stamp == 0.0:
-            trajectory = JointTrajectory(now, trajectory.times, trajectory.positions, trajectory.velocities)
+            trajectory = replace(trajectory, stamp=now)
         self._motion = Motion(trajectory, start)
 
     def sample(self, now: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -66,9 +68,12 @@ class TrajectoryController:
         Raises:
             RuntimeError: called before `reset`.
         """
+        return self._running().sample(now)
+
+    def _running(self) -> Motion:
         if self._motion is None:
             raise RuntimeError("trajectory controller: expected reset() before the first use")
-        return self._motion.sample(now)
+        return self._motion
 
     def _check(self, trajectory: JointTrajectory, now: float) -> None:
         count = len(self.spec.joint_names)
@@ -76,6 +81,8 @@ class TrajectoryController:
             raise ValueError(f"trajectory: expected {count} joints, found {trajectory.positions.shape[1]}")
         if not (np.isfinite(trajectory.positions).all() and np.isfinite(trajectory.velocities).all()):
             raise ValueError("trajectory: expected finite positions and velocities, found some that are not")
+        if trajectory.accelerations is not None and not np.isfinite(trajectory.accelerations).all():
+            raise ValueError("trajectory: expected finite accelerations, found some that are not")
         if trajectory.velocities[-1].any():
             raise ValueError(f"trajectory: expected to end at rest, found velocities {trajectory.velocities[-1]}")
         if trajectory.stamp != 0.0 and trajectory.end < now:

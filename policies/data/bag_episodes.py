@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from policies.execution.cadence import Cadence
 from policies.execution.controller_trajectories import ControllerTrajectories
 from policies.execution.observation_inputs import Handler, ObservationInputs
 from policies.execution.observation_sync import SyncConfig
-from policies.execution.trajectory import JointState, JointTrajectory, Motion
+from policies.execution.trajectory import JointState, Motion
 from policies.interface import Observation
 from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
@@ -85,7 +85,7 @@ class CommandedMotion:
         if trajectory is None:
             return
         if trajectory.stamp == 0:
-            trajectory = JointTrajectory(start.time, trajectory.times, trajectory.positions, trajectory.velocities)
+            trajectory = replace(trajectory, stamp=start.time)
         self._motion = Motion(trajectory, start)
 
     def at(self, time: float) -> NDArray[np.float64] | None:

@@ -1,81 +1,34 @@
 """`ArmGateway`: the only one that talks to the arm's controller, and holds the arm on any doubt.
 
-A state machine (`TRANSITIONS`) around the safety filter. Two clocks are passed in: `now`, on which messages are stamped
-(simulated or wall time; it may stand still or jump), and `steady`, which only goes forward, for the watchdogs. Where
-both are the same, as in lockstep, `steady` is left out.
+A state machine (`gateway_states.TRANSITIONS`) around the safety filter. Two clocks are passed in: `now`, on which
+messages are stamped (simulated or wall time; it may stand still or jump), and `steady`, which only goes forward, for
+the watchdogs. Where both are the same, as in lockstep, `steady` is left out.
 
 To hold a moving arm is to brake it: from the state that the controller is following, each joint at the deceleration
-allowed to it.
+allowed to it. The controller follows what it was told, unless the arm is found elsewhere after a reset, a rival's
+command or a jump of the clock: then it follows what is measured. Grippers stay told where they were told to go, from
+which what they hold may keep them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from enum import Enum, auto
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from policies.execution.collision import CollisionChecker, CollisionConfig
+from policies.execution.gateway_states import TRANSITIONS, GatewayEvent, GatewayState
+from policies.execution.homing import way_to
 from policies.execution.safety_filter import SafetyFilter, SafetyLimits
-from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake
+from policies.execution.trajectory import JointState, JointTrajectory, Motion
 from policies.interface import Observation
 from policies.robots.spec import RobotSpec
 
-
-class GatewayState(Enum):
-    """What the gateway is doing."""
-
-    WAITING_FOR_STATE = auto()  # holding, blind: joint states are missing
-    HOLDING = auto()  # ready for a trajectory
-    MOVING = auto()
-    ESTOPPED = auto()  # holding until reset
-    FAULT = auto()  # holding until reset
-
-
-class GatewayEvent(Enum):
-    """What may happen to it."""
-
-    STATE_ARRIVED = auto()
-    STATE_LOST = auto()
-    STATE_INVALID = auto()
-    CLOCK_JUMPED_BACK = auto()
-    TRAJECTORY_PASSED = auto()
-    TRAJECTORY_REJECTED = auto()
-    COMMAND_LATE = auto()
-    MOTION_ENDED = auto()
-    ESTOP = auto()
-    RESET = auto()
-
-
-_S, _E = GatewayState, GatewayEvent
-
-# An event that has no entry for the present state changes nothing.
-TRANSITIONS: dict[tuple[GatewayState, GatewayEvent], GatewayState] = {
-    (_S.WAITING_FOR_STATE, _E.STATE_ARRIVED): _S.HOLDING,
-    (_S.WAITING_FOR_STATE, _E.STATE_INVALID): _S.FAULT,
-    (_S.WAITING_FOR_STATE, _E.ESTOP): _S.ESTOPPED,
-    (_S.WAITING_FOR_STATE, _E.RESET): _S.WAITING_FOR_STATE,
-    (_S.HOLDING, _E.STATE_LOST): _S.WAITING_FOR_STATE,
-    (_S.HOLDING, _E.STATE_INVALID): _S.FAULT,
-    (_S.HOLDING, _E.CLOCK_JUMPED_BACK): _S.WAITING_FOR_STATE,
-    (_S.HOLDING, _E.TRAJECTORY_PASSED): _S.MOVING,
-    (_S.HOLDING, _E.TRAJECTORY_REJECTED): _S.HOLDING,
-    (_S.HOLDING, _E.ESTOP): _S.ESTOPPED,
-    (_S.HOLDING, _E.RESET): _S.WAITING_FOR_STATE,
-    (_S.MOVING, _E.STATE_LOST): _S.WAITING_FOR_STATE,
-    (_S.MOVING, _E.STATE_INVALID): _S.FAULT,
-    (_S.MOVING, _E.CLOCK_JUMPED_BACK): _S.WAITING_FOR_STATE,
-    (_S.MOVING, _E.TRAJECTORY_PASSED): _S.MOVING,
-    (_S.MOVING, _E.TRAJECTORY_REJECTED): _S.HOLDING,
-    (_S.MOVING, _E.COMMAND_LATE): _S.HOLDING,
-    (_S.MOVING, _E.MOTION_ENDED): _S.HOLDING,
-    (_S.MOVING, _E.ESTOP): _S.ESTOPPED,
-    (_S.MOVING, _E.RESET): _S.WAITING_FOR_STATE,
-    (_S.ESTOPPED, _E.RESET): _S.WAITING_FOR_STATE,
-    (_S.FAULT, _E.ESTOP): _S.ESTOPPED,
-    (_S.FAULT, _E.RESET): _S.WAITING_FOR_STATE,
-}
+STOPPED_BY_SCALE = "speed scale is 0"
+STANDSTILL = 1e-3  # rad/s (m/s)
+TRACKING = 0.05  # rad (m); an arm that is farther from what it was told does something else
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +41,7 @@ class GatewayConfig:
         state_max_age_s: joint states with an older stamp count as missing.
         max_lead_s: trajectories stamped further in the future are rejected.
         limits: how much of the robot's limits a trajectory may use.
+        collision: what counts as a collision; trajectories with one are rejected.
     """
 
     command_timeout_s: float = field(default=0.5, metadata={"range": (0.02, 60.0)})
@@ -95,6 +49,7 @@ class GatewayConfig:
     state_max_age_s: float = field(default=0.5, metadata={"range": (0.01, 60.0)})
     max_lead_s: float = field(default=0.1, metadata={"range": (0.0, 10.0)})
     limits: SafetyLimits = field(default_factory=SafetyLimits)
+    collision: CollisionConfig = field(default_factory=CollisionConfig)
 
     def __post_init__(self) -> None:
         for name in ("command_timeout_s", "state_timeout_s", "state_max_age_s"):
@@ -125,23 +80,34 @@ class ArmGateway:
     Args:
         spec: the robot.
         config: watchdogs and limits.
+        shadow: judge trajectories as if the arm followed them, but start each from the measured state: it does not.
+        lead_s: for so long what is sent goes on with the running motion: a message is on its way meanwhile, and the
+            controller, which starts from where it is, would otherwise have to catch up. 0 in lockstep.
 
     Attributes:
         state: what it is doing.
         reason: why it came into this state, for people.
+        speed_scale: share of its speed at which all motion goes, see `set_speed_scale`.
         counters: transitions by event so far; `rejected` trajectories; `slowed` and `shortened` ones that passed.
     """
 
-    def __init__(self, spec: RobotSpec, config: GatewayConfig | None = None) -> None:
+    def __init__(
+        self, spec: RobotSpec, config: GatewayConfig | None = None, shadow: bool = False, lead_s: float = 0.0
+    ) -> None:
         self.spec = spec
+        self._shadow, self._lead_s = shadow, lead_s
         self.config = config or GatewayConfig()
         self.filter = SafetyFilter(spec, self.config.limits)
+        self._collisions = CollisionChecker(spec, self.config.collision) if self.config.collision.enabled else None
+        self.speed_scale = 1.0
+        self._homing = False
         self.state = GatewayState.WAITING_FOR_STATE
         self.reason = "no joint state yet"
         self.counters: Counter[str] = Counter()
         self._estop_pressed = False
         self._measured: JointState | None = None
         self._motion: Motion | None = None
+        self._gripper_targets: NDArray[np.float64] | None = None
         self._forget()
 
     def command(self, trajectory: JointTrajectory, observation: Observation) -> GatewayCommand:
@@ -161,20 +127,20 @@ class ArmGateway:
         self, stamp: float, positions: ArrayLike, velocities: ArrayLike, now: float, steady: float | None = None
     ) -> GatewayCommand | None:
         """Take measured joint positions and velocities, (n,) each, rad (m) and rad/s (m/s), of time `stamp`."""
-        held = None
-        if self._measured is not None and stamp < self._measured.time:
-            reason = f"stamps of joint states jumped back from {self._measured.time:.3f} s to {stamp:.3f} s"
-            held = self._hold_after(GatewayEvent.CLOCK_JUMPED_BACK, reason, now)
-            self._forget()
         positions, velocities = np.asarray(positions, dtype=np.float64), np.asarray(velocities, dtype=np.float64)
         reason = self._invalid(positions, velocities)
         if reason:
             return self._hold_after(GatewayEvent.STATE_INVALID, reason, now)
+        before = -np.inf if self._measured is None else self._measured.time
         self._measured = JointState(stamp, positions.copy(), velocities.copy())
         self._measured_at = now if steady is None else steady
-        if held is not None:
-            # The controller's clock jumped as well: what it follows is unknown, the measured state is not.
-            held = GatewayCommand(brake(self._desired(now), self.filter.max_acceleration), reason=held.reason)
+        held = None
+        if self._in_doubt or stamp < before:
+            self._check_motion(now)
+        if stamp < before:
+            self._last_stamp = -np.inf
+            reason = f"stamps of joint states jumped back from {before:.3f} s to {stamp:.3f} s"
+            held = self._hold_after(GatewayEvent.CLOCK_JUMPED_BACK, reason, now)
         if not self._stale(now, self._measured_at):
             self._fire(GatewayEvent.STATE_ARRIVED, "joint states arrive")
         return held
@@ -191,22 +157,113 @@ class ArmGateway:
         reason = self._unwanted(trajectory, now)
         if reason:
             return self._reject(trajectory, reason, now)
-        measured, start = self._measured, self._desired(now)
-        verdict = self.filter.apply(trajectory, measured.positions, measured.velocities, now, start)
+        answer = self._follow(trajectory, now, self.speed_scale)
+        if answer is not None and not answer.rejected:
+            self._last_stamp = trajectory.stamp
+            self._commanded_at = steady
+        return answer
+
+    def set_speed_scale(self, scale: float, now: float) -> GatewayCommand | None:
+        """Slow all motion, what is left of the running one too, to a share of its speed; 0 stops.
+
+        Raises:
+            ValueError: the scale is not within [0, 1].
+        """
+        if not 0.0 <= scale <= 1.0:
+            raise ValueError(f"speed_scale: expected within [0, 1], found {scale}")
+        before, self.speed_scale = self.speed_scale, scale
+        if scale == before or self.state is not GatewayState.MOVING:
+            return None
+        remaining = self._motion.remaining(now)
+        if scale == 0.0 or remaining is None:
+            return self._hold_after(GatewayEvent.TRAJECTORY_REJECTED, STOPPED_BY_SCALE, now)
+        if scale > before:
+            return None  # to go faster is left to the next trajectory
+        homing = self._homing
+        answer = self._follow(remaining, now, scale / before)
+        self._homing = homing and answer is not None and not answer.rejected
+        return answer
+
+    def home(self, now: float, steady: float | None = None) -> GatewayCommand | None:
+        """Go from rest to the robot's home, see `way_to`.
+
+        Returns:
+            What to send, a hold where the way is refused; None when the arm does not stand still in `HOLDING`.
+        """
+        self._watch_state(now, now if steady is None else steady)
+        if self.state is not GatewayState.HOLDING:
+            return None
+        start = self._desired(now)
+        if np.abs(start.velocities).max() > STANDSTILL:
+            return None
+        answer = self._follow(way_to(self.spec.home, start, self.filter), now, self.speed_scale)
+        if answer is not None and not answer.rejected:
+            self._homing = True
+            self._commanded_at = np.inf  # one trajectory is all
+        return answer
+
+    def _follow(self, trajectory: JointTrajectory, now: float, speed: float) -> GatewayCommand | None:
+        """Judge a trajectory and take it, or a stop in its place."""
+        if speed == 0.0:
+            return self._reject(trajectory, STOPPED_BY_SCALE, now)
+        measured, begin = self._measured, self._begin(now, trajectory.stamp)
+        verdict = self.filter.apply(
+            trajectory, measured.positions, measured.velocities, begin, self._desired(begin), speed
+        )
         if verdict.trajectory is None:
             return self._reject(trajectory, verdict.reason, now)
-        self._motion = Motion(verdict.trajectory, start)
-        self._last_stamp = trajectory.stamp
-        self._commanded_at = steady
+        passed = self._led_in(verdict.trajectory, now, begin)
+        motion = Motion(passed, self._desired(now))
+        collision = None if self._collisions is None else self._collisions.first_collision(motion)
+        if collision is not None:
+            self.counters["collisions"] += 1
+            return self._reject(trajectory, str(collision), now)
+        self._motion, self._homing = motion, False
         self.counters["slowed"] += verdict.time_scale > 1
         self.counters["shortened"] += verdict.reason.startswith("stopped early")
         self._fire(GatewayEvent.TRAJECTORY_PASSED, verdict.reason or "following a trajectory")
-        return GatewayCommand(verdict.trajectory, False, verdict.reason, verdict.time_scale)
+        return GatewayCommand(passed, False, verdict.reason, verdict.time_scale)
+
+    def _begin(self, now: float, stamp: float) -> float:
+        """When something new can begin: after `lead_s`, if it is known where the arm will be and the stamp is past."""
+        begin = now + self._lead_s
+        unknown = self._motion is None and np.abs(self._measured.velocities).max() > STANDSTILL
+        return now if unknown or self._shadow or stamp >= begin else begin
+
+    def _led_in(self, trajectory: JointTrajectory, now: float, begin: float) -> JointTrajectory:
+        """Put the running motion from `now` to `begin` before a trajectory that begins there."""
+        if begin == now:
+            return trajectory
+        knots = () if self._motion is None else self._motion.knots_within(max(now, trajectory.stamp), begin)
+        running = [self._desired(time) for time in (*knots, begin)]
+        return JointTrajectory(
+            trajectory.stamp,
+            np.array([state.time for state in running]) - trajectory.stamp,
+            np.array([state.positions for state in running]),
+            np.array([state.velocities for state in running]),
+            np.array([state.accelerations for state in running]),
+        ).then(trajectory)
+
+    def desired(self, now: float) -> JointState | None:
+        """What the arm ought to do at `now`, for outputs that sample; None while that is unknown."""
+        return None if self._motion is None else self._motion.at(max(now, self._motion.start.time))
 
     def on_estop(self, pressed: bool, now: float) -> GatewayCommand | None:
         """Stop when the emergency stop is pressed; releasing it changes nothing until `reset`."""
         self._estop_pressed = pressed
         return self._hold_after(GatewayEvent.ESTOP, "emergency stop", now) if pressed else None
+
+    def on_rival(self, who: str, now: float) -> GatewayCommand | None:
+        """Stop, until `reset`, because somebody else commands the arm's controller."""
+        if (self.state, GatewayEvent.RIVAL_COMMANDS) not in TRANSITIONS:
+            return None
+        self._check_motion(now)
+        return self._hold_after(GatewayEvent.RIVAL_COMMANDS, f"another commands the arm: {who}", now)
+
+    @property
+    def motion_end(self) -> float:
+        """Time in seconds from which the arm ought to stand; minus infinity before the first command."""
+        return -np.inf if self._motion is None else self._motion.end
 
     def reset(self) -> bool:
         """Leave `ESTOPPED` or `FAULT`, forget what was, and wait for a joint state.
@@ -239,9 +296,22 @@ class ArmGateway:
     def _forget(self) -> None:
         self._measured = None
         self._measured_at = 0.0
-        self._motion = None
+        self._in_doubt = True
         self._last_stamp = -np.inf
         self._commanded_at = 0.0
+
+    def _check_motion(self, now: float) -> None:
+        """Go on believing that the controller follows what it was told only where the arm is found near that."""
+        self._in_doubt = False
+        if self._motion is None:
+            return
+        told = self._motion.at(max(now, self._motion.start.time))
+        self._gripper_targets = told.positions[self.spec.grippers]
+        if self._measured is not None and now >= self._motion.start.time:
+            arm = self.spec.arm_joints
+            if np.abs(told.positions - self._measured.positions)[arm].max() <= TRACKING:
+                return
+        self._motion = None
 
     def _fire(self, event: GatewayEvent, reason: str) -> bool:
         """Make the transition of an event; False when the present state has none."""
@@ -259,10 +329,10 @@ class ArmGateway:
         """Brake from what the controller follows; None when that is unknown and no joint state tells."""
         if self._motion is None and self._measured is None:
             return None
-        state = self._desired(now)
         stamp = min(stamp, now) if np.isfinite(stamp) else now
-        trajectory = brake(state, self.filter.max_acceleration, stamp)
-        self._motion = Motion(trajectory, state)
+        begin = self._begin(now, stamp)
+        trajectory = self._led_in(self.filter.brake(self._desired(begin), stamp), now, begin)
+        self._motion = Motion(trajectory, self._desired(now))
         return GatewayCommand(trajectory, rejected, reason)
 
     def _reject(self, trajectory: JointTrajectory, reason: str, now: float) -> GatewayCommand | None:
@@ -271,14 +341,19 @@ class ArmGateway:
         return self._stop(reason, now, trajectory.stamp, rejected=True)
 
     def _desired(self, now: float) -> JointState:
-        """What the controller follows at `now`; before the first command, the measured state."""
-        if self._motion is not None:
+        """What the controller follows at `now`, as far as that is known."""
+        if self._motion is not None and not self._shadow:
             return self._motion.at(max(now, self._motion.start.time))
-        return JointState(now, self._measured.positions, self._measured.velocities)
+        positions, velocities = self._measured.positions.copy(), self._measured.velocities.copy()
+        if self._gripper_targets is not None and not self._shadow:
+            positions[self.spec.grippers], velocities[self.spec.grippers] = self._gripper_targets, 0.0
+        return JointState(now, positions, velocities)
 
     def _unwanted(self, trajectory: JointTrajectory, now: float) -> str:
         if self.state not in (GatewayState.HOLDING, GatewayState.MOVING):
             return f"not ready: {self.state.name} ({self.reason})"
+        if self._homing and self.state is GatewayState.MOVING:
+            return "homing: expected no trajectories until it has ended; deactivate the policy first"
         if not trajectory.stamp <= now + self.config.max_lead_s:
             latest = now + self.config.max_lead_s
             return f"stamp: expected at most {latest:.3f} s, found {trajectory.stamp:.3f} s"

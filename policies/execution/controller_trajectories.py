@@ -34,17 +34,24 @@ class ControllerTrajectories:
             ValueError: see `sensor_messages.trajectory_from_message`.
         """
         self._waiting[controller] = trajectory_from_message(message, self._names[controller])
-        parts = [self._waiting.get(place) for place in range(len(self._names))]
+        parts = [self._waiting[place] for place in sorted(self._waiting)]
         first = parts[0]
-        if first is None or not all(_together(first, part) for part in parts):
+        if len(parts) < len(self._names) or not all(_together(first, part) for part in parts):
             return None
         self._waiting.clear()
         positions = np.empty((len(first.times), len(self._drivers.joint_names)))
         velocities = np.empty_like(positions)
         for places, part in zip(self._places, parts, strict=True):
             positions[:, places], velocities[:, places] = part.positions, part.velocities
-        return JointTrajectory(first.stamp, first.times, *self._drivers.from_driver(positions, velocities))
+        accelerations = None
+        if all(part.accelerations is not None for part in parts):
+            accelerations = np.empty_like(positions)
+            for places, part in zip(self._places, parts, strict=True):
+                accelerations[:, places] = part.knot_accelerations
+            accelerations /= self._drivers.scale
+        positions, velocities = self._drivers.from_driver(positions, velocities)
+        return JointTrajectory(first.stamp, first.times, positions, velocities, accelerations)
 
 
-def _together(one: JointTrajectory, other: JointTrajectory | None) -> bool:
-    return other is not None and one.stamp == other.stamp and np.array_equal(one.times, other.times)
+def _together(one: JointTrajectory, other: JointTrajectory) -> bool:
+    return one.stamp == other.stamp and np.array_equal(one.times, other.times)

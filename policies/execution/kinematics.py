@@ -100,6 +100,19 @@ class Kinematics:
         pose[:3, 3] = base_rotation.T @ (position - base_position)
         return pose
 
+    def jacobian(self, q: ArrayLike, arm: int = 0) -> NDArray[np.float64]:
+        """Return the (6, n) Jacobian of an arm's tool at joint positions q (n,), rad (m).
+
+        Times joint velocities (n,) it gives the tool's linear (m/s) and angular velocity (rad/s) in the base frame.
+        """
+        self._set_positions(q)
+        linear, angular = np.zeros((3, self._model.nv)), np.zeros((3, self._model.nv))
+        site = self._model.site(self.spec.arms[arm].tool_site).id
+        mujoco.mj_jacSite(self._model, self._data, linear, angular, site)
+        base_rotation, _ = self._locate(self.spec.base_frame)
+        dofs = [self._model.joint(name).dofadr[0] for name in self.spec.joint_names]
+        return np.vstack([base_rotation.T @ linear[:, dofs], base_rotation.T @ angular[:, dofs]])
+
     def has_frame(self, name: str) -> bool:
         """Whether the robot has a site or body of that name; the world is none."""
         site = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_SITE, name)

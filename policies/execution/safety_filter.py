@@ -1,32 +1,38 @@
 """The last judge of a trajectory: pass it, slow it down as a whole, end it earlier, or reject it with a reason.
 
 What is bounded is the curve that the controller will follow (`trajectory.Motion`), from its present desired state
-through all knots. Extremes of positions, velocities and accelerations are exact, not sampled. Jerk is the third
-derivative of each cubic, which is constant within a segment; the step of the acceleration at a knot, at most twice the
-acceleration limit, is not counted as jerk. Where a curve within these limits ends at rest, it can also be left at any
-time by a brake at the acceleration limit: no joint then goes further than on the curve itself.
+through all knots, with continuous positions, velocities and accelerations (`trajectory.smooth`): each of these and the
+jerk, by `curve_bounds`. Where a curve within these limits ends at rest, it can also be left at any time by a brake at
+the limits of acceleration A and jerk J. A joint's stop may end up to 1.5 * A / J later than its quickest one.
 
 A trajectory that is too fast is slowed as a whole, which keeps its path; clipping single joints would bend it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from policies.execution.kinematics import Kinematics
-from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake
+from policies.execution.curve_bounds import curve_bounds
+from policies.execution.trajectory import (
+    JointState,
+    JointTrajectory,
+    Motion,
+    brake,
+    knot_accelerations,
+    segments,
+    smooth,
+)
+from policies.execution.workspace import Workspace
 from policies.robots.spec import RobotSpec
 
 POSITION_TOLERANCE = 1e-6  # rad (m), for rounding
-WORKSPACE_TOLERANCE = 1e-3  # m
+ROUNDING = 1e-9  # of the other limits
 MIN_FIRST_SEGMENT = 0.02  # s; a knot nearer than this is as good as past
 SCALE_RATIO = 1.07  # ratio of the time scales that are tried
-PATH_SAMPLES = 4  # of a segment, for the tool's path, whose extremes have no closed form
-GRIPPER_SAMPLES = 10  # of the first segment
+EASING = 0.98  # of the limits that a gripper's stop may use: room for rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,7 @@ class SafetyVerdict:
     """What may be sent.
 
     Attributes:
-        trajectory: the trajectory, as it came or slowed or shortened; None when it is rejected.
+        trajectory: the trajectory with accelerations, else as it came or slowed or shortened; None when it is rejected.
         reason: why it was changed or rejected; empty when it passed as it came.
         time_scale: how many times slower it became; 1 when it was not slowed.
     """
@@ -86,7 +92,10 @@ class SafetyFilter:
         self.max_velocity = self.limits.velocity_fraction * spec.max_velocity
         self.max_acceleration = self.limits.acceleration_fraction * spec.max_acceleration
         self.max_jerk = self.limits.jerk_fraction * spec.max_jerk
-        self._kinematics = Kinematics(spec)
+        for name in ("max_velocity", "max_acceleration", "max_jerk"):
+            if not (getattr(spec, name) > 0).all():
+                raise ValueError(f"{name} of {spec.name}: expected limits > 0, found {getattr(spec, name)}")
+        self._workspace = Workspace(spec)
         count = int(np.log(self.limits.max_time_scale) / np.log(SCALE_RATIO))
         self._scales = np.unique(np.append(SCALE_RATIO ** np.arange(count + 1), self.limits.max_time_scale))
 
@@ -97,6 +106,7 @@ class SafetyFilter:
         velocities: ArrayLike,
         now: float | None = None,
         start: JointState | None = None,
+        speed: float = 1.0,
     ) -> SafetyVerdict:
         """Judge a trajectory that would replace the running one.
 
@@ -106,6 +116,7 @@ class SafetyFilter:
             velocities: (n,) measured joint velocities, rad/s (m/s).
             now: time of the replacement in seconds; the trajectory's stamp if None.
             start: desired state of the controller at `now`; the measured state if None.
+            speed: above 0 and at most 1; the trajectory is slowed by its inverse, and further where it must be.
         """
         now = trajectory.stamp if now is None else now
         measured = JointState(now, np.asarray(positions, dtype=np.float64), np.asarray(velocities, dtype=np.float64))
@@ -121,13 +132,19 @@ class SafetyFilter:
         reason = self._misplaced(remaining, measured)
         if reason:
             return SafetyVerdict(None, reason)
-        return self._fit(remaining, start)
+        return self._fit(remaining, start, 1.0 / speed)
 
     def _malformed(self, trajectory: JointTrajectory, measured: JointState) -> str:
         count = len(self.spec.joint_names)
         if trajectory.positions.shape[1] != count:
             return f"trajectory: expected {count} joints, found {trajectory.positions.shape[1]}"
-        for name, values in (("position", trajectory.positions), ("velocity", trajectory.velocities)):
+        for name, values in (
+            ("position", trajectory.positions),
+            ("velocity", trajectory.velocities),
+            ("acceleration", trajectory.accelerations),
+        ):
+            if values is None:
+                continue
             bad = ~np.isfinite(values)
             if bad.any():
                 knot, joint = np.argwhere(bad)[0]
@@ -171,11 +188,11 @@ class SafetyFilter:
             )
         return ""
 
-    def _fit(self, trajectory: JointTrajectory, start: JointState) -> SafetyVerdict:
-        scale, scaled, motion, too_fast = self._at_scale(trajectory, start, 1.0)
+    def _fit(self, trajectory: JointTrajectory, start: JointState, slowest: float) -> SafetyVerdict:
+        scale, scaled, motion, too_fast = self._at_scale(trajectory, start, slowest)
         reason = ""
         if too_fast:
-            for candidate in self._promising_scales(trajectory, start):
+            for candidate in self._scales_for_the_arms(trajectory, start, slowest):
                 scale, scaled, motion, still = self._at_scale(trajectory, start, candidate)
                 if not still:
                     break
@@ -184,7 +201,7 @@ class SafetyFilter:
                     None, f"{too_fast}; slowing it up to {self.limits.max_time_scale:g} times does not help"
                 )
             reason = f"slowed {scale:.2f} times: {too_fast}"
-        exit_time, exits = self._exit(motion, motion.knots[0])
+        exit_time, exits = self._workspace.exit(motion, motion.knots[0])
         if not exits:
             return SafetyVerdict(scaled, reason, float(scale))
         shortened = self._shortened(scaled, start, exit_time)
@@ -192,24 +209,34 @@ class SafetyFilter:
             return SafetyVerdict(None, exits)
         return SafetyVerdict(shortened, f"stopped early: {exits}", float(scale))
 
+    def _scales_for_the_arms(self, trajectory: JointTrajectory, start: JointState, slowest: float) -> NDArray:
+        """Those of the time scales at which all joints but the grippers keep their limits: all at once, so quickly."""
+        arm, scales = self.spec.arm_joints, slowest * self._scales[1:]
+        durations = scales[:, None] * np.diff(np.append(start.time - trajectory.stamp, trajectory.times))
+        positions = np.vstack([start.positions, trajectory.positions])[:, arm]
+
+        def at_knots(first: NDArray, rows: NDArray) -> NDArray:
+            return np.concatenate([np.broadcast_to(first[arm], rows[:, :1].shape), rows], axis=1)  # (S, T + 1, arm)
+
+        velocities = at_knots(start.velocities, trajectory.velocities[:, arm] / scales[:, None, None])
+        if trajectory.accelerations is None:
+            accelerations = knot_accelerations(positions, velocities, durations)
+        else:
+            accelerations = trajectory.accelerations[:, arm] / scales[:, None, None] ** 2
+        curves = segments(positions, velocities, at_knots(start.accelerations, accelerations), durations)
+        low, high = (end[arm] for end in self._range(start))
+        place = curve_bounds(curves, durations, 0)  # (K, S, T, arm)
+        fits = (np.maximum(low - place, place - high) <= POSITION_TOLERANCE).all(axis=(0, 2, 3))
+        for order, limit in enumerate((self.max_velocity, self.max_acceleration, self.max_jerk), start=1):
+            values = np.abs(curve_bounds(curves, durations, order))
+            fits &= (values <= limit[arm] * (1 + ROUNDING)).all(axis=(0, 2, 3))
+        return scales[fits]
+
     def _at_scale(
         self, trajectory: JointTrajectory, start: JointState, scale: float
     ) -> tuple[float, JointTrajectory, Motion, str]:
-        scaled, motion = self._ease_grippers(_slowed(trajectory, start.time, scale), start)
+        scaled, motion = self._ease_grippers(smooth(_slowed(trajectory, start.time, scale), start), start)
         return scale, scaled, motion, self._too_fast(motion)
-
-    def _promising_scales(self, trajectory: JointTrajectory, start: JointState) -> NDArray[np.float64]:
-        """Time scales at which the arms' accelerations at the knots are within the limits: all at once, so quickly."""
-        arm = self.spec.arm_joints
-        scales = self._scales[1:, None, None]
-        knots = np.append(start.time, trajectory.stamp + trajectory.times)
-        h = np.diff(knots)[:, None] * scales  # (S, T, 1)
-        slope = np.diff(np.vstack([start.positions, trajectory.positions]), axis=0)[:, arm] / h
-        v1 = trajectory.velocities[:, arm] / scales
-        v0 = np.concatenate([np.broadcast_to(start.velocities[arm], v1[:, :1].shape), v1[:, :-1]], axis=1)
-        at_begin, at_end = (6 * slope - 4 * v0 - 2 * v1) / h, (2 * v0 + 4 * v1 - 6 * slope) / h
-        worst = np.maximum(np.abs(at_begin), np.abs(at_end)).max(axis=1)  # (S, arm joints)
-        return self._scales[1:][(worst <= self.max_acceleration[arm] * (1 + 1e-9)).all(axis=1)]
 
     def _ease_grippers(self, trajectory: JointTrajectory, start: JointState) -> tuple[JointTrajectory, Motion]:
         """Stop grippers that would overshoot their end stops, by more knots that leave the other curves as they are.
@@ -218,78 +245,72 @@ class SafetyFilter:
         at the start needs: without the knots one of them would take the whole trajectory with it.
         """
         motion = Motion(trajectory, start)
-        following = trajectory.velocities.copy()
-        eased: dict[int, Motion] = {}  # by gripper joint, its own curve to the first knot
-        for joint in self.spec.grippers:
-            stopped = self._stopped_gripper(joint, trajectory, motion, start)
-            if stopped is not None:
-                eased[joint] = Motion(stopped, JointState(start.time, *_one(joint, start.positions, start.velocities)))
-                following[0, joint] = stopped.velocities[-1, 0]
-        if not eased:
+        grippers = [joint for joint in self.spec.grippers if self._overshoots(joint, motion)]
+        if not grippers:
             return trajectory, motion
-        times = np.unique([own.knots[1] for own in eased.values()]) - trajectory.stamp
-        added = [motion.sample(trajectory.stamp + time) for time in times]
-        for joint, own in eased.items():
-            for time, (positions, velocities) in zip(times, added, strict=True):
-                (positions[joint],), (velocities[joint],) = own.sample(trajectory.stamp + time)
-        longer = JointTrajectory(
+        own_limits = EASING * self.max_acceleration[grippers], EASING * self.max_jerk[grippers]
+        own = (value[grippers] for value in (start.positions, start.velocities, start.accelerations))
+        stop = brake(JointState(start.time, *own), *own_limits, trajectory.stamp)
+        before = stop.times < trajectory.times[0] - MIN_FIRST_SEGMENT / 2
+        at_rest = (stop.velocities == 0.0).all(axis=1)
+        if not (before & at_rest).any():
+            return trajectory, motion
+        stop = stop.select(np.arange(int(np.argmax(at_rest)) + 1))
+        added = [motion.at(trajectory.stamp + time) for time in stop.times]
+        inserted = JointTrajectory(
             trajectory.stamp,
-            np.append(times, trajectory.times),
-            np.vstack([*(positions for positions, _ in added), trajectory.positions]),
-            np.vstack([*(velocities for _, velocities in added), following]),
+            stop.times,
+            np.array([state.positions for state in added]),
+            np.array([state.velocities for state in added]),
+            np.array([state.accelerations for state in added]),
         )
+        for place, joint in enumerate(grippers):
+            inserted.positions[:, joint] = stop.positions[:, place]
+            inserted.velocities[:, joint] = stop.velocities[:, place]
+            inserted.knot_accelerations[:, joint] = stop.knot_accelerations[:, place]
+        following = replace(
+            trajectory, velocities=trajectory.velocities.copy(), accelerations=trajectory.knot_accelerations.copy()
+        )
+        way = (trajectory.positions[0] - inserted.positions[-1]) / (trajectory.times[0] - stop.times[-1])
+        speed = trajectory.velocities[0]
+        eased = np.where(speed * way > 0, np.sign(way) * np.minimum(abs(speed), abs(way)), 0.0)
+        following.velocities[0, grippers], following.knot_accelerations[0, grippers] = eased[grippers], 0.0
+        longer = inserted.then(following)
         return longer, Motion(longer, start)
 
-    def _stopped_gripper(
-        self, joint: int, trajectory: JointTrajectory, motion: Motion, start: JointState
-    ) -> JointTrajectory | None:
-        """A gripper's own way to the first knot by a stop, if it would leave its range without and the stop helps."""
-        elapsed = motion.durations[0] * np.linspace(0.0, 1.0, GRIPPER_SAMPLES + 1)
-        curve = np.polynomial.polynomial.polyval(elapsed, motion.coefficients[0, :, joint])
+    def _overshoots(self, joint: int, motion: Motion) -> bool:
+        """Whether a gripper that is within its range leaves it on the way to the first knot."""
         low, high = self.spec.lower[joint] - POSITION_TOLERANCE, self.spec.upper[joint] + POSITION_TOLERANCE
-        inside = low <= start.positions[joint] <= high
-        if not inside or (low <= curve.min() and curve.max() <= high):
-            return None
-        stop = brake(start, self.max_acceleration, trajectory.stamp)
-        at = int(np.argmax(stop.velocities[:, joint] == 0.0))
-        if stop.times[at] >= trajectory.times[0]:
-            return None
-        target, speed = trajectory.positions[0, joint], trajectory.velocities[0, joint]
-        way = (target - stop.positions[at, joint]) / (trajectory.times[0] - stop.times[at])
-        speed = np.sign(way) * min(abs(speed), abs(way)) if speed * way > 0 else 0.0
-        return JointTrajectory(
-            trajectory.stamp,
-            np.array([stop.times[at], trajectory.times[0]]),
-            np.array([[stop.positions[at, joint]], [target]]),
-            np.array([[0.0], [speed]]),
-        )
+        bounds = curve_bounds(motion.coefficients, motion.durations, 0)[:, 0, joint]
+        return bool(low <= motion.start.positions[joint] <= high and not (low <= bounds.min() and bounds.max() <= high))
+
+    def brake(self, state: JointState, stamp: float) -> JointTrajectory:
+        """Return the stop from a state, stamped `stamp` (not after it), within the limits of acceleration and jerk."""
+        return brake(state, self.max_acceleration, self.max_jerk, stamp)
 
     def _too_fast(self, motion: Motion) -> str:
         """Name what exceeds its limit first in the order position, velocity, acceleration, jerk; '' if nothing."""
-        _, b, c, d = np.moveaxis(motion.coefficients, 1, 0)  # (T, n) each
-        h = motion.durations[:, None]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            turn = np.clip(np.nan_to_num(-c / (3 * d)), 0, h)  # where the acceleration is zero
-            root = np.sqrt(np.maximum(c * c - 3 * b * d, 0))
-            # Where the velocity is zero; the second form of the quadratic formula serves d = 0.
-            stands = [np.clip(np.nan_to_num(s), 0, h) for s in (-b / (c + root), -b / (c - root))]
-        zero = np.zeros_like(b)
-        place = np.stack([_polynomial(motion.coefficients, s) for s in (zero, h + zero, *stands)])
-        speed = np.abs(np.stack([b + s * (2 * c + s * 3 * d) for s in (zero, h, turn)]))
-        acceleration = np.abs(np.stack([2 * c, 2 * c + 6 * d * h]))
-        low, high = (
-            np.minimum(self.spec.lower, motion.start.positions),
-            np.maximum(self.spec.upper, motion.start.positions),
-        )
+        place, *rates = (curve_bounds(motion.coefficients, motion.durations, order) for order in range(4))
+        speed, acceleration, jerk = map(np.abs, rates)
+        low, high = self._range(motion.start)
         for name, excess, values, limit in (
             ("position", np.maximum(low - place, place - high) - POSITION_TOLERANCE, place, None),
-            ("velocity", speed - self.max_velocity * (1 + 1e-9), speed, self.max_velocity),
-            ("acceleration", acceleration - self.max_acceleration * (1 + 1e-9), acceleration, self.max_acceleration),
-            ("jerk", 6 * np.abs(d)[None] - self.max_jerk * (1 + 1e-9), 6 * np.abs(d)[None], self.max_jerk),
+            ("velocity", speed - self.max_velocity * (1 + ROUNDING), speed, self.max_velocity),
+            (
+                "acceleration",
+                acceleration - self.max_acceleration * (1 + ROUNDING),
+                acceleration,
+                self.max_acceleration,
+            ),
+            ("jerk", jerk - self.max_jerk * (1 + ROUNDING), jerk, self.max_jerk),
         ):
             if (excess > 0).any():
                 return self._describe(name, excess, values, limit, motion)
         return ""
+
+    def _range(self, start: JointState) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Least and greatest positions (n,): one that is outside of its range already may only come back."""
+        return np.minimum(self.spec.lower, start.positions), np.maximum(self.spec.upper, start.positions)
 
     def _describe(self, name: str, excess: NDArray, values: NDArray, limit: NDArray | None, motion: Motion) -> str:
         relative = excess if limit is None else excess / limit
@@ -305,51 +326,16 @@ class SafetyFilter:
             f"found {values[which, segment, joint]:.4g} in the segment from {when:.3f} s"
         )
 
-    def _exit(self, motion: Motion, begin: float) -> tuple[float, str]:
-        """When and where a tool leaves its workspace from `begin` on; one that starts outside may only come back."""
-        times = _spread(motion.knots[motion.knots >= begin], PATH_SAMPLES)
-        path = motion.sample_many(times)[0]
-        exits = [self._exit_of(arm, times, path, motion) for arm in range(len(self.spec.arms))]
-        return min(exits, key=lambda found: found[0])
-
-    def _exit_of(self, arm: int, times: NDArray, path: NDArray, motion: Motion) -> tuple[float, str]:
-        tools = np.array([self._kinematics.forward(q, arm)[:3, 3] for q in path])  # (K, 3)
-        low, high = self.spec.arms[arm].workspace_low, self.spec.arms[arm].workspace_high
-        start = self._kinematics.forward(motion.start.positions, arm)[:3, 3]
-        already = np.maximum(low - start, start - high).clip(min=0)
-        outside = np.maximum(low - tools, tools - high) > already + WORKSPACE_TOLERANCE
-        if not outside.any():
-            return np.inf, ""
-        k, axis = np.argwhere(outside)[0]
-        return float(times[k]), (
-            f"workspace: expected tool {'xyz'[axis]} within [{low[axis]:.3f}, {high[axis]:.3f}] m, "
-            f"found {tools[k, axis]:.3f} m after {times[k] - motion.knots[0]:.3f} s ({self.spec.arms[arm].name})"
-        )
-
     def _shortened(self, trajectory: JointTrajectory, start: JointState, exit_time: float) -> JointTrajectory | None:
         """End in a stop after the last knot from which the tool stays in the workspace; None if there is no such."""
         before = np.flatnonzero(trajectory.stamp + trajectory.times[:-1] < exit_time)
         for k in before[::-1]:
             due = trajectory.stamp + trajectory.times[k]
-            stop = brake(
-                JointState(due, trajectory.positions[k], trajectory.velocities[k]),
-                self.max_acceleration,
-                trajectory.stamp,
-            )
-            ended = JointTrajectory(
-                trajectory.stamp,
-                np.append(trajectory.times[: k + 1], stop.times),
-                np.vstack([trajectory.positions[: k + 1], stop.positions]),
-                np.vstack([trajectory.velocities[: k + 1], stop.velocities]),
-            )
-            if not self._exit(Motion(ended, start), due)[1]:
+            state = JointState(due, trajectory.positions[k], trajectory.velocities[k], trajectory.knot_accelerations[k])
+            ended = trajectory.select(slice(k + 1)).then(self.brake(state, trajectory.stamp))
+            if not self._workspace.exit(Motion(ended, start), due)[1]:
                 return ended
         return None
-
-
-def _one(joint: int, *values: NDArray) -> Iterator[NDArray[np.float64]]:
-    """The (1,) arrays of one joint."""
-    return (value[[joint]] for value in values)
 
 
 def _remaining(trajectory: JointTrajectory, now: float) -> JointTrajectory | None:
@@ -359,9 +345,7 @@ def _remaining(trajectory: JointTrajectory, now: float) -> JointTrajectory | Non
         return trajectory
     if not keep.any():
         return None
-    return JointTrajectory(
-        trajectory.stamp, trajectory.times[keep], trajectory.positions[keep], trajectory.velocities[keep]
-    )
+    return trajectory.select(keep)
 
 
 def _slowed(trajectory: JointTrajectory, now: float, scale: float) -> JointTrajectory:
@@ -369,15 +353,5 @@ def _slowed(trajectory: JointTrajectory, now: float, scale: float) -> JointTraje
         return trajectory
     elapsed = now - trajectory.stamp
     times = elapsed + scale * (trajectory.times - elapsed)
-    return JointTrajectory(trajectory.stamp, times, trajectory.positions, trajectory.velocities / scale)
-
-
-def _polynomial(coefficients: NDArray, s: NDArray) -> NDArray[np.float64]:
-    a, b, c, d = np.moveaxis(coefficients, 1, 0)
-    return a + s * (b + s * (c + s * d))
-
-
-def _spread(knots: NDArray, count: int) -> NDArray[np.float64]:
-    """Times at the knots and, `count` to a segment, between them."""
-    fractions = np.arange(count) / count
-    return np.append((knots[:-1, None] + fractions * np.diff(knots)[:, None]).ravel(), knots[-1])
+    accelerations = None if trajectory.accelerations is None else trajectory.accelerations / scale**2
+    return JointTrajectory(trajectory.stamp, times, trajectory.positions, trajectory.velocities / scale, accelerations)

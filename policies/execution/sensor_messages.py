@@ -155,11 +155,20 @@ def trajectory_from_message(message: Any, joint_names: Sequence[str]) -> JointTr
                 f"trajectory: expected {len(names)} positions and velocities in each point, found "
                 f"{len(point.positions)} and {len(point.velocities)} in point {index}"
             )
+        count = len(point.accelerations)
+        if count != len(message.points[0].accelerations) or count not in (0, len(names)):
+            raise ValueError(
+                f"trajectory: expected {len(names)} accelerations in each point or none, found {count} in point {index}"
+            )
+    accelerations = None
+    if len(message.points[0].accelerations):
+        accelerations = np.array([point.accelerations for point in message.points], dtype=np.float64)[:, places]
     return JointTrajectory(
         stamp=seconds(message.header.stamp),
         times=np.array([seconds(point.time_from_start) for point in message.points]),
         positions=np.array([point.positions for point in message.points], dtype=np.float64)[:, places],
         velocities=np.array([point.velocities for point in message.points], dtype=np.float64)[:, places],
+        accelerations=accelerations,
     )
 
 

@@ -1,8 +1,9 @@
 """`Teleoperation`: a joystick's deflections to short joint trajectories, each of which ends in a stop.
 
 While the deadman button is held, a target pose of the tool moves with the commanded twist, and inverse kinematics turns
-its way ahead into joint targets. The target gathers speed gradually, slows down towards the border of the workspace and
-where joints would have to hurry, and keeps close to the arm: what the arm cannot follow is not saved up. When the
+its way ahead into joint targets. The target gathers speed gradually and slows down towards the border of the workspace;
+joints gather and lose speed gradually as well, and where the arm is nearly stretched they slow the tool down. What the
+arm cannot follow is not saved up: the target keeps close to it. When the
 button is released, or the joystick falls silent, one stop is sent and then nothing.
 """
 
@@ -23,9 +24,15 @@ from policies.robots.spec import RobotSpec
 
 # Share of the acceleration limit with which the arm is stopped.
 STOP_EFFORT = 0.5
-# Share of the velocity limit that a joint may use; where the arm is nearly stretched the tool would ask for more.
+# Shares of the limits that a joint may use; where the arm is nearly stretched the tool would ask for more.
 JOINT_SPEED = 0.5
+JOINT_ACCELERATION = 0.2
+MIN_SPEED = 1e-3  # rad/s that a joint may have even where it is to stand
+LIMIT_MARGIN = 0.01  # rad that joints are led to before their limits
+LOST = 0.15  # rad; an arm that is further from where it is led was stopped: leading begins anew from where it is
+NOT_REACHED = 1e-3  # m, and in entries of a rotation; a target missed by more is taken back to where the arm goes
 BORDER = 0.005  # m inside the workspace, whose border the gateway guards
+LEASH_S = 0.15  # away from the tool the speed is at most what is left of the leash, per this time
 BORDER_S = 0.3  # towards the border the speed is at most the way that is left, per this time
 
 
@@ -134,15 +141,19 @@ class Teleoperation:
                 return None
             self._target = None
             state = JointState(stamp, self._solution, self._velocity)
-            return brake(state, STOP_EFFORT * self._spec.max_acceleration)
-        if self._target is None:
+            return brake(state, STOP_EFFORT * self._spec.max_acceleration, STOP_EFFORT * self._spec.max_jerk)
+        away = np.abs(positions - self._solution)[self._spec.arm_joints].max()
+        if self._target is None or away > LOST:
             self._begin(positions)
         self._advance(positions)
         # From where the arm was led, not from where it is: what it lags behind would be added to its speed every time.
-        before, rows = self._solution, self._unhurried(self._rows())
-        self._solution, self._velocity = rows[0], (rows[1] - rows[0]) / self._config.period_s
-        chunk = ActionChunk(stamp, self._config.period_s, "joint", rows)
-        return self._scheduler.plan(chunk, before, stamp)
+        before, rows = self._solution, self._followable(self._rows())
+        led = self._kinematics.forward(rows[0], self.arm)
+        if not np.allclose(led, self._target, atol=NOT_REACHED):
+            self._target = led
+        trajectory = self._scheduler.plan(ActionChunk(stamp, self._config.period_s, "joint", rows), before, stamp)
+        self._solution, self._velocity = rows[0], trajectory.velocities[0]
+        return trajectory
 
     def _why_not(self, steady: float) -> str:
         if self._heard_at is None:
@@ -156,7 +167,8 @@ class Teleoperation:
     def _begin(self, positions: NDArray[np.float64]) -> None:
         self._target = self._kinematics.forward(positions, self.arm)
         self._opening = float(self._spec.gripper_openings(positions)[self.arm])
-        self._solution, self._twist = np.array(positions), np.zeros(6)
+        self._solution, self._velocity = np.array(positions), np.zeros_like(positions)
+        self._twist = np.zeros(6)
         self._scheduler.reset()
 
     def _advance(self, positions: NDArray[np.float64]) -> None:
@@ -164,11 +176,12 @@ class Teleoperation:
         config, tool = self._config, self._kinematics.forward(positions, self.arm)
         most = config.period_s / config.ramp_s
         self._twist = self._twist + np.clip(self._axes - self._twist, -most, most)
-        self._target = self._moved(self._target)
-        ahead = self._target[:3, 3] - tool[:3, 3]
-        distance = float(np.linalg.norm(ahead))
-        if distance > config.leash_m:
-            self._target[:3, 3] = tool[:3, 3] + ahead * (config.leash_m / distance)
+        target = self._moved(self._target)
+        away, ahead = (float(np.linalg.norm(np.subtract(pose, tool)[:3, 3])) for pose in (self._target, target))
+        furthest = away + (config.leash_m - away) * config.period_s / LEASH_S
+        if ahead > furthest:
+            target[:3, 3] = tool[:3, 3] + (target[:3, 3] - tool[:3, 3]) * (furthest / ahead)
+        self._target = target
         turn = self._target[:3, :3] @ tool[:3, :3].T
         if np.arccos(np.clip((np.trace(turn) - 1) / 2, -1.0, 1.0)) > config.leash_rad:
             self._target[:3, :3] = tool[:3, :3]
@@ -196,15 +209,25 @@ class Teleoperation:
             pose = self._moved(pose)
         return np.array(rows)
 
-    def _unhurried(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The rows (horizon, n), or the same way more slowly where a joint would be too fast."""
-        steps = np.diff(np.vstack([self._solution, rows]), axis=0)
-        haste = float(np.max(np.abs(steps) / (JOINT_SPEED * self._spec.max_velocity * self._config.period_s)))
-        if haste <= 1:
-            return rows
-        slowed = self._solution + np.cumsum(steps / haste, axis=0)
-        self._target = self._kinematics.forward(slowed[0], self.arm)
-        return slowed
+    def _followable(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The rows (horizon, n), or the same way more slowly where a joint would be too fast or hastened too much.
+
+        Towards its limit a joint goes at most so fast that it can still stop. Grippers are left to the scheduler.
+        """
+        spec, period, arm = self._spec, self._config.period_s, self._spec.arm_joints
+        fastest, hardest = JOINT_SPEED * spec.max_velocity[arm], JOINT_ACCELERATION * spec.max_acceleration[arm]
+        followed, position, velocity = rows.copy(), self._solution[arm], self._velocity[arm]
+        change = hardest * period / 2  # from the velocity at the beginning to that half way to the first row
+        targets = np.clip(rows[:, arm], spec.lower[arm] + LIMIT_MARGIN, spec.upper[arm] - LIMIT_MARGIN)
+        for k, target in enumerate(targets):
+            wanted = (target - position) / period
+            most = np.minimum(fastest, np.sqrt(2 * hardest * np.abs(targets[-1] - position)))
+            wanted = wanted / max(1.0, np.max(np.abs(wanted) / np.maximum(most, MIN_SPEED))) - velocity
+            velocity = velocity + wanted / max(1.0, np.max(np.abs(wanted) / change))
+            position = np.clip(position + velocity * period, spec.lower[arm], spec.upper[arm])
+            followed[k, arm] = position
+            change = hardest * period
+        return followed
 
     def _gripper_position(self) -> float:
         openings = np.full(len(self._spec.arms), self._opening)

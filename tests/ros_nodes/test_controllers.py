@@ -80,17 +80,19 @@ def test_a_gripper_goes_to_its_own_controller_in_the_drivers_unit_and_comes_back
     positions[:, 7] = 0.04, 0.01
     velocities = np.zeros((2, 8))
     velocities[0] = 0.1
-    asked = JointTrajectory(1.0, [0.1, 0.2], positions, velocities)
+    asked = JointTrajectory(1.0, [0.1, 0.2], positions, velocities, -2 * velocities)
     arm, hand = controller_messages(asked, drivers)
     assert arm.joint_names == [f"arm_joint{i}" for i in range(1, 8)]
     assert hand.joint_names == ["knuckle"]
     np.testing.assert_allclose([point.positions[0] for point in hand.points], [0.0, 191.25])
     np.testing.assert_allclose(hand.points[0].velocities[0], -637.5)
+    np.testing.assert_allclose(hand.points[0].accelerations[0], 1275.0)
     joiner = ControllerTrajectories(drivers)
     assert joiner.take(1, hand) is None
     joined = joiner.take(0, arm)
     np.testing.assert_allclose(joined.positions, asked.positions, atol=1e-12)
     np.testing.assert_allclose(joined.velocities, asked.velocities, atol=1e-12)
+    np.testing.assert_allclose(joined.accelerations, asked.accelerations, atol=1e-12)
     message = joint_state_message(positions[1], velocities[0], drivers, 3.0)
     assert message.position[7] == pytest.approx(191.25)
     found = measured_joints(message, drivers)

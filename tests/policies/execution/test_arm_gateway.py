@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from policies.execution.arm_gateway import TRANSITIONS, ArmGateway, GatewayConfig, GatewayEvent, GatewayState
-from policies.execution.trajectory import JointState, JointTrajectory, Motion
+from policies.execution.arm_gateway import ArmGateway, GatewayConfig
+from policies.execution.gateway_states import TRANSITIONS, GatewayEvent, GatewayState
+from policies.execution.trajectory import JointState, JointTrajectory, Motion, hold
 from policies.interface import Observation
 from policies.robots import get_robot
+from sim.trajectory_controller import TrajectoryController
 
 SPEC = get_robot("panda")
+KINDS = ("positions", "velocities", "accelerations")
 HOME = SPEC.home
 STILL = np.zeros(8)
 CONFIG = GatewayConfig(command_timeout_s=0.5, state_timeout_s=0.1, state_max_age_s=0.2)
@@ -48,7 +52,7 @@ def assert_brakes(command, motion, now):
     """The command continues the motion without a jump, and stops soon within the acceleration limits."""
     stop = Motion(command.trajectory, motion.at(now))
     np.testing.assert_allclose(stop.sample(now), motion.sample(now), atol=1e-9)
-    assert stop.end - now < 0.2
+    assert not stop.sample(now + 0.2)[1].any()
     _, velocities = stop.sample_many(np.arange(now, stop.end, 1e-3))
     assert (np.abs(np.diff(velocities, axis=0)) <= 1e-3 * SPEC.max_acceleration + 1e-9).all()
     np.testing.assert_array_equal(command.trajectory.velocities[-1], STILL)
@@ -66,7 +70,8 @@ def test_waits_for_a_joint_state_and_has_nothing_to_send():
 def test_good_trajectory_passes_as_it_came(gateway):
     trajectory = swing(10.0)
     command = gateway.on_trajectory(trajectory, 10.0)
-    assert command.trajectory is trajectory
+    np.testing.assert_array_equal(command.trajectory.positions, trajectory.positions)
+    np.testing.assert_array_equal(command.trajectory.times, trajectory.times)
     assert not command.rejected
     assert gateway.state is GatewayState.MOVING
 
@@ -92,7 +97,7 @@ def test_trajectory_replaces_from_what_the_controller_follows_not_from_the_measu
     # Onwards at the same speed: gentle from the desired state, but from the measured rest it would be too fast.
     positions = np.array([q + 0.02 * qd, q + 0.07 * qd])
     onwards = JointTrajectory(11.0, [0.021, 0.12], positions, np.array([qd, STILL]))
-    assert gateway.on_trajectory(onwards, 11.0).trajectory is onwards
+    np.testing.assert_array_equal(gateway.on_trajectory(onwards, 11.0).trajectory.times, onwards.times)
 
 
 def test_command_watchdog_holds_a_moving_arm(gateway):
@@ -146,15 +151,23 @@ def test_joint_states_that_arrive_old_do_not_make_it_ready():
     assert gateway.state is GatewayState.WAITING_FOR_STATE
 
 
-def test_stamps_that_jump_back_hold_and_forget(gateway):
+def test_after_a_clock_jumped_back_the_arm_holds_where_it_is_and_is_ready(gateway):
     moving(gateway, 10.5)
     measured = HOME + 0.01
     command = gateway.on_joint_state(2.0, measured, STILL, 2.0)
-    np.testing.assert_array_equal(command.trajectory.positions, [measured])
+    np.testing.assert_array_equal(command.trajectory.positions, [[*measured[:7], HOME[7]]])
     assert command.trajectory.stamp == 2.0
     assert command.reason == "stamps of joint states jumped back from 10.500 s to 2.000 s"
     assert gateway.state is GatewayState.HOLDING
     assert gateway.on_trajectory(swing(2.0), 2.0).trajectory.stamp == 2.0
+
+
+def test_stamps_that_jump_back_alone_brake_what_the_controller_follows(gateway):
+    motion = moving(gateway, 10.5)
+    told = motion.at(10.55)
+    command = gateway.on_joint_state(2.0, told.positions, told.velocities, 10.55)
+    assert_brakes(command, motion, 10.55)
+    assert "jumped back" in command.reason
 
 
 @pytest.mark.parametrize(
@@ -233,13 +246,15 @@ def test_lockstep_command_needs_only_the_observation():
     assert not gateway.command(swing(0.0), observation).rejected
 
 
-def test_controller_never_gets_a_motion_beyond_the_limits():
+@pytest.mark.parametrize("lead_s", [0.0, 0.02])
+def test_what_is_executed_is_continuous_up_to_accelerations_and_within_the_limits(lead_s):
+    """At 1 kHz across all splices: no value changes faster than the limit of its derivative, so none jumps."""
     rng = np.random.default_rng(0)
-    gateway = ArmGateway(SPEC)
+    gateway = ArmGateway(SPEC, lead_s=lead_s)
     gateway.on_joint_state(0.0, HOME, STILL, 0.0)
-    state, now, passed = JointState(0.0, HOME, STILL), 0.0, 0
-    motion = None
-    for _ in range(150):
+    motion, now, passed, executed = Motion(hold(HOME, 0.0), JointState(0.0, HOME, STILL)), 0.0, 0, []
+    for step in range(150):
+        state = motion.at(now)
         size = 10.0 ** rng.uniform(-2.5, 0)
         knots = rng.integers(1, 5)
         walk = np.cumsum(rng.normal(size=(knots, 8)) * size, axis=0) * np.append(np.ones(7), 0.02)
@@ -247,21 +262,219 @@ def test_controller_never_gets_a_motion_beyond_the_limits():
         velocities = rng.normal(size=(knots, 8)) * size
         velocities[-1] = 0.0
         times = np.cumsum(rng.uniform(0.05, 0.3, knots))
-        command = gateway.on_trajectory(JointTrajectory(now, times, positions, velocities), now)
-        passed += not command.rejected
-        motion = Motion(command.trajectory, state)
-        following = now + rng.uniform(0.02, 0.3)
-        sampled, speeds = motion.sample_many(np.arange(now, following, 1e-3))
-        assert (sampled >= SPEC.lower - 2e-5).all()
-        assert (sampled <= SPEC.upper + 2e-5).all()
-        assert (np.abs(speeds) <= SPEC.max_velocity).all()
-        assert (np.abs(np.diff(speeds, axis=0)) <= 1e-3 * SPEC.max_acceleration * (1 + 1e-6)).all()
-        now = following
-        state = motion.at(now)
         gateway.on_joint_state(now, state.positions, state.velocities, now)
-    assert passed > 40
+        if step % 10 == 9:
+            command = gateway.on_estop(True, now)
+            gateway.on_estop(False, now)
+        else:
+            command = gateway.on_trajectory(JointTrajectory(now, times, positions, velocities), now)
+            passed += not command.rejected
+        arrival, following = now + rng.uniform(0.0, 0.9 * lead_s), now + rng.uniform(0.02, 0.3)
+        if step % 10 == 9:
+            following = now + 1.0
+        executed += [motion.at(time) for time in np.arange(now, arrival, 1e-3)]
+        motion = Motion(command.trajectory, motion.at(arrival))
+        executed += [motion.at(time) for time in np.arange(arrival, following, 1e-3)]
+        now = following
+        if step % 10 == 9:
+            state = motion.at(now)
+            assert not state.velocities.any()
+            gateway.reset()
+            gateway.on_joint_state(now, state.positions, state.velocities, now)
+    assert 20 < passed < 135
+    p, v, a = (np.array([getattr(state, name) for state in executed]) for name in KINDS)
+    assert (p >= SPEC.lower - 2e-5).all()
+    assert (p <= SPEC.upper + 2e-5).all()
+    for values, limit in ((p, SPEC.max_velocity), (v, SPEC.max_acceleration), (a, SPEC.max_jerk)):
+        assert (np.abs(np.diff(values, axis=0)) <= 1e-3 * limit * (1 + 1e-6)).all()
+    assert (np.abs(v) <= SPEC.max_velocity).all()
+    assert (np.abs(a) <= SPEC.max_acceleration).all()
 
 
 def test_timeouts_that_are_not_positive_are_refused():
     with pytest.raises(ValueError, match=r"command_timeout_s: expected > 0 s, found 0\.0"):
         GatewayConfig(command_timeout_s=0.0)
+
+
+def keep_alive(gateway, q, now):
+    gateway.on_joint_state(now, q, STILL, now)
+
+
+def test_a_lower_speed_slows_what_runs_without_a_jump(gateway):
+    motion = moving(gateway, 10.5)
+    command = gateway.set_speed_scale(0.5, 10.5)
+    slower = Motion(command.trajectory, motion.at(10.5))
+    for name in KINDS:
+        np.testing.assert_allclose(getattr(slower.at(10.5), name), getattr(motion.at(10.5), name), atol=1e-9)
+    assert slower.end - 10.5 == pytest.approx(2 * (motion.end - 10.5), abs=1e-6)
+    np.testing.assert_allclose(slower.sample(slower.end)[0], motion.sample(motion.end)[0])
+    assert gateway.state is GatewayState.MOVING
+
+
+def test_the_next_trajectory_goes_at_the_speed_that_was_set(gateway):
+    assert gateway.set_speed_scale(0.25, 10.0) is None
+    assert gateway.on_trajectory(swing(10.0), 10.0).trajectory.times[-1] == pytest.approx(8.0)
+
+
+def test_speed_zero_stops_and_refuses(gateway):
+    motion = moving(gateway, 10.5)
+    assert_brakes(gateway.set_speed_scale(0.0, 10.5), motion, 10.5)
+    assert gateway.state is GatewayState.HOLDING
+    assert gateway.on_trajectory(swing(10.6), 10.6).reason == "speed scale is 0"
+
+
+@pytest.mark.parametrize("scale", [-0.1, 1.1, np.nan])
+def test_speeds_out_of_range_are_refused_and_change_nothing(gateway, scale):
+    with pytest.raises(ValueError, match="speed_scale: expected within"):
+        gateway.set_speed_scale(scale, 10.0)
+    assert gateway.speed_scale == 1.0
+
+
+def away(offset):
+    gateway = ArmGateway(SPEC, CONFIG)
+    q = HOME + offset * np.append(np.ones(7), -0.02)
+    gateway.on_joint_state(10.0, q, STILL, 10.0)
+    return gateway, q
+
+
+def test_homing_ends_at_home_within_a_share_of_the_limits():
+    gateway, q = away(0.4)
+    motion = Motion(gateway.home(10.0).trajectory, JointState(10.0, q, STILL))
+    np.testing.assert_allclose(motion.sample(motion.end)[0], HOME)
+    states = [motion.at(t) for t in np.linspace(10.0, motion.end, 500)]
+    assert np.max([np.abs(s.velocities) / SPEC.max_velocity for s in states]) <= 0.9 * 0.3 * (1 + 1e-6)
+    assert np.max([np.abs(s.accelerations) / SPEC.max_acceleration for s in states]) <= 0.9 * 0.3 * (1 + 1e-6)
+
+
+def test_homing_outlives_the_command_watchdog_and_stops_when_a_policy_interferes():
+    gateway, q = away(0.4)
+    gateway.home(10.0)
+    for now in np.arange(10.05, 11.0, 0.05):
+        keep_alive(gateway, q, now)
+        assert gateway.tick(now) is None
+    answer = gateway.on_trajectory(swing(10.95), 10.95)
+    assert answer.rejected
+    assert answer.reason.startswith("homing: expected no trajectories")
+    assert gateway.state is GatewayState.HOLDING
+
+
+def test_homing_is_refused_while_moving_or_stopped(gateway):
+    moving(gateway, 10.5)
+    assert gateway.home(10.5) is None
+    gateway.on_estop(True, 10.5)
+    assert gateway.home(10.6) is None
+
+
+def test_another_commander_is_a_fault_until_reset(gateway):
+    motion = moving(gateway, 10.5)
+    command = gateway.on_rival("joystick on arm_controller/joint_trajectory", 10.5)
+    assert gateway.state is GatewayState.FAULT
+    assert "joystick" in gateway.reason
+    assert_brakes(command, motion, 10.5)
+    assert gateway.on_trajectory(swing(10.6), 10.6).rejected
+    assert gateway.reset()
+
+
+def test_an_arm_that_another_commander_has_moved_away_is_stopped_where_it_is(gateway):
+    moving(gateway, 10.45)
+    elsewhere = HOME - 0.2
+    gateway.on_joint_state(10.5, elsewhere, STILL, 10.5)
+    command = gateway.on_rival("joystick on arm_controller/joint_trajectory", 10.5)
+    np.testing.assert_array_equal(command.trajectory.positions[-1, :7], elsewhere[:7])
+
+
+def test_a_gripper_that_holds_something_stays_told_to_close_after_a_reset():
+    gateway, closing, holding = ArmGateway(SPEC, CONFIG), HOME.copy(), HOME.copy()
+    closing[7], holding[7] = 0.0, 0.025
+    keep_alive(gateway, HOME, 10.0)
+    gateway.on_trajectory(JointTrajectory(10.0, np.array([0.5]), closing[None], np.zeros((1, 8))), 10.0)
+    for now in np.arange(10.05, 11.0, 0.05):
+        keep_alive(gateway, holding, now)
+        gateway.tick(now)
+    gateway.on_estop(True, 11.0)
+    gateway.on_estop(False, 11.1)
+    assert gateway.reset()
+    keep_alive(gateway, holding, 11.2)
+    assert gateway.on_estop(True, 11.3).trajectory.positions[-1, 7] == 0.0
+    # Likewise where the arm itself was moved by hand meanwhile.
+    gateway.on_estop(False, 11.4)
+    assert gateway.reset()
+    moved = holding + np.where(np.arange(8) < 7, 0.2, 0.0)
+    keep_alive(gateway, moved, 11.5)
+    np.testing.assert_array_equal(gateway.on_estop(True, 11.6).trajectory.positions[-1], [*moved[:7], 0.0])
+
+
+def test_in_shadow_each_trajectory_starts_where_the_arm_is():
+    gateway = ArmGateway(SPEC, shadow=True)
+    gateway.on_joint_state(10.0, HOME, STILL, 10.0)
+    gateway.on_trajectory(swing(10.0), 10.0)
+    gateway.on_joint_state(11.0, HOME, STILL, 11.0)
+    # From the shadow's own position half way, this would be a jump back.
+    answer = gateway.on_trajectory(swing(11.0), 11.0)
+    assert answer.time_scale == 1.0
+    assert not answer.rejected
+
+
+def test_a_robot_without_limits_is_refused():
+    with pytest.raises(ValueError, match="max_velocity of panda: expected limits > 0"):
+        ArmGateway(replace(SPEC, max_velocity=np.zeros(8)))
+
+
+def test_whatever_was_sent_last_the_arm_comes_to_rest_when_all_die(gateway):
+    """A controller that never hears of anybody again follows the last trajectory to its end, which is a stop."""
+    rng = np.random.default_rng(0)
+    controller = TrajectoryController(SPEC)
+    controller.reset(HOME, 10.0)
+    now, q = 10.0, HOME
+    for _ in range(40):
+        now += float(rng.uniform(0.02, 0.2))
+        keep_alive(gateway, HOME, now)
+        command = gateway.on_trajectory(swing(now, angle=float(rng.uniform(-0.3, 0.3))), now)
+        controller.accept(command.trajectory, now)
+        end = now + command.trajectory.times[-1] + 0.01
+        assert not controller.sample(end)[1].any()
+        q = controller.sample(end)[0]
+        np.testing.assert_array_equal(controller.sample(end + 3600)[0], q)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.003, 0.019])
+@pytest.mark.parametrize("event", ["estop", "trajectory", "speed"])
+def test_what_is_on_its_way_for_less_than_the_lead_leaves_the_controller_on_the_curve_that_was_judged(delay, event):
+    gateway, controller = ArmGateway(SPEC, lead_s=0.02), TrajectoryController(SPEC)
+    controller.reset(HOME, 10.0)
+    keep_alive(gateway, HOME, 10.0)
+    controller.accept(gateway.on_trajectory(swing(10.0), 10.0).trajectory, 10.0)
+    keep_alive(gateway, HOME, 10.5)
+    if event == "estop":
+        command = gateway.on_estop(True, 10.5)
+    elif event == "speed":
+        command = gateway.set_speed_scale(0.5, 10.5)
+    else:
+        command = gateway.on_trajectory(swing(10.5, angle=0.0), 10.5)
+    controller.accept(command.trajectory, 10.5 + delay)
+    for now in np.linspace(10.5 + delay, 13.0, 500):
+        wanted = gateway.desired(now)
+        np.testing.assert_allclose(controller.sample(now), [wanted.positions, wanted.velocities], atol=2e-6)
+    if event != "speed":
+        assert gateway.motion_end < 13.0
+
+
+def test_while_it_leads_in_the_running_motion_goes_on():
+    gateway = ArmGateway(SPEC, lead_s=0.02)
+    keep_alive(gateway, HOME, 10.0)
+    gateway.on_trajectory(swing(10.0), 10.0)
+    before = [gateway.desired(now) for now in np.linspace(10.5, 10.52, 9)]
+    gateway.on_estop(True, 10.5)
+    for state in before:
+        np.testing.assert_allclose(gateway.desired(state.time).positions, state.positions, atol=1e-7)
+
+
+@pytest.mark.parametrize("stamp", np.linspace(10.46, 10.54, 17))
+def test_a_stamp_a_little_before_or_after_now_is_led_in_too(stamp):
+    gateway = ArmGateway(SPEC, lead_s=0.02)
+    keep_alive(gateway, HOME, 10.0)
+    gateway.on_trajectory(swing(10.0), 10.0)  # has a knot at 10.5 s
+    keep_alive(gateway, HOME, 10.4995)
+    before = gateway.desired(10.4995)
+    assert not gateway.on_trajectory(swing(stamp), 10.4995).rejected
+    np.testing.assert_allclose(gateway.desired(10.4995).velocities, before.velocities, atol=1e-9)

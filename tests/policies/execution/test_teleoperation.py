@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policies.execution.arm_gateway import ArmGateway, GatewayState
+from policies.execution.arm_gateway import ArmGateway
+from policies.execution.gateway_states import GatewayState
 from policies.execution.joystick import JoyLayout
 from policies.execution.kinematics import Kinematics
 from policies.execution.teleoperation import Teleoperation, TeleoperationConfig
@@ -152,6 +153,23 @@ def test_the_target_stays_in_the_workspace():
     arm.run(4.0, joy(forward=1.0))
     assert arm.tool()[0, 3] <= ROBOT.arms[0].workspace_high[0] + 1e-3
     assert arm.gateway.state is GatewayState.MOVING
+
+
+def test_where_the_arm_is_nearly_stretched_joints_slow_the_tool_down_and_nothing_is_left_to_the_gateway():
+    arm = Arm()
+    arm.run(6.0, joy(forward=1.0))
+    assert set(arm.scales) == {""}, "expected no trajectory to be slowed or shortened by the safety filter"
+    speeds = np.abs(np.diff(arm.path, axis=0)) / (PERIOD / 5)
+    assert (speeds.max(axis=0) < 0.6 * ROBOT.max_velocity).all()
+
+
+def test_leading_begins_anew_where_the_arm_was_stopped():
+    teleoperation = Teleoperation(ROBOT, CONFIG)
+    elsewhere = ROBOT.home + 0.3 * np.eye(8)[0]
+    for now, positions in ((0.0, ROBOT.home), (PERIOD, ROBOT.home), (2 * PERIOD, elsewhere)):
+        teleoperation.on_joy(*joy(left=1.0), now)
+        trajectory = teleoperation.step(positions, now, now)
+    np.testing.assert_allclose(trajectory.positions[0], elsewhere, atol=0.02)
 
 
 def test_two_arms_are_led_in_turns():

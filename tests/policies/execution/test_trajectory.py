@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake, hold
+from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake, hold, smooth
 
 
 def rest(time, *positions):
@@ -62,23 +62,98 @@ def test_late_trajectory_is_entered_in_the_segment_of_the_present():
     np.testing.assert_allclose(motion.sample(1.2)[0], 1.5)
 
 
-def test_brake_stops_each_joint_with_the_deceleration_allowed_to_it():
+def jerk_at(motion, time):
+    k = int(np.searchsorted(motion.knots, time, side="right")) - 1
+    c, s = motion.coefficients[k], time - motion.knots[k]
+    return 6 * c[3] + 24 * s * c[4] + 60 * s**2 * c[5]
+
+
+def test_brake_stops_each_joint_in_its_own_time_within_its_limits():
     state = JointState(2.0, np.array([0.0, 1.0, 5.0]), np.array([2.0, -1.0, 0.0]))
     limit = np.array([4.0, 10.0, 1.0])
-    trajectory = brake(state, limit, stamp=1.9)
+    jerk = np.array([400.0, 1000.0, 100.0])
+    trajectory = brake(state, limit, jerk, stamp=1.9)
     motion = Motion(trajectory, state)
     assert trajectory.stamp == 1.9
-    assert motion.end == pytest.approx(2.5)
-    times = np.linspace(2.0, 2.5, 501)
-    velocities = np.array([motion.sample(t)[1] for t in times])
-    np.testing.assert_allclose(np.diff(velocities[:, 0]) / 1e-3, -4.0, atol=1e-6)
-    np.testing.assert_allclose(np.diff(velocities[:99, 1]) / 1e-3, 10.0, atol=1e-6)
-    np.testing.assert_allclose(velocities[101:, 1], 0.0, atol=1e-9)
-    np.testing.assert_allclose(motion.sample(3.0)[0], [0.5, 0.95, 5.0])
+    # v / A, and half of the two ramps of 0.02 s and 0.01 s.
+    assert motion.end == pytest.approx(2.515)
+    states = [motion.at(t) for t in np.linspace(2.0, 2.6, 601)]
+    accelerations = np.array([state.accelerations for state in states])
+    assert (np.abs(accelerations) <= limit * (1 + 1e-9)).all()
+    np.testing.assert_allclose(accelerations[21:504, 0], -4.0, atol=1e-6)
+    jerks = np.array([jerk_at(motion, t) for t in np.linspace(2.0, 2.5149, 600)])
+    assert (np.abs(jerks) <= jerk * (1 + 1e-4)).all()
+    np.testing.assert_allclose([state.velocities[1] for state in states[116:]], 0.0, atol=1e-9)
+    np.testing.assert_allclose(motion.sample(3.0)[0][2], 5.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("time", [2.0, 1.7e9])
+def test_brake_takes_over_position_velocity_and_acceleration(time):
+    rng = np.random.default_rng(0)
+    limit, jerk = np.full(6, 9.0), np.full(6, 4500.0)
+    for _ in range(200):
+        velocities, accelerations = rng.uniform(-2, 2, 6), rng.uniform(-9, 9, 6)
+        velocities[rng.random(6) < 0.2] = 0.0
+        state = JointState(time, rng.uniform(-1, 1, 6), velocities, accelerations)
+        motion = Motion(brake(state, limit, jerk), state)
+        start = motion.at(time)
+        for name in ("positions", "velocities", "accelerations"):
+            np.testing.assert_allclose(getattr(start, name), getattr(state, name), atol=1e-12)
+        states = [motion.at(t) for t in np.linspace(time, motion.end, 300)]
+        assert np.abs([state.accelerations for state in states]).max() <= 9.0 * (1 + 1e-6)
+        jerks = np.array([jerk_at(motion, t) for t in np.linspace(time, motion.end - 1e-6, 300)])
+        assert np.abs(jerks).max() <= 4500.0 * (1 + 1e-3)
+        assert not motion.at(motion.end + 1e-6).velocities.any()
+
+
+def random_knots(rng, stamp, count=6, joints=4):
+    times = np.cumsum(rng.uniform(0.02, 0.3, count))
+    velocities = rng.normal(size=(count, joints))
+    velocities[-1] = 0.0
+    return JointTrajectory(stamp, times, rng.normal(size=(count, joints)), velocities)
+
+
+def test_splices_are_continuous_in_position_velocity_and_acceleration():
+    rng = np.random.default_rng(1)
+    state = rest(5.0, 0.1, 0.2, 0.3, 0.4)
+    motion = Motion(smooth(random_knots(rng, 5.0), state), state)
+    for _ in range(100):
+        before = motion.at(motion.start.time + rng.uniform(0.0, 0.6))
+        motion = Motion(smooth(random_knots(rng, before.time), before), before)
+        ends = np.append(motion.durations, 0.0)[: len(motion.coefficients), None]
+        after = motion.at(before.time)
+        for order, name in enumerate(("positions", "velocities", "accelerations")):
+            assert np.abs(getattr(after, name) - getattr(before, name)).max() < 1e-9
+            # Inside: the end of each polynomial against the beginning of the next.
+            derivative = [np.polynomial.polynomial.polyder(c, order) for c in motion.coefficients]
+            for k in range(len(derivative) - 1):
+                end = np.polynomial.polynomial.polyval(ends[k, 0], derivative[k])
+                assert np.abs(end - derivative[k + 1][0]).max() < 1e-9
+    end = motion.at(motion.end + 1e-6)
+    assert not np.concatenate([end.velocities, end.accelerations]).any()
+
+
+def test_smoothing_leaves_a_resting_joint_at_rest():
+    positions = np.array([[0.1], [0.2], [0.2], [0.2]])
+    state = rest(0.0, 0.0)
+    trajectory = JointTrajectory(0.0, [0.1, 0.2, 0.3, 0.4], positions, [[1.0], [0.0], [0.0], [0.0]])
+    motion = Motion(smooth(trajectory, state), state)
+    np.testing.assert_array_equal(motion.sample_many(np.linspace(0.2, 0.5, 20))[0], 0.2)
+
+
+def test_what_remains_of_a_motion_is_followed_as_the_motion_was():
+    rng = np.random.default_rng(2)
+    state = rest(5.0, 0.1, 0.2, 0.3, 0.4)
+    motion = Motion(smooth(random_knots(rng, 5.0), state), state)
+    now = 5.0 + 0.5 * (motion.end - 5.0)
+    rest_of_it = Motion(motion.remaining(now), motion.at(now))
+    times = np.linspace(now, motion.end + 0.1, 50)
+    np.testing.assert_allclose(rest_of_it.sample_many(times)[0], motion.sample_many(times)[0], atol=1e-8)
+    assert motion.remaining(motion.end) is None
 
 
 def test_brake_at_rest_is_a_hold():
-    trajectory = brake(rest(2.0, 0.2), np.ones(1))
+    trajectory = brake(rest(2.0, 0.2), np.ones(1), np.ones(1))
     np.testing.assert_array_equal(trajectory.positions, [[0.2]])
     np.testing.assert_array_equal(trajectory.times, hold([0.2], 2.0).times)
 
