@@ -19,6 +19,7 @@ from ros_nodes.fault_probe import Naming
 INPUTS = f"{POLICY}: inputs"
 CLOCK = f"{GATEWAY}: clock"
 REST_LIMIT_S = 3.0
+LAST_TRAJECTORY_S = 9.0  # a chunk of 1.6 s that the gateway has slowed five times, the most that it does, and a stop
 
 Action = Callable[[FaultBench], object]
 
@@ -134,12 +135,14 @@ FAULTS: dict[str, Fault] = {
         FaultBench.replace_gateway,
         named=(GATEWAY_SILENT,),
         named_idle=(GATEWAY_SILENT,),
+        limit_s=LAST_TRAJECTORY_S,
     ),
     "gateway_sigstop": Fault(
         _signal(GATEWAY, signal.SIGSTOP),
         _signal(GATEWAY, signal.SIGCONT),
         named=(GATEWAY_SILENT,),
         named_idle=(GATEWAY_SILENT,),
+        limit_s=LAST_TRAJECTORY_S,
     ),
     "estop_and_reset": Fault(
         lambda bench: bench.press_estop(True),
