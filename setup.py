@@ -13,6 +13,7 @@ NODES = (
     "calibrate_cameras",
     "dashboard",
     "episode_runner_node",
+    "faulty_policy_node",
     "keyboard_joy_node",
     "policy_node",
     "recorder_node",

@@ -19,6 +19,7 @@ BASELINES = {"noop": "policies.baselines:NoopPolicy", "random": "policies.baseli
 POLICY_CLASSES = {
     "spatialvla": "policies.spatialvla.policy:SpatialVLAPolicy",
     "rdt": "policies.rdt.policy:RDTPolicy",
+    "recorded_motion": "policies.recorded_motion:RecordedMotion",
 }
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["*.json", "*.safetensors", "*.bin"]

@@ -3,7 +3,7 @@
 A field becomes the parameter `<prefix>.<field>`: its type from the annotation (bool, int, float, str, a tuple of one of
 these, or a `Literal` of strings), its default from the field, its description from the class docstring's `Attributes:`
 section, its range from `field(metadata={"range": (low, high)})`. A field that is itself a dataclass becomes a group.
-Settings are read once, so parameters are read-only unless `declare` is told otherwise.
+Settings are read once, so parameters are read-only unless `declare` is told otherwise; `follow` tells of their changes.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import dataclasses
 import math
 import re
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -75,6 +75,59 @@ def declare(
         raise ValueError(f"parameters {prefix or 'of the node'}: {error}") from error
 
 
+def follow(
+    node: Node,
+    config: Config,
+    prefix: str,
+    changed: Callable[[Config], None],
+    check: Callable[[Config], None] = lambda config: None,
+) -> None:
+    """Tell of every change of a group that was declared with `read_only=False`, and refuse what it does not allow.
+
+    Args:
+        node: the node that has the parameters.
+        config: what `declare` returned.
+        prefix: group of the parameters, as `declare` got it.
+        changed: called with the new instance after each change.
+        check: raises a ValueError for an instance that the node does not allow; the change is then refused.
+    """
+    current = config
+    start = f"{prefix}." if prefix else ""
+    hints = typing.get_type_hints(type(config))
+    limits = {field.name: field.metadata.get("range") for field in dataclasses.fields(config)}
+
+    def proposed(parameters: Sequence[Parameter]) -> Config:
+        values = {}
+        for parameter in parameters:
+            name = parameter.name.removeprefix(start)
+            if parameter.name.startswith(start) and name in limits:
+                _, item, choices = _parameter_type(name, hints[name])
+                values[name] = _checked(parameter.name, parameter.value, item, choices, limits[name])
+        try:
+            following = dataclasses.replace(current, **values)  # type: ignore[type-var]
+            check(following)
+            return following
+        except ValueError as error:
+            raise ValueError(f"parameters {prefix or 'of the node'}: {error}") from error
+
+    def judge(parameters: Sequence[Parameter]) -> SetParametersResult:
+        try:
+            proposed(parameters)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def take(parameters: Sequence[Parameter]) -> None:
+        nonlocal current
+        following = proposed(parameters)
+        if following != current:
+            current = following
+            changed(current)
+
+    node.add_on_set_parameters_callback(judge)
+    node.add_post_set_parameters_callback(take)
+
+
 def attribute_descriptions(config: type) -> dict[str, str]:
     """Description of each attribute, from the `Attributes:` section of a Google-style docstring."""
     _, _, section = (config.__doc__ or "").partition("Attributes:")
@@ -120,9 +173,14 @@ def _declare_field(
         value = node.get_parameter_or(name, Parameter(name, kind, list(default) if is_array else default)).value
     except (InvalidParameterTypeException, InvalidParameterValueException) as error:
         raise ValueError(f"parameter {name}: {error}") from error
+    return _checked(name, value, item, choices, limits)
+
+
+def _checked(name: str, value: Any, item: type, choices: tuple[str, ...], limits: tuple[float, float] | None) -> Any:
+    """A parameter's value as its field has it; what ROS does not check is checked here."""
     if choices and value not in choices:
         raise ValueError(f"parameter {name}: expected one of {', '.join(choices)}, found '{value}'")
-    if not is_array:
+    if isinstance(value, str) or not isinstance(value, Iterable):
         return value
     value = tuple(item(element) for element in value)
     if limits is not None and not all(limits[0] <= element <= limits[1] for element in value):

@@ -13,7 +13,7 @@ from dataclasses import replace
 import mujoco
 
 from policies.execution.trajectory import JointTrajectory
-from ros_nodes.sensor_topics import SensorTopics
+from ros_nodes.imperfect_sensors import ImperfectSensors
 from ros_nodes.simulator_status import SimulatorStatus
 from sim.episode_id import EpisodeId
 from sim.rendering import OffscreenRenderer, intrinsics
@@ -38,7 +38,7 @@ class RealtimeDrive:
     def __init__(
         self,
         simulation: TabletopSimulation,
-        topics: SensorTopics,
+        topics: ImperfectSensors,
         camera_rate_hz: float,
         joint_rate_hz: float,
         clock: Callable[[], float],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
@@ -24,6 +25,15 @@ from ros_nodes.convert import (
     transform_from_mount,
 )
 from ros_nodes.qos import JOINT_STATE_OUT, LATCHED, STATIC_TRANSFORMS, Mode, sensor
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a camera sends at once: calibration, colour and registered depth."""
+
+    info: CameraInfo
+    color: Image
+    depth: Image
 
 
 class SensorTopics:
@@ -89,7 +99,7 @@ class SensorTopics:
 
     def publish_joints(self, positions: NDArray[np.float64], velocities: NDArray[np.float64], time: float) -> None:
         """Tell the (n,) joint positions and velocities."""
-        self._joints.publish(joint_state_message(positions, velocities, self._drivers, time))
+        self.send_joints(self.joint_state(positions, velocities, time))
 
     def publish_camera(
         self,
@@ -100,10 +110,34 @@ class SensorTopics:
         time: float,
     ) -> None:
         """Publish one RGB-D frame: colour (H, W, 3), registered depth (H, W) in metres, calibration (3, 3)."""
+        self.send_frame(name, self.frame(name, rgb, depth, intrinsics, time))
+
+    def joint_state(self, positions: NDArray[np.float64], velocities: NDArray[np.float64], time: float) -> JointState:
+        """The message of (n,) joint positions and velocities."""
+        return joint_state_message(positions, velocities, self._drivers, time)
+
+    def frame(
+        self,
+        name: str,
+        rgb: NDArray[np.uint8],
+        depth: NDArray[np.float32],
+        intrinsics: NDArray[np.float64],
+        time: float,
+    ) -> Frame:
+        """The messages of one RGB-D frame; see `publish_camera`."""
         frame = self._drivers.camera(name).frame
-        info = camera_info_from_intrinsics(intrinsics, rgb.shape[:2], time, frame)
-        color, aligned_depth = image_from_rgb(rgb, time, frame), image_from_depth(depth, time, frame)
-        # One after the other at once: who waits for all of them waits least.
-        self._info[name].publish(info)
-        self._color[name].publish(color)
-        self._depth[name].publish(aligned_depth)
+        return Frame(
+            camera_info_from_intrinsics(intrinsics, rgb.shape[:2], time, frame),
+            image_from_rgb(rgb, time, frame),
+            image_from_depth(depth, time, frame),
+        )
+
+    def send_joints(self, message: JointState) -> None:
+        """Publish a joint state."""
+        self._joints.publish(message)
+
+    def send_frame(self, name: str, frame: Frame) -> None:
+        """Publish a frame, one message after the other at once: who waits for all of them waits least."""
+        self._info[name].publish(frame.info)
+        self._color[name].publish(frame.color)
+        self._depth[name].publish(frame.depth)

@@ -3,7 +3,8 @@
 Publishes what cameras and encoders publish and takes `trajectory_msgs/JointTrajectory` as ros2_control's
 JointTrajectoryController does, on the topics of the robot's description; its joints move together, once each controller
 has got its part. In `lockstep` simulated time waits for the answer to each observation; in `realtime` it follows the
-wall clock. An episode is chosen by the parameters `episode.*` and begun by the service `~/reset`.
+wall clock, the parameters `imperfections.*` disturb sensors and commands, and `~/joint_states` tells what the arm truly
+does. An episode is chosen by the parameters `episode.*` and begun by the service `~/reset`.
 """
 
 from __future__ import annotations
@@ -15,19 +16,26 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
 from policies.execution.controller_trajectories import ControllerTrajectories
 from policies.robots import get_drivers
+from ros_nodes.controllers import joint_state_message
+from ros_nodes.delay_line import DelayLine
 from ros_nodes.diagnostics import Diagnostics, Health, Level
+from ros_nodes.imperfect_sensors import ImperfectSensors
+from ros_nodes.imperfections import Imperfections
 from ros_nodes.lockstep_drive import LockstepDrive
 from ros_nodes.node_process import run_node
-from ros_nodes.params import declare
-from ros_nodes.qos import COMMAND, LATCHED, Mode
+from ros_nodes.params import declare, follow
+from ros_nodes.qos import COMMAND, JOINT_STATE_OUT, LATCHED, Mode
 from ros_nodes.realtime_drive import RealtimeDrive
 from ros_nodes.sensor_topics import SensorTopics
 from ros_nodes.simulator_status import SimulatorStatus
@@ -102,7 +110,10 @@ class SimulatorNode(Node):
         first = {"task": tasks_for(robot)[0], "cameras": self._simulation.config.cameras}
         declare(self, EpisodeParameters, "episode", first, read_only=False)
         drivers = get_drivers(config.robot)
+        self._drivers = drivers
         topics = SensorTopics(self, drivers, self._simulation.config.cameras, config.mode)
+        self._line = DelayLine(self._delivery_failed)
+        self._command_latency_s = 0.0
         self._status = self.create_publisher(String, "~/status", LATCHED)
         self._drive = self._make_drive(config, topics)
         self._told: SimulatorStatus | None = None
@@ -129,7 +140,7 @@ class SimulatorNode(Node):
         if config.mode == "realtime":
             return RealtimeDrive(
                 self._simulation,
-                topics,
+                self._imperfect(topics),
                 config.camera_rate_hz,
                 config.joint_rate_hz,
                 lambda: self.get_clock().now().nanoseconds / 1e9,
@@ -148,10 +159,36 @@ class SimulatorNode(Node):
         self._poller = self.create_timer(POLL_S, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME))
         return drive
 
+    def _imperfect(self, topics: SensorTopics) -> ImperfectSensors:
+        true_joints = self.create_publisher(JointState, "~/joint_states", JOINT_STATE_OUT)
+
+        def tell_truth(positions: NDArray[np.float64], velocities: NDArray[np.float64], time: float) -> None:
+            if true_joints.get_subscription_count():
+                true_joints.publish(joint_state_message(positions, velocities, self._drivers, time))
+
+        def check(imperfections: Imperfections) -> None:
+            imperfections.check_cameras(self._simulation.config.cameras)
+
+        def disturb(imperfections: Imperfections) -> None:
+            sensors.set(imperfections)
+            self._command_latency_s = imperfections.command_latency_s
+            self.get_logger().info(f"{imperfections}")
+
+        imperfections = declare(self, Imperfections, "imperfections", read_only=False)
+        check(imperfections)
+        follow(self, imperfections, "imperfections", disturb, check)
+        sensors = ImperfectSensors(topics, self._line, tell_truth, imperfections)
+        self._command_latency_s = imperfections.command_latency_s
+        return sensors
+
+    def _delivery_failed(self, error: Exception) -> None:
+        self.get_logger().error(f"a delayed message was not delivered: {error!r}", throttle_duration_sec=1.0)
+
     def stop(self) -> None:
         """End the threads and free the renderer."""
         if isinstance(self._drive, RealtimeDrive):
             self._drive.stop()
+        self._line.stop()
         self._simulation.close()
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -187,6 +224,9 @@ class SimulatorNode(Node):
         return cameras
 
     def _on_trajectory(self, controller: int, message: JointTrajectoryMessage) -> None:
+        self._line.send("commands", self._command_latency_s, partial(self._execute, controller, message))
+
+    def _execute(self, controller: int, message: JointTrajectoryMessage) -> None:
         if self._drive.status().episode is None:
             return  # the arm has no position before the first episode
         if not message.points:
@@ -237,7 +277,7 @@ class SimulatorNode(Node):
         status = self._drive.status()
         values: dict[str, object] = {"episode": str(status.episode), "steps": status.steps}
         if isinstance(self._drive, RealtimeDrive):
-            values |= self._drive.rates() | {"skipped_s": self._drive.skipped_s}
+            values |= self._drive.rates() | {"skipped_s": self._drive.skipped_s, "dropped": self._line.dropped}
         return values
 
     def _arm_health(self) -> Health:

@@ -383,7 +383,9 @@ class FakeRobot:
             if camera in self.faults.lost_cameras:
                 continue
             frame = f"{camera}_optical_frame"
-            image = convert.image_from_rgb(np.zeros((*SIZE, 3), np.uint8), stamp, frame)
+            # Never twice the same: a camera that freezes while the arm moves is a fault of its own.
+            brightness = len(self.image_stamps) % 256
+            image = convert.image_from_rgb(np.full((*SIZE, 3), brightness, np.uint8), stamp, frame)
             image.encoding = self.faults.encoding
             color.publish(image)
             metres = np.full(SIZE, self.faults.depth_scale, np.float32)

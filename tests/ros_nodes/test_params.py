@@ -12,7 +12,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ros_nodes.params import attribute_descriptions, declare
+from ros_nodes.params import attribute_descriptions, declare, follow
 
 
 @dataclass(frozen=True)
@@ -133,3 +133,47 @@ def test_a_type_that_no_parameter_has_is_refused():
 
 def test_descriptions_come_from_the_docstring():
     assert attribute_descriptions(Config) == {"mode": "which one.", "names": "some names.", "count": "how many."}
+
+
+@contextmanager
+def followed_node(check=lambda config: None) -> Iterator[tuple[Node, list[Config]]]:
+    told: list[Config] = []
+    with node_with() as node:
+        follow(node, declare(node, Config, "group", read_only=False), "group", told.append, check)
+        yield node, told
+
+
+def test_changes_of_a_followed_group_are_told_as_a_whole():
+    with followed_node() as (node, told):
+        node.set_parameters_atomically([Parameter("group.mode", value="fast"), Parameter("group.names", value=["a"])])
+        node.set_parameters([Parameter("group.count", value=4)])
+        assert [(config.mode, config.names, config.count) for config in told] == [
+            ("fast", ("a",), 3),
+            ("fast", ("a",), 4),
+        ]
+
+
+def refuse_names(config: Config) -> None:
+    if config.names:
+        raise ValueError(f"names: expected none, found {config.names}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("mode", "medium", ["group.mode", "slow, fast", "medium"]),
+        ("count", 11, ["group.count", "10", "11"]),
+        ("count", 7, ["group", "count: expected another number than 7, found 7"]),
+        ("box_m", [1.0, 2.0, 10.0], ["group.box_m", "from 0.0 to 9.0", "10.0"]),
+        ("names", ["a"], ["group", "names: expected none, found ('a',)"]),
+    ],
+)
+def test_a_change_that_is_not_allowed_is_refused_by_name_and_changes_nothing(name, value, words):
+    with followed_node(refuse_names) as (node, told):
+        before = node.get_parameter_or(f"group.{name}").value
+        [result] = node.set_parameters([Parameter(f"group.{name}", value=value)])
+        assert not result.successful
+        for word in words:
+            assert word in result.reason
+        assert node.get_parameter_or(f"group.{name}").value == before
+        assert told == []
