@@ -17,7 +17,7 @@ from sensor_msgs.msg import JointState as JointStateMessage
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
-from policies.execution.outputs import ToolTwists, commands_topics, forward_commands, gripper_topics
+from policies.execution.outputs import ToolTwists, commands_topics, forward_commands, gripper_topics, twist_topics
 from policies.execution.trajectory import JointState, JointTrajectory
 from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
@@ -134,9 +134,7 @@ class ServoOutput:
         self._node, self._twists = node, ToolTwists(spec, drivers)
         names = {ours: theirs for theirs, ours in drivers.frames.items()}
         self._base_frame = names.get(spec.base_frame, spec.base_frame)
-        self._publishers = [
-            node.create_publisher(TwistStamped, f"{arm.name}_servo/delta_twist_cmds", COMMAND) for arm in spec.arms
-        ]
+        self._publishers = [node.create_publisher(TwistStamped, topic, COMMAND) for topic in twist_topics(spec)]
         self._grippers = [
             node.create_publisher(Float64MultiArray, topic, COMMAND) for topic in gripper_topics(spec, drivers)
         ]

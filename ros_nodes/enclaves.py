@@ -14,6 +14,7 @@ from typing import Annotated
 
 import tyro
 
+from policies.execution.outputs import Output, commands_topics, gripper_topics, twist_topics
 from policies.robots import get_drivers, get_robot
 from policies.robots.drivers import RobotDrivers
 from ros_nodes import optional
@@ -24,9 +25,11 @@ from sim.scene import scene_cameras
 POLICY_VERSION = "0.2.0"
 
 BOOL, STRING = "std_msgs/msg/Bool", "std_msgs/msg/String"
+FLOAT, FLOATS = "std_msgs/msg/Float64", "std_msgs/msg/Float64MultiArray"
 CLOCK, JOINTS, JOY = "rosgraph_msgs/msg/Clock", "sensor_msgs/msg/JointState", "sensor_msgs/msg/Joy"
 IMAGE, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
 TRANSFORM, TRANSFORMS = "geometry_msgs/msg/TransformStamped", "tf2_msgs/msg/TFMessage"
+TWIST = "geometry_msgs/msg/TwistStamped"
 TRAJECTORY, MARKERS = "trajectory_msgs/msg/JointTrajectory", "visualization_msgs/msg/MarkerArray"
 DIAGNOSTICS, TRIGGER = "diagnostic_msgs/msg/DiagnosticArray", "std_srvs/srv/Trigger"
 GET_PARAMETERS = "rcl_interfaces/srv/GetParameters"
@@ -80,6 +83,7 @@ class Setting:
         robot: name of the robot, or its YAML file.
         cameras: that policy, recorder and dashboard look through; empty for those that a simulated robot has.
         shadow: whether the gateway only tells what it would do; then it may not publish to the controllers.
+        output: what the arm's controllers take, see `arm_gateway_node`.
         sim_time: whether nodes follow /clock.
         tf2: whether tf2 is installed.
     """
@@ -87,6 +91,7 @@ class Setting:
     robot: str = "panda"
     cameras: tuple[str, ...] = ()
     shadow: bool = False
+    output: Output = "trajectory"
     sim_time: bool = False
     tf2: bool = optional.TFMessage is not None
 
@@ -101,9 +106,19 @@ class Setting:
         return scene_cameras(get_robot(self.robot)).names
 
     @property
-    def commands(self) -> dict[str, str]:
-        """Topics of the controllers."""
+    def trajectories(self) -> dict[str, str]:
+        """Topics of controllers that take trajectories."""
         return {controller.topic: TRAJECTORY for controller in self.drivers.controllers}
+
+    @property
+    def commands(self) -> dict[str, str]:
+        """Topics of the arm's controllers."""
+        if self.output == "trajectory":
+            return self.trajectories
+        if self.output == "forward_command":
+            return dict.fromkeys(commands_topics(self.drivers), FLOATS)
+        spec = get_robot(self.robot)
+        return dict.fromkeys(twist_topics(spec), TWIST) | dict.fromkeys(gripper_topics(spec, self.drivers), FLOATS)
 
     @property
     def joints(self) -> dict[str, str]:
@@ -164,23 +179,23 @@ TELLS_HEALTH = {"/diagnostics": DIAGNOSTICS}
 def simulator_node(setting: Setting) -> Endpoints:
     """Drivers of cameras and arm."""
     return Endpoints(
-        publishes={"/clock": CLOCK, "instruction": STRING, "~/status": STRING}
+        publishes={"/clock": CLOCK, "instruction": STRING, "~/status": STRING, "~/joint_states": JOINTS}
         | setting.joints
         | setting.camera_topics(setting.all_cameras)
         | setting.transforms
         | TELLS_HEALTH,
-        subscribes=setting.commands,
+        subscribes=setting.trajectories,
         serves={"~/reset": TRIGGER},
     )
 
 
 def arm_gateway_node(setting: Setting) -> Endpoints:
     """The only one that commands the arm."""
-    shadow = {f"~/shadow/{topic.lstrip('~/')}": kind for topic, kind in setting.commands.items()}
+    shadow = {f"~/shadow/{topic.lstrip('~/')}": kind for topic, kind in setting.trajectories.items()}
     return Endpoints(
         publishes=(shadow if setting.shadow else setting.commands) | TELLS_HEALTH,
-        subscribes={"estop": BOOL, "planned_trajectory": TRAJECTORY} | setting.joints,
-        serves={"~/reset": TRIGGER},
+        subscribes={"estop": BOOL, "planned_trajectory": TRAJECTORY, "speed_scale": FLOAT} | setting.joints,
+        serves={"~/reset": TRIGGER, "~/home": TRIGGER},
     )
 
 
@@ -218,7 +233,7 @@ def replay_node(setting: Setting) -> Endpoints:
 
 def recorder_node(setting: Setting) -> Endpoints:
     """Hears everything that is configured."""
-    known = setting.commands | setting.joints | setting.camera_topics(setting.cameras or setting.all_cameras)
+    known = setting.trajectories | setting.joints | setting.camera_topics(setting.cameras or setting.all_cameras)
     known |= {"instruction": STRING, "planned_trajectory": TRAJECTORY, "estop": BOOL, "joy": JOY}
     known |= {"/diagnostics": DIAGNOSTICS} | ({"/tf_static": TRANSFORMS} if setting.tf2 else {})
     topics = RecordingConfig(setting.robot, setting.cameras or setting.all_cameras).all_topics()
@@ -318,6 +333,7 @@ class Arguments:
         namespace: of all nodes.
         cameras: that policy, recorder and dashboard look through; none for those that a simulated robot has.
         shadow: forbid the gateway to publish to the controllers, whatever its parameters say.
+        output: what the arm's controllers take: trajectory, forward_command or servo.
         sim_time: let the nodes follow /clock.
     """
 
@@ -326,6 +342,7 @@ class Arguments:
     namespace: str = "/"
     cameras: tuple[str, ...] = ()
     shadow: bool = False
+    output: Output = "trajectory"
     sim_time: bool = False
 
 
@@ -333,7 +350,9 @@ def main(args: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     arguments = tyro.cli(Arguments, args=args, prog="python -m ros_nodes.enclaves")
     # The machine that runs the nodes may have tf2 though this one has not.
-    setting = Setting(arguments.robot, arguments.cameras, arguments.shadow, arguments.sim_time, tf2=True)
+    setting = Setting(
+        arguments.robot, arguments.cameras, arguments.shadow, arguments.output, arguments.sim_time, tf2=True
+    )
     try:
         if arguments.graph not in GRAPHS:
             raise ValueError(f"graph: expected one of {', '.join(GRAPHS)}, found {arguments.graph!r}")

@@ -34,6 +34,11 @@ def commands_topics(drivers: RobotDrivers) -> list[str]:
     return topics
 
 
+def twist_topics(spec: RobotSpec) -> list[str]:
+    """Topic of each arm's tool velocities."""
+    return [f"{arm.name}_servo/delta_twist_cmds" for arm in spec.arms]
+
+
 def gripper_topics(spec: RobotSpec, drivers: RobotDrivers) -> list[str]:
     """Topic of each arm's gripper positions: its own controller's, else `<arm>_gripper_controller/commands`."""
     own = {controller.joints: _beside(controller.topic) for controller in drivers.controllers}

@@ -146,6 +146,10 @@ def test_a_whole_graph_has_exactly_the_endpoints_of_the_table(graph, tmp_path, o
 def expected_endpoints(node: GraphNode, graph: str) -> Endpoints:
     # The simulator makes the time and the runner counts on the wall clock: neither follows /clock.
     expected = endpoints(node.executable, Setting(sim_time="use_sim_time" in node.parameters), f"/{graph}")
+    if node.executable == "simulator_node":
+        # Beside what sensors tell there is a truth in realtime only, where these may fail; compared above.
+        truth = f"/{graph}/simulator_node/joint_states"
+        return replace(expected, publishes={k: v for k, v in expected.publishes.items() if k != truth})
     if node.executable != "policy_node":
         return expected
     # The policy of this test sees nothing; with cameras it was compared above.

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import numpy as np
 import pytest
+import rclpy
 from geometry_msgs.msg import TwistStamped
+from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
+from ros_nodes.arm_gateway_node import ArmGatewayNode
 from ros_nodes.convert import seconds
+from ros_nodes.enclaves import Setting, endpoints
 from ros_nodes.qos import COMMAND
-from tests.ros_nodes.fake_robot import SPEC, FakeRobot, gateway_process
+from tests.ros_nodes.fake_robot import PATIENCE_S, SPEC, FakeRobot, gateway_process
+from tests.ros_nodes.test_enclaves import found_endpoints
 
 OK, ERROR = 0, 2
 GATEWAY = "arm_gateway_node: gateway"
@@ -101,3 +107,28 @@ def test_another_publisher_to_the_controller_is_a_fault_that_names_it():
         )
         robot.wait_for(lambda: robot.reset_gateway().success, "a reset")
         robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
+
+
+@pytest.mark.parametrize(
+    ("words", "setting"),
+    [
+        (["-p", "shadow_mode:=true"], Setting(shadow=True)),
+        (["-p", "output:=forward_command"], Setting(output="forward_command")),
+        (["-p", "output:=servo"], Setting(output="servo")),
+    ],
+    ids=["shadow", "forward_command", "servo"],
+)
+def test_a_gateway_for_other_controllers_has_their_endpoints_instead(words, setting):
+    rclpy.init(args=["--ros-args", "-r", "__ns:=/other", *words])
+    try:
+        gateway, observer = ArmGatewayNode(), Node("observer")
+        end = time.monotonic() + PATIENCE_S
+        expected = endpoints("arm_gateway_node", setting, "/other")
+        while (found := found_endpoints(observer, "arm_gateway_node", "/other")) != expected:
+            if time.monotonic() > end:
+                assert found == expected
+            time.sleep(0.02)
+        gateway.destroy_node()
+        observer.destroy_node()
+    finally:
+        rclpy.try_shutdown()
