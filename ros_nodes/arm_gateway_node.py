@@ -141,6 +141,11 @@ class ArmGatewayNode(Node):
             return
         self._joint_stamp = seconds(message.header.stamp)
         self._time.hear(self._joint_stamp)
+        ahead, limit = self._joint_stamp - self._clock_s(), self._gateway.config.max_lead_s
+        if not self._lockstep and ahead > limit:
+            # Likewise: either the stamp is wrong, or the clock stands still.
+            self._violate(f"joint state: expected a stamp at most {limit:g} s ahead of the clock, found {ahead:.3f} s")
+            return
         held = self._gateway.on_joint_state(self._joint_stamp, positions, velocities, *self._times())
         if not self._lockstep:
             self._send(held)

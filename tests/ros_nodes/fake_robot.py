@@ -60,7 +60,8 @@ class Faults:
         camera: whether images come.
         lost_cameras: cameras of which none come.
         joints: whether joint states come.
-        clock: whether /clock goes on.
+        clock: whether time goes on.
+        clock_topic: whether /clock tells of it.
         camera_offset: added to the stamps of images, seconds.
         encoding: of the colour images.
         joint_names: order of the joint states.
@@ -72,6 +73,7 @@ class Faults:
     lost_cameras: tuple[str, ...] = ()
     joints: bool = True
     clock: bool = True
+    clock_topic: bool = True
     camera_offset: float = 0.0
     encoding: str = "rgb8"
     joint_names: tuple[str, ...] = SPEC.joint_names
@@ -364,7 +366,7 @@ class FakeRobot:
         now = self.time()
         positions, velocities = self._arm.sample(now)
         self.trace.append(Sample(now, positions, velocities))
-        if self._tells_time:
+        if self._tells_time and self.faults.clock_topic:
             self._clock.publish(ClockMessage(clock=convert.to_time(now)))
         if self.faults.joints:
             order = [SPEC.joint_names.index(name) for name in self.faults.joint_names]

@@ -93,6 +93,14 @@ def test_a_paused_clock_is_named(moving):
     moving.wait_for_motion()
 
 
+def test_a_clock_that_stands_still_while_the_arm_moves_on_is_named_and_the_arm_braked_from_where_it_is(moving):
+    moving.faults.clock_topic = False
+    moving.wait_for_diagnostic(GATEWAY, ERROR, "ahead of the clock")
+    moving.wait_for_rest()
+    moving.faults.clock_topic = True
+    moving.wait_for_motion()
+
+
 def test_emergency_stop_latches_until_it_is_released_and_reset(moving):
     moving.estop(True)
     moving.wait_for_diagnostic(GATEWAY, ERROR, "ESTOPPED", "emergency stop")
