@@ -43,6 +43,15 @@ SYSTEMS: dict[str, System] = {
         role="tells which of some phrases fits what a camera sees; an image encoder for everything else",
         road="representation.pretrain, .probe and .embed",
     ),
+    "i2p_mae": System(
+        module="representation.pretraining.i2p_mae",
+        paper="Zhang et al., Learning 3D Representations from 2D Pre-trained Models via Image-to-Point Masked "
+        "Autoencoders, CVPR 2023 (arXiv 2212.06785)",
+        inputs="point clouds; a frozen encoder of pictures as teacher",
+        outputs="a vector of each cloud, features at some of its points",
+        role="tells what a depth camera sees, by shape alone: objects for grasping",
+        road="representation.pretrain, .probe and .embed",
+    ),
 }
 
 
