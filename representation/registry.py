@@ -52,6 +52,15 @@ SYSTEMS: dict[str, System] = {
         role="tells what a depth camera sees, by shape alone: objects for grasping",
         road="representation.pretrain, .probe and .embed",
     ),
+    "tvts": System(
+        module="representation.pretraining.tvts",
+        paper="Zeng et al., Learning Transferable Spatiotemporal Representations from Natural Script Knowledge, "
+        "CVPR 2023 (arXiv 2209.15280)",
+        inputs="clips of episodes whose steps are narrated",
+        outputs="a vector of each clip; which of some sentences happens when",
+        role="tells how far an episode has come in a script, and whether its steps came in order",
+        road="representation.pretrain, .probe and .embed",
+    ),
 }
 
 

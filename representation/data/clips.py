@@ -117,11 +117,11 @@ def sample_script_clip(
     shares = np.full(length, 0.5) if generator is None else torch.rand(length, generator=generator).numpy()
     bounds = np.searchsorted(episode.stamps, edges)
     chosen = []
-    for low, high, begin, end, share in zip(bounds, bounds[1:], edges, edges[1:], shares, strict=True):
+    for low, high, begin, end, share in zip(bounds[:-1], bounds[1:], edges[:-1], edges[1:], shares, strict=True):
         if high > low:
             chosen.append(low + min(int(share * (high - low)), high - low - 1))
-        else:  # no frame in this part: the nearest one
-            chosen.append(int(np.abs(episode.stamps - (begin + end) / 2).argmin()))
+        else:  # no frame in this part: what was last seen before its middle
+            chosen.append(max(0, int(np.searchsorted(episode.stamps, (begin + end) / 2, side="right")) - 1))
     return _video(episode.frames[np.array(chosen)]), [step.text for step in steps]
 
 
