@@ -34,13 +34,13 @@ def random_squares(pixels: Tensor, size: int, smallest: float, generator: torch.
     """Bring a random square of each picture to one size.
 
     Args:
-        pixels: (B, 3, H, W).
+        pixels: (B, C, H, W); the frames of a clip may be channels of one picture.
         size: side of the result, pixels.
         smallest: side of the smallest square, as a share of the shorter side.
         generator: a CPU generator that draws side and place.
 
     Returns:
-        (B, 3, size, size).
+        (B, C, size, size).
     """
     count, _, height, width = pixels.shape
     side = smallest + (1 - smallest) * torch.rand(count, generator=generator)
