@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from representation.data.batches import BatchOrder
+from representation.data.batches import BatchOrder, split_frames
 from representation.data.clips import history, script_of
 from representation.data.frames import LABEL, STEP, Frames
 from representation.embedding import embed
@@ -56,6 +56,21 @@ class Settings:
     lr: float = 1e-3
 
 
+def arm_scores(seed: int, frames: Frames, held_out: int, settings: Settings) -> dict[str, float]:
+    """`sorting` of held-out episodes of an arm, straight, of other episodes, and backwards.
+
+    Args:
+        seed: of weights, order and the choice of held-out episodes.
+        frames: of narrated episodes, such as `python -m sim.narrated_episodes` records.
+        held_out: number of episodes that are not trained on.
+        settings: of the training.
+    """
+    training, test = split_frames(frames, held_out, np.random.default_rng(seed))
+    objective = new(Config(frames=LENGTH), frames, seed)
+    train(objective, frames, training, settings, seed)
+    return sorting(objective.encoder.eval(), frames, last_rows(frames, test))
+
+
 def scores(seed: int, settings: Settings) -> dict[str, float]:
     """`slots` of encoders of each kind, and `sorting` of the first one: straight, of other episodes, and backwards."""
     frames, fitted, scored = (
@@ -67,14 +82,11 @@ def scores(seed: int, settings: Settings) -> dict[str, float]:
         config = replace(CONFIG, sort_weight=0.0) if name == ALIGNED else CONFIG
         objective = new(config, frames, seed)
         if name != UNTRAINED:
-            train(objective, frames, settings, seed)
+            train(objective, frames, np.arange(0, len(frames), LENGTH), settings, seed)
         encoder = objective.encoder.eval()
         found[f"slots: {name}"] = slot_accuracy(encoder, fitted, scored)
         if name == SORTED:
-            clips, scripts = whole_episodes(scored)
-            found["sorting"] = sorting_accuracy(encoder, clips, scripts)
-            found["sorting: another episode's clip"] = sorting_accuracy(encoder, clips.roll(1, 0), scripts)
-            found["sorting: backwards"] = sorting_accuracy(encoder, clips.flip(1), scripts)
+            found |= sorting(encoder, scored, last_rows(scored, np.arange(len(scored))))
     found["sorting: best possible"] = best_sorting(scored)
     return found
 
@@ -103,9 +115,9 @@ def block_episodes(count: int, seed: int) -> Frames:
     return Frames(images.reshape(-1, SIDE, SIDE, 3), np.arange(count).repeat(LENGTH), columns, {LABEL: names}, texts)
 
 
-def train(objective: TVTSObjective, frames: Frames, settings: Settings, seed: int) -> None:
-    """Pretrain; each episode is one clip."""
-    order = BatchOrder(np.arange(0, len(frames), LENGTH), settings.batch, seed)
+def train(objective: TVTSObjective, frames: Frames, rows: NDArray[np.int64], settings: Settings, seed: int) -> None:
+    """Pretrain on clips about some rows."""
+    order = BatchOrder(rows, settings.batch, seed)
     optimizer = torch.optim.AdamW(objective.parameters(), lr=settings.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, settings.steps, pct_start=0.1)
     objective.train()
@@ -118,27 +130,23 @@ def train(objective: TVTSObjective, frames: Frames, settings: Settings, seed: in
         schedule.step()
 
 
-def last_rows(frames: Frames) -> NDArray[np.int64]:
-    """The last frame of each episode, whose history is the episode."""
-    return np.arange(LENGTH - 1, len(frames), LENGTH)
-
-
-def whole_episodes(frames: Frames) -> tuple[torch.Tensor, list[list[str]]]:
-    """Clips (N, T, 3, H, W) and scripts of all episodes."""
-    rows = last_rows(frames)
-    scripts = [[step.text for step in script_of(frames, int(row))[0].steps] for row in rows]
-    return history(frames, rows, LENGTH), scripts
+def last_rows(frames: Frames, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The last row of each episode that some rows belong to; its history is the episode."""
+    ends = np.flatnonzero(np.diff(frames.episode, append=-1))
+    return ends[np.isin(frames.episode[ends], frames.episode[rows])]
 
 
 @torch.inference_mode()
-def sorting_accuracy(encoder: TVTSEncoder, clips: torch.Tensor, scripts: list[list[str]]) -> float:
-    """How often a sentence is put at its place."""
-    hits = []
-    for start in range(0, len(clips), 50):
-        part = slice(start, start + 50)
-        chances = encoder.predict_order(clips[part], scripts[part])
-        hits.append((chances.argmax(dim=2) == torch.arange(STEPS)).float())
-    return float(torch.cat(hits).mean())
+def sorting(encoder: TVTSEncoder, frames: Frames, rows: NDArray[np.int64]) -> dict[str, float]:
+    """How often a sentence of the episodes that end in some rows is put at its place, and what it gets without them."""
+    hits: dict[str, list[torch.Tensor]] = {"": [], ": another episode's clip": [], ": backwards": []}
+    scripts = [[step.text for step in script_of(frames, int(row))[0].steps] for row in rows]
+    for start in range(0, len(rows), 50):
+        own = scripts[start : start + 50]
+        clips = history(frames, rows[start : start + 50], LENGTH)
+        for name, seen in zip(hits, (clips, clips.roll(1, 0), clips.flip(1)), strict=True):
+            hits[name].append((encoder.predict_order(seen, own).argmax(dim=2) == torch.arange(STEPS)).float())
+    return {f"sorting{name}": float(torch.cat(found).mean()) for name, found in hits.items()}
 
 
 def best_sorting(frames: Frames) -> float:
@@ -149,7 +157,7 @@ def best_sorting(frames: Frames) -> float:
 
 def slot_accuracy(encoder: TVTSEncoder, fitted: Frames, scored: Frames) -> float:
     """Accuracy of telling the action of each quarter, mean over the quarters."""
-    vectors = [embed(encoder, frames, last_rows(frames)) for frames in (fitted, scored)]
+    vectors = [embed(encoder, frames, last_rows(frames, np.arange(len(frames)))) for frames in (fitted, scored)]
     labels = [frames.columns[LABEL].reshape(-1, LENGTH)[:, ::STEP_FRAMES] for frames in (fitted, scored)]
     found = []
     for slot in range(STEPS):
