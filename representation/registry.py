@@ -43,6 +43,14 @@ SYSTEMS: dict[str, System] = {
         role="tells which of some phrases fits what a camera sees; an image encoder for everything else",
         road="representation.pretrain, .probe and .embed",
     ),
+    "geodesic_mixup": System(
+        module="representation.pretraining.geodesic_mixup",
+        paper="Oh et al., Geodesic Multi-Modal Mixup for Robust Fine-Tuning, NeurIPS 2023 (arXiv 2203.03897)",
+        inputs="pictures with texts, and an encoder of clip if there is one",
+        outputs="the encoder of clip, in whose space pictures and texts lie together",
+        role="fine-tunes clip on a few hundred pairs; one index then holds goal pictures and goal sentences",
+        road="representation.pretrain, .pair_report, .probe and .embed",
+    ),
 }
 
 

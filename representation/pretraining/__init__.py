@@ -1,4 +1,5 @@
 """Objectives that train encoders of pictures, videos, clouds or several sensors.
 
 - `clip/`: pictures and their captions. Choose it where there are texts: its encoder answers phrases.
+- `geodesic_mixup.py`: the same encoder, fine-tuned. Choose it where goal pictures and goal sentences share one index.
 """
