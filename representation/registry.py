@@ -51,6 +51,14 @@ SYSTEMS: dict[str, System] = {
         role="fine-tunes clip on a few hundred pairs; one index then holds goal pictures and goal sentences",
         road="representation.pretrain, .pair_report, .probe and .embed",
     ),
+    "mochi": System(
+        module="representation.pretraining.mochi",
+        paper="Kalantidis et al., Hard Negative Mixing for Contrastive Learning, NeurIPS 2020 (arXiv 2010.01028)",
+        inputs="pictures",
+        outputs="vectors of pictures",
+        role="tells frames apart that look alike: trained from unlabelled frames against mixed hard negatives",
+        road="representation.pretrain, .probe and .embed",
+    ),
 }
 
 

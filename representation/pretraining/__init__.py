@@ -2,4 +2,5 @@
 
 - `clip/`: pictures and their captions. Choose it where there are texts: its encoder answers phrases.
 - `geodesic_mixup.py`: the same encoder, fine-tuned. Choose it where goal pictures and goal sentences share one index.
+- `mochi.py`: two views of each picture against a queue. Choose it where frames look alike and nothing is known of them.
 """
