@@ -19,8 +19,9 @@ PAGE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 @pytest.fixture
 def frames():
-    """Pictures that are brighter at the top, so that a turn of them can be told."""
-    shade = np.linspace(240, 20, 32)[None, :, None, None] + np.random.default_rng(0).normal(0, 8, (64, 32, 32, 3))
+    """Pictures of four stripes that fade downwards, so that a turn of them can be told."""
+    fading = np.tile(np.linspace(240, 20, 8), 4)[None, :, None, None]
+    shade = fading + np.random.default_rng(0).normal(0, 8, (64, 32, 32, 3))
     return Frames(shade.clip(0, 255).astype(np.uint8), np.arange(64))
 
 
@@ -40,7 +41,7 @@ def test_the_system_of_the_page_is_listed_trains_and_comes_back(rotation, frames
     assert "--set width=64" in "\n".join(lines(ListOptions("rotation")))
     write_frames(frames, tmp_path / "data")
     words = ["--system", "rotation", "--data", str(tmp_path / "data"), "--output", str(tmp_path / "run")]
-    words += ["--steps", "40", "--batch-size", "16", "--validation-episodes", "16", "--validate-every", "40"]
+    words += ["--steps", "60", "--batch-size", "16", "--validation-episodes", "16", "--validate-every", "60"]
     words += ["--warmup-steps", "4", "--lr", "0.01", "--average-decay", "0.5", "--threads", "1", "--set", "width=16"]
     main(words)
     rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
