@@ -1,1 +1,4 @@
-"""Claims of the papers, measured at the size of two cores, each beside a natural baseline."""
+"""Benchmarks of the representation systems, run by `python -m representation.bench`: a module each, with a `run`.
+
+`claims.py` says what a benchmark is asked and what it answers.
+"""

@@ -15,6 +15,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from representation.benchmarks.claims import BenchOptions, Claim
 from representation.hypersphere import modality_gap, relative_alignment, retrieval_recall, uniformity
 from representation.pretraining.geodesic_mixup import MixupSettings, finetune
 
@@ -52,16 +53,38 @@ def measures(encode: tuple[nn.Module, nn.Module], pairs: tuple[Tensor, Tensor]) 
     }
 
 
-def run_seed(seed: int) -> dict[str, dict[str, float]]:
-    """Measures before fine-tuning, and after it with each weight of the mixtures."""
+def run_seed(seed: int, options: BenchOptions) -> dict[float, dict[str, float]]:
+    """Measures after fine-tuning, by the weight of the mixtures."""
     pairs = halves(seed)
     training, held_out = tuple(part[:TRAINING] for part in pairs), tuple(part[TRAINING:] for part in pairs)
     generator = torch.Generator().manual_seed(seed)
     encode = new_encoder(generator), new_encoder(generator)
-    finetune(encode, training, MixupSettings(w_m2=0.0), PRETRAINING_EPOCHS, PRETRAINING_LR, generator)
-    found = {"before": measures(encode, held_out)}
+    finetune(encode, training, MixupSettings(w_m2=0.0), options.steps(PRETRAINING_EPOCHS), PRETRAINING_LR, generator)
+    found = {}
     for weight in WEIGHTS:
         tuned = copy.deepcopy(encode)
-        finetune(tuned, training, MixupSettings(w_m2=weight), EPOCHS, LR, torch.Generator().manual_seed(seed))
-        found[f"w_m2 {weight}"] = measures(tuned, held_out)
+        order = torch.Generator().manual_seed(seed)
+        finetune(tuned, training, MixupSettings(w_m2=weight), options.steps(EPOCHS), LR, order)
+        found[weight] = measures(tuned, held_out)
     return found
+
+
+def run(options: BenchOptions) -> list[Claim]:
+    """The gap, recall and uniformity after fine-tuning with mixtures, beside fine-tuning without."""
+    found = [run_seed(seed, options) for seed in range(options.seeds)]
+
+    def by_seed(weight: float, name: str, factor: float = 1.0) -> tuple[float, ...]:
+        return tuple(factor * one[weight][name] for one in found)
+
+    return [
+        Claim(
+            "digits: modality gap with w_m2 0.1, negated",
+            "half of the gap without mixtures, negated",
+            by_seed(0.1, "gap", -1.0),
+            by_seed(0.0, "gap", -0.5),
+        ),
+        Claim("digits: recall@1 with w_m2 0.1", "without", by_seed(0.1, "recall@1"), by_seed(0.0, "recall@1"), -0.01),
+        Claim(
+            "digits: uniformity with w_m2 0.5", "without", by_seed(0.5, "uniformity"), by_seed(0.0, "uniformity"), 0.1
+        ),
+    ]
