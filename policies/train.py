@@ -49,10 +49,22 @@ def check_adapters(config: TrainConfig) -> None:
         raise ValueError(f"--lora.train-tables: expected --policy spatialvla, found {config.policy}")
 
 
+def check_vision(config: TrainConfig) -> None:
+    """Refuse a pretrained encoder where none can be used.
+
+    Raises:
+        ValueError: the policy has a tower of its own, or takes over that of the policy to start from.
+    """
+    if config.rdt.vision_encoder is not None and (config.policy != "rdt" or config.initial is not None):
+        start = "a fresh policy" if config.initial is None else str(config.initial)
+        raise ValueError(f"--vision-encoder: expected a fresh policy of --policy rdt, found {config.policy}, {start}")
+
+
 def main() -> None:
     """Train from the command line."""
     config = tyro.cli(TrainConfig, description=__doc__)
     check_adapters(config)
+    check_vision(config)
     check_output(config)
     config.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)

@@ -27,6 +27,7 @@ class EmbedOptions:
         output: file to write; it gets the ending `.npz`.
         camera: of a LeRobot dataset; the first one if left out.
         image_size: side that pictures are brought to first, pixels; 0 keeps them.
+        points: of the clouds that are made of the depth of a LeRobot dataset; 0 makes none.
     """
 
     encoder: Path
@@ -34,13 +35,14 @@ class EmbedOptions:
     output: Path
     camera: str = ""
     image_size: int = 0
+    points: int = 0
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Write the vectors."""
     options = tyro.cli(EmbedOptions, args=args, description=__doc__)
     encoder = load_encoder(options.encoder)
-    frames = open_frames(options.data, options.camera, options.image_size)
+    frames = open_frames(options.data, options.camera, options.image_size, options.points)
     vectors = embed(encoder, frames)
     file = options.output.with_suffix(".npz")
     np.savez(file, vectors=vectors, episode=frames.episode)

@@ -1,6 +1,7 @@
 """What the systems of `representation/` have in common: small protocols; each system keeps those that are true of it.
 
-Pictures are (B, 3, H, W) float in [0, 1], of any size; an encoder brings them to its own. Points are (B, N, 3), metres.
+Pictures are (B, 3, H, W) float in [0, 1], of any size; an encoder brings them to its own. Clips are (B, T, 3, H, W),
+frames in the order of time, spread evenly over what is to be understood. Points are (B, N, 3), metres.
 """
 
 from __future__ import annotations
@@ -59,6 +60,47 @@ class TextImageScorer(Protocol):
 
     def scores(self, images: Tensor, phrases: Sequence[str]) -> Tensor:
         """Probabilities (B, P) of P phrases, which sum to 1, for pictures (B, 3, H, W)."""
+        ...
+
+
+@runtime_checkable
+class DenseEncoder(Protocol):
+    """Tells what is where in pictures; a teacher of encoders of other things."""
+
+    def dense(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """What is in each of h x w parts of pictures (B, 3, H, W), and how much it matters to the whole.
+
+        Returns:
+            Features (B, C, h, w), and saliency (B, h, w), not negative.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an episode stands in a script.
+
+    Attributes:
+        done: steps that are over, in the order in which they happened.
+        current: the last step that has begun.
+        next: the one that should follow; None at the end of the script.
+        in_order: whether they happened in the order of the script.
+        confidence: in [0, 1].
+    """
+
+    done: tuple[str, ...]
+    current: str
+    next: str | None
+    in_order: bool
+    confidence: float
+
+
+@runtime_checkable
+class ProgressTracker(Protocol):
+    """Tells which of the steps of a script an episode has come to."""
+
+    def progress(self, clip: Tensor, steps: Sequence[str], least: float = 0.5) -> Progress | None:
+        """Progress of an episode, of which a clip (T, 3, H, W) was seen; None if the confidence is below `least`."""
         ...
 
 

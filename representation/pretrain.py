@@ -30,6 +30,7 @@ class PretrainConfig(LoopConfig):
         data: directory of the frames.
         camera: of a LeRobot dataset; the first one if left out.
         image_size: side that pictures are brought to, pixels; 0 keeps them.
+        points: of the clouds that are made of the depth of a LeRobot dataset; 0 makes none.
         set: fields of the system's configuration, each as NAME=VALUE.
     """
 
@@ -37,6 +38,7 @@ class PretrainConfig(LoopConfig):
     data: Path
     camera: str = ""
     image_size: int = 0
+    points: int = 0
     set: tuple[str, ...] = ()
     steps: int = 2000
     validation_episodes: int = 0
@@ -79,7 +81,7 @@ def main(args: Sequence[str] | None = None) -> None:
     check_output(config)
     config.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)
-    run = new_run(config, open_frames(config.data, config.camera, config.image_size))
+    run = new_run(config, open_frames(config.data, config.camera, config.image_size, config.points))
     run.train()
     run.end()
 

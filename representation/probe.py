@@ -1,7 +1,7 @@
 """What an encoder tells of frames, beside raw pixels: `python -m representation.probe --encoder RUN --data DIR`.
 
 Every column that numbers something (colour, shape, label) is read by neighbours and by a linear probe, every other one
-by ridge regression, fitted on some episodes and scored on the others.
+of numbers or vectors by ridge regression, fitted on some episodes and scored on the others.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class ProbeOptions:
         data: directory of the frames.
         camera: of a LeRobot dataset; the first one if left out.
         image_size: side that pictures are brought to first, pixels; 0 keeps them.
+        points: of the clouds that are made of the depth of a LeRobot dataset; 0 makes none.
         held_out: share of the episodes that is scored.
         seed: chooses them.
     """
@@ -41,6 +42,7 @@ class ProbeOptions:
     data: Path
     camera: str = ""
     image_size: int = 0
+    points: int = 0
     held_out: float = 0.3
     seed: int = 0
 
@@ -55,7 +57,7 @@ def probe(vectors: NDArray, frames: Frames, held_out: float, seed: int) -> list[
         fitted, scored = ((vectors[rows], values[rows]) for rows in (train, test))
         if name in frames.names:
             results += [knn_probe(fitted, scored, name), linear_probe(fitted, scored, name)]
-        elif np.issubdtype(values.dtype, np.floating):
+        elif np.issubdtype(values.dtype, np.floating) and values.ndim <= 2:
             results.append(ridge_probe(fitted, scored, name))
     return results
 
@@ -63,7 +65,7 @@ def probe(vectors: NDArray, frames: Frames, held_out: float, seed: int) -> list[
 def main(args: Sequence[str] | None = None) -> None:
     """Print a table."""
     options = tyro.cli(ProbeOptions, args=args, description=__doc__)
-    frames = open_frames(options.data, options.camera, options.image_size)
+    frames = open_frames(options.data, options.camera, options.image_size, options.points)
     raw = np.stack([square(image, RAW_SIZE) for image in frames.images]).reshape(len(frames), -1) / 255
     tables = [
         probe(vectors, frames, options.held_out, options.seed)

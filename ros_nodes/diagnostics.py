@@ -9,6 +9,7 @@ from enum import IntEnum
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from numpy.typing import ArrayLike
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
@@ -119,3 +120,8 @@ def figures_message(stamp: float, name: str, figures: Mapping[str, float]) -> Di
 def figures_by_name(message: DiagnosticArray) -> dict[str, float]:
     """The figures of a message of `figures_message`."""
     return {entry.key: float(entry.value) for status in message.status for entry in status.values}
+
+
+def percentiles_ms(values_s: ArrayLike) -> list[float]:
+    """[p50, p95, p99] in milliseconds of times in seconds."""
+    return [round(float(value), 3) for value in np.percentile(np.asarray(values_s) * 1e3, (50, 95, 99))]

@@ -25,6 +25,7 @@ from sim.scene import scene_cameras
 POLICY_VERSION = "0.2.0"
 
 BOOL, STRING = "std_msgs/msg/Bool", "std_msgs/msg/String"
+NUMBERS = "std_msgs/msg/Float32MultiArray"
 FLOAT, FLOATS = "std_msgs/msg/Float64", "std_msgs/msg/Float64MultiArray"
 CLOCK, JOINTS, JOY = "rosgraph_msgs/msg/Clock", "sensor_msgs/msg/JointState", "sensor_msgs/msg/Joy"
 IMAGE, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
@@ -211,6 +212,16 @@ def policy_node(setting: Setting) -> Endpoints:
     )
 
 
+def perception_node(setting: Setting) -> Endpoints:
+    """Sees, and tells what it understands; depth and calibration for encoders of points only."""
+    camera = setting.drivers.camera((setting.cameras or setting.all_cameras)[0])
+    return LIFE_CYCLE | Endpoints(
+        publishes={"~/embedding": NUMBERS, "~/scores": NUMBERS, "~/progress": STRING, "~/timing": DIAGNOSTICS}
+        | TELLS_HEALTH,
+        subscribes={"instruction": STRING, camera.color: IMAGE, camera.depth: IMAGE, camera.info: CAMERA_INFO},
+    )
+
+
 def teleop_node(setting: Setting) -> Endpoints:
     """A person in the place of the policy."""
     return Endpoints(
@@ -277,6 +288,7 @@ NODES: dict[str, Callable[[Setting], Endpoints]] = {
     "arm_gateway_node": arm_gateway_node,
     "dashboard": dashboard,
     "episode_runner_node": episode_runner_node,
+    "perception_node": perception_node,
     "policy_node": policy_node,
     "recorder_node": recorder_node,
     "replay_node": replay_node,

@@ -314,7 +314,37 @@ REPLAY = Graph(
     conductor="replay_node",
 )
 
+PERCEPTION = Graph(
+    nodes=(
+        GraphNode("simulator_node", {"robot": "robot"}, "twin"),
+        GraphNode(
+            "perception_node",
+            {
+                "use_sim_time": "use_sim_time",
+                "robot": "robot",
+                "camera": "camera",
+                "encoder.path": "encoder",
+                "encoder.device": "device",
+                "autostart": "autostart",
+            },
+        ),
+    ),
+    arguments={
+        "encoder": GraphArgument(None, "directory of an encoder, or of the run that trained it"),
+        "device": GraphArgument("cpu", "torch device of the encoder"),
+        "robot": PANDA,
+        "camera": GraphArgument("front", "name of the camera"),
+        "twin": GraphArgument("false", "start the simulator in the place of the camera", BOOLEAN, bool),
+        "autostart": GraphArgument("true", "look at once, without being asked", BOOLEAN, bool),
+        "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
+        "namespace": NAMESPACE,
+        "params_file": GraphArgument(str(config_file("perception.yaml")), "YAML file with the parameters of all nodes"),
+        "log_level": LOG_LEVEL,
+    },
+)
+
 GRAPHS: dict[str, Graph] = {
+    "perception": PERCEPTION,
     "real_arm": REAL_ARM,
     "record": RECORD,
     "replay": REPLAY,

@@ -22,7 +22,7 @@ from sensor_msgs.msg import CameraInfo
 from trajectory_msgs.msg import JointTrajectory
 
 from ros_nodes.convert import seconds
-from ros_nodes.diagnostics import figures_by_name
+from ros_nodes.diagnostics import figures_by_name, percentiles_ms
 from ros_nodes.graph_client import GraphClient, GraphError
 from ros_nodes.graphs import SIM_EVAL
 from ros_nodes.qos import STATUS, sensor
@@ -172,11 +172,11 @@ def summarise(recording: Recording, frames_sent: int, frames_lost: int, camera_h
         frames_lost=frames_lost,
         camera_hz=camera_hz,
         commands=len(stamps),
-        stamp_to_command_ms=_percentiles_ms(total),
-        rendering_ms=_percentiles_ms(rendering),
-        waiting_ms=_percentiles_ms(waiting),
-        inference_ms=_percentiles_ms(inference),
-        overhead_ms=_percentiles_ms(total - rendering - waiting - inference),
+        stamp_to_command_ms=percentiles_ms(total),
+        rendering_ms=percentiles_ms(rendering),
+        waiting_ms=percentiles_ms(waiting),
+        inference_ms=percentiles_ms(inference),
+        overhead_ms=percentiles_ms(total - rendering - waiting - inference),
     )
 
 
@@ -230,10 +230,6 @@ def _conduct(probe: LatencyProbe, options: LatencyOptions) -> LatencyReport:
     received, lost = np.subtract(probe.frames(cameras), (received, lost))
     rate = (received + lost) / len(cameras) / elapsed
     return summarise(probe.recording, int(received + lost), int(lost), float(rate))
-
-
-def _percentiles_ms(values_s: np.ndarray) -> list[float]:
-    return [round(float(value), 3) for value in np.percentile(values_s * 1e3, (50, 95, 99))]
 
 
 def format_report(options: LatencyOptions, report: LatencyReport) -> str:

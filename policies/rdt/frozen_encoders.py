@@ -17,8 +17,8 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 
 from policies.rdt.embedding_files import EmbeddingCache
-from policies.rdt.encoder_directories import EMBEDDINGS, TEXT_ENCODER, TOWER, load_text_encoder
-from policies.rdt.image_tower import ImageFeatures, SiglipTower
+from policies.rdt.encoder_directories import EMBEDDINGS, TEXT_ENCODER, TOWER, load_text_encoder, load_tower
+from policies.rdt.image_tower import ImageFeatures
 from policies.rdt.images import background_image
 from policies.rdt.language import T5TextEncoder
 
@@ -46,7 +46,7 @@ class FrozenEncoders:
     ) -> None:
         self._directory = directory
         self._accelerator = accelerator
-        self.tower = SiglipTower.from_directory(directory / TOWER).to(accelerator.device)
+        self.tower = load_tower(directory).to(accelerator.device)
         self._background = background_image(self.tower.image_size).to(accelerator.device)
         with accelerator.autocast():
             self._features = ImageFeatures(self.tower, accelerator.device)

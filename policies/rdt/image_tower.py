@@ -41,7 +41,7 @@ class ImageTower(Protocol):
 
 
 class SiglipTower(nn.Module):
-    """SigLIP's vision tower, always frozen and in evaluation mode.
+    """SigLIP's vision tower, frozen at first and always in evaluation mode, which for it is no other.
 
     Args:
         config: sizes. Those of so400m-patch14-384 give 729 tokens of 1152 numbers.
@@ -89,10 +89,9 @@ class SiglipTower(nn.Module):
         self.vision_model.save_pretrained(directory)
 
     def train(self, mode: bool = True) -> SiglipTower:
-        """Stay in evaluation mode: the tower is frozen."""
+        """Stay in evaluation mode."""
         return super().train(False)
 
-    @torch.no_grad()
     def forward(self, pixels: Tensor) -> Tensor:
         """Features (N, tokens_per_image, width) of pixels (N, 3, S, S) in [-1, 1].
 

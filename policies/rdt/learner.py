@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,6 @@ from policies.rdt.embodiment import Embodiment
 from policies.rdt.encoder_directories import has_own_encoders
 from policies.rdt.fitted_embodiment import common_embodiments, named_embodiments
 from policies.rdt.frozen_encoders import FrozenEncoders
-from policies.rdt.image_tower import SiglipTower
 from policies.rdt.images import FRAMES, background_image, scaled_pixels
 from policies.rdt.language import pad_embeddings
 from policies.rdt.mixture import Mixture, open_demonstrations
@@ -76,7 +76,7 @@ class RDTLearner:
         self.model, self.encoders = self._network(start)
         sizes = self.model.model.config
         self.rows, self.history = sizes.pred_horizon, sizes.image_grid[0] == FRAMES
-        tower = self.model.tower.config if self.encoders is None else self.encoders.tower
+        tower = self.model.tower if self.encoders is None else self.encoders.tower
         self.image_size: int = tower.image_size
         self._check_sizes()
         learnable = self.mixture.undisturbed(self.rows)
@@ -227,8 +227,7 @@ class RDTLearner:
         """Write the policy with its encoders, and adapters alone beside the run's policy."""
         whole, config = merged(model.model), self.config
         if self.encoders is None:
-            tower = SiglipTower(model.tower.config)
-            tower.vision_model.load_state_dict(model.tower.state_dict())
+            tower = copy.deepcopy(model.tower).requires_grad_(False)
             RDTPolicy(whole, tower, model.text, self.settings, device).save_pretrained(directory)
         else:
             save_model(whole, directory)

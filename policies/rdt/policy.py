@@ -17,10 +17,10 @@ from policies.loading import find_policy
 from policies.parameters import Dtype
 from policies.rdt.checkpoint import load_model, save_model
 from policies.rdt.embedding_folder import EmbeddingFolder
-from policies.rdt.encoder_directories import EMBEDDINGS, TEXT_ENCODER, TOWER, load_text_encoder
+from policies.rdt.encoder_directories import EMBEDDINGS, TEXT_ENCODER, TOWER, load_text_encoder, load_tower
 from policies.rdt.image_conditions import ImageConditions
 from policies.rdt.image_history import ImageHistory
-from policies.rdt.image_tower import ImageFeatures, ImageTower, SiglipTower
+from policies.rdt.image_tower import ImageFeatures, ImageTower
 from policies.rdt.images import CAMERA_ROLES, FRAMES, CameraRole, Picture, prepare_pictures
 from policies.rdt.language import TextEncoder
 from policies.rdt.network import Attended, Conditions, RDTModel
@@ -240,8 +240,8 @@ class RDTPolicy:
         """Load a policy from a directory, by a shipped name, or from the hub.
 
         Args:
-            directory: holds the network (see `load_model`), `policy.json`, `image_tower/` (SigLIP), and
-                `text_encoder/` (T5) or `embeddings/`.
+            directory: holds the network (see `load_model`), `policy.json`, `image_tower/` (SigLIP or `EncoderTower`),
+                and `text_encoder/` (T5) or `embeddings/`.
             device: where network and tower run.
             dtype: number format of the network.
             settings: instead of `policy.json`, which released checkpoints lack.
@@ -255,7 +255,7 @@ class RDTPolicy:
         directory = find_policy(str(directory))
         settings = settings or read_settings(directory)
         model = load_model(directory, settings.norm_stat, dtype)
-        tower = tower or SiglipTower.from_directory(directory / TOWER)
+        tower = tower or load_tower(directory)
         text = text or load_text_encoder(directory, model.config.lang_token_dim)
         return cls(model, tower, text, settings, device)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import SiglipVisionConfig, SiglipVisionModel
+from transformers import SiglipVisionConfig
 
 from policies.lora import LoraSettings, add_adapters
 from policies.rdt.adapted_maps import TARGETS
 from policies.rdt.checkpoint import load_model
 from policies.rdt.config import NormStat, RDTConfig
-from policies.rdt.encoder_directories import TEXT_ENCODER, TOWER, has_own_encoders
+from policies.rdt.encoder_directories import TEXT_ENCODER, has_own_encoders, load_tower
+from policies.rdt.encoder_tower import EncoderTower
 from policies.rdt.image_tower import SiglipTower
 from policies.rdt.images import CAMERA_ROLES, FRAMES
 from policies.rdt.network import Conditions, RDTModel, build_model
@@ -46,14 +47,14 @@ class TrainedRDT(nn.Module):
         self,
         model: RDTModel,
         options: RDTTraining,
-        tower: SiglipVisionModel | None = None,
+        tower: SiglipTower | EncoderTower | None = None,
         text: WordEncoder | None = None,
     ) -> None:
         super().__init__()
         self.model, self.tower, self.text = model, tower, text
         self.objective, self.masked = options.objective, options.masked_loss
-        if tower is not None:
-            tower.set_attn_implementation("eager")  # its backward pass is faster on a CPU, see `attend`
+        if isinstance(tower, SiglipTower):
+            tower.vision_model.set_attn_implementation("eager")  # its backward pass is faster on a CPU, see `attend`
 
     def conditions(self, batch: Mapping[str, Tensor]) -> Conditions:
         """Keys and values of a batch's `language` (B, L, width) and `images`.
@@ -64,8 +65,7 @@ class TrainedRDT(nn.Module):
         tokens = batch["language"] if self.text is None else self.text.table(batch["language"][..., 0])
         features = batch["images"]
         if self.tower is not None:
-            found = self.tower(pixel_values=features.flatten(0, 1)).last_hidden_state
-            features = found.unflatten(0, batch["images"].shape[:2])
+            features = self.tower(features.flatten(0, 1)).unflatten(0, features.shape[:2])
         language = self.model.encode_language(tokens, batch["language_mask"])
         return Conditions(language, self.model.encode_images(features.flatten(1, 2)))
 
@@ -93,28 +93,37 @@ def fresh_network(size: str, options: RDTTraining, words: Sequence[str], seed: i
         seed: of the weights.
     """
     network, tower = SIZES[size]
-    width, image_size = tower["hidden_size"], options.image_size or IMAGE_SIZE
-    vision = SiglipVisionConfig(
-        **tower,
+    width = tower["hidden_size"]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pictures = _tower(tower, options)
+        text = WordEncoder(words, width)
+    config = RDTConfig(
+        **network,
+        pred_horizon=options.chunk or CHUNK,
+        lang_token_dim=width,
+        img_token_dim=pictures.width,
+        image_grid=(FRAMES if options.history else 1, len(CAMERA_ROLES), pictures.tokens_per_image),
+        max_lang_cond_len=MAX_WORDS,
+        clean_prefix=options.max_delay > 0,
+    )
+    return TrainedRDT(build_model(config, seed), options, pictures, text)
+
+
+def _tower(size: Mapping[str, int], options: RDTTraining) -> SiglipTower | EncoderTower:
+    """A pretrained encoder where the options name one, otherwise a small SigLIP with random weights."""
+    image_size = options.image_size or IMAGE_SIZE
+    if options.vision_encoder is not None:
+        return EncoderTower.from_directory(options.vision_encoder, image_size).requires_grad_(not options.freeze)
+    width = size["hidden_size"]
+    config = SiglipVisionConfig(
+        **size,
         intermediate_size=MLP_RATIO * width,
         num_attention_heads=width // HEAD_WIDTH,
         image_size=image_size,
         patch_size=options.patch_size,
     )
-    config = RDTConfig(
-        **network,
-        pred_horizon=options.chunk or CHUNK,
-        lang_token_dim=width,
-        img_token_dim=width,
-        image_grid=(FRAMES if options.history else 1, len(CAMERA_ROLES), (image_size // options.patch_size) ** 2),
-        max_lang_cond_len=MAX_WORDS,
-        clean_prefix=options.max_delay > 0,
-    )
-    model = build_model(config, seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        siglip = SiglipTower(vision).vision_model.requires_grad_(True)
-        return TrainedRDT(model, options, siglip, WordEncoder(words, width))
+    return SiglipTower(config).requires_grad_(True)
 
 
 def stored_network(directory: Path, norm_stat: NormStat, options: RDTTraining, lora: LoraSettings) -> TrainedRDT:
@@ -133,10 +142,10 @@ def stored_network(directory: Path, norm_stat: NormStat, options: RDTTraining, l
     model = _with_prefix(load_model(directory, norm_stat, "float32"), directory, options, lora)
     tower, text = None, None
     if has_own_encoders(directory):
-        tower = SiglipTower.from_directory(directory / TOWER, "float32").vision_model
+        tower = load_tower(directory, "float32")
         text = WordEncoder.from_directory(directory / TEXT_ENCODER)
-        for encoder in (tower, text):
-            encoder.requires_grad_(not lora.rank)
+        tower.requires_grad_(not lora.rank and not options.freeze)
+        text.requires_grad_(not lora.rank)
     if lora.rank:
         add_adapters(model, lora, TARGETS)
     return TrainedRDT(model, options, tower, text).train()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from policies.rdt.hdf5_episodes import ColorOrder
 
@@ -27,6 +29,9 @@ class RDTTraining:
         relative: count the arm joints of a fitted embodiment's chunks from the state.
         chunk: rows of a chunk; by default those of the policy to start from, and 32 for a fresh one.
         image_size: side of the pictures, pixels, a multiple of the patch's; by default likewise, and 64.
+        vision_encoder: directory of an encoder of `representation/`, or of the run that trained it, which sees the
+            pictures of a fresh network; by default a small SigLIP with random weights does.
+        freeze: leave the image tower as it is.
         patch_size: side of the part of a picture that becomes one image token of a fresh network, pixels.
         objective: "diffusion", or "regression" of the same trunk, for comparison.
         masked_loss: count the robot's own slots only; the released training counts all 128.
@@ -50,6 +55,8 @@ class RDTTraining:
     relative: bool = False
     chunk: int | None = None
     image_size: int | None = None
+    vision_encoder: Annotated[Path | None, tyro.conf.arg(prefix_name=False)] = None
+    freeze: Annotated[bool, tyro.conf.arg(prefix_name=False)] = False
     patch_size: int = 8
     objective: Literal["diffusion", "regression"] = "diffusion"
     masked_loss: bool = True

@@ -17,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from representation.data.back_projection import depth_to_points, random_points
 from representation.data.lerobot_dataset import LeRobotDataset
 from representation.data.untrusted_files import read_json
 
 FRAMES_FILE, IMAGES_FILE, COLUMNS_FILE = "frames.json", "images.npy", "columns.npz"
 PICTURE_NAMES = ("*.jpg", "*.jpeg", "*.png")
-LABEL = "label"
+LABEL, POINTS, TIME, STEP = "label", "points", "time", "step"
+"""Columns with a meaning of their own: classes; clouds (see `clouds`); seconds and numbers of steps (see `clips`)."""
 _INFO = Path("meta", "info.json")
 
 
@@ -94,13 +96,14 @@ def write_frames(frames: Frames, directory: Path) -> None:
     (directory / FRAMES_FILE).write_text(json.dumps(content) + "\n", encoding="utf-8")
 
 
-def open_frames(path: Path, camera: str = "", size: int = 0) -> Frames:
+def open_frames(path: Path, camera: str = "", size: int = 0, points: int = 0) -> Frames:
     """Open what a directory holds: frames in the plain format, a LeRobot dataset, or pictures in a folder per class.
 
     Args:
         path: the directory.
         camera: of a LeRobot dataset; the first one if empty.
         size: side in pixels that pictures are brought to, after a central square; 0 keeps them, where they are alike.
+        points: of the clouds that are made of the depth of a LeRobot dataset; 0 makes none.
 
     Raises:
         FileNotFoundError: none of the three.
@@ -110,7 +113,7 @@ def open_frames(path: Path, camera: str = "", size: int = 0) -> Frames:
         frames = _read_plain(path)
         return frames if size in (0, frames.images.shape[1]) else _resized(frames, size)
     if (path / _INFO).is_file():
-        return _read_lerobot(LeRobotDataset(path), camera, size)
+        return _read_lerobot(LeRobotDataset(path), camera, size, points)
     if path.is_dir() and any(_pictures(path)):
         return _read_folder(path, size)
     raise FileNotFoundError(f"{path}: expected {FRAMES_FILE}, {_INFO} or folders of pictures, found none of them")
@@ -133,23 +136,36 @@ def _resized(frames: Frames, size: int) -> Frames:
     return Frames(images, frames.episode, frames.columns, frames.names, frames.texts)
 
 
-def _read_lerobot(dataset: LeRobotDataset, camera: str, size: int) -> Frames:
+def _read_lerobot(dataset: LeRobotDataset, camera: str, size: int, points: int) -> Frames:
     prefix = "observation.images."
     cameras = [key.removeprefix(prefix) for key in dataset.info.features if key.startswith(prefix)]
     if not cameras or (camera and camera not in cameras):
         raise ValueError(f"{dataset.root}: camera: expected {camera or 'one'}, found {cameras}")
-    key = prefix + (camera or cameras[0])
+    camera = camera or cameras[0]
+    key = prefix + camera
+    views = [f"observation.depth.{camera}", f"observation.camera.{camera}.intrinsics"] if points else []
+    missing = [name for name in views if name not in dataset.keys]
+    if missing:
+        raise ValueError(f"{dataset.root}: expected {missing} to make clouds of, found {dataset.keys}")
     numbers = [name for name in ("observation.state", "action", "next.success") if name in dataset.info.features]
     images, episodes, texts = [], [], []
-    columns: dict[str, list[NDArray]] = {name: [] for name in (*numbers, "progress")}
+    columns: dict[str, list[NDArray]] = {
+        name: [] for name in (*numbers, "progress", TIME, *([POINTS] if points else []))
+    }
+    rng = np.random.default_rng(0)
     for index in range(dataset.num_episodes):
-        episode = dataset.episode(index, [key, *numbers])
+        episode = dataset.episode(index, [key, *numbers, *views, "timestamp"])
         pictures = episode[key]
         images += list(pictures) if size == 0 else [square(picture, size) for picture in pictures]
         episodes += [index] * len(pictures)
         texts += episode["task"]
         for name in numbers:
             columns[name].append(episode[name])
+        columns[TIME].append(episode["timestamp"])
+        if points:
+            depths, lenses = (episode[name] for name in views)
+            parts = [depth_to_points(depth, k.reshape(3, 3)) for depth, k in zip(depths, lenses, strict=True)]
+            columns[POINTS].append(np.stack([random_points(part, points, rng) for part in parts]))
         columns["progress"].append(np.linspace(0.0, 1.0, len(pictures), dtype=np.float32))
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
     return Frames(np.stack(images), np.array(episodes), joined, {}, texts)

@@ -25,10 +25,12 @@ from ros_nodes.arm_gateway_node import ArmGatewayNode
 from ros_nodes.dashboard import Dashboard
 from ros_nodes.enclaves import NODES, Endpoints, Setting, endpoints, main, policy_xml
 from ros_nodes.graphs import GRAPHS, GraphNode, enclave_of
+from ros_nodes.perception_node import PerceptionNode
 from ros_nodes.policy_node import PolicyNode
 from ros_nodes.recorder_node import RecorderNode
 from ros_nodes.simulator_node import SimulatorNode
 from ros_nodes.teleop_node import TeleopNode
+from tests.representation.test_perceiver import Extent
 from tests.ros_nodes.fake_robot import REPOSITORY
 from tests.ros_nodes.faulty_policies import Sweep
 from tests.ros_nodes.test_replay import write_dataset
@@ -63,6 +65,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
     settings = {
         "arm_gateway_node": {},
         "dashboard": {"port": 0},
+        "perception_node": {"encoder.path": str(folder)},
         "policy_node": {"mode": "realtime", "policy.checkpoint": "noop"},
         "recorder_node": {"recording.folder": str(folder)},
         "simulator_node": {"mode": "realtime", "simulation.width": 32, "simulation.height": 32},
@@ -73,13 +76,15 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
     made = {}
     executor = SingleThreadedExecutor()
     try:
-        for make in (SimulatorNode, ArmGatewayNode, PolicyNode, TeleopNode, Dashboard, RecorderNode):
+        for make in (SimulatorNode, ArmGatewayNode, PolicyNode, PerceptionNode, TeleopNode, Dashboard, RecorderNode):
             node = make()
             made[node.get_name()] = node
             executor.add_node(node)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("ros_nodes.policy_node.load_policy", lambda *_: TwoCameras("panda"))
             made["policy_node"].trigger_configure()
+            patch.setattr("ros_nodes.perception_node.load_encoder", lambda _: Extent())
+            made["perception_node"].trigger_configure()
         joystick = made["teleop_node"].create_publisher(Joy, "joy", 1)
         # The recorder subscribes to what is published.
         end = time.monotonic() + PATIENCE_S
@@ -98,7 +103,16 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
 
 
 @pytest.mark.parametrize(
-    "name", ["arm_gateway_node", "dashboard", "policy_node", "recorder_node", "simulator_node", "teleop_node"]
+    "name",
+    [
+        "arm_gateway_node",
+        "dashboard",
+        "perception_node",
+        "policy_node",
+        "recorder_node",
+        "simulator_node",
+        "teleop_node",
+    ],
 )
 def test_a_node_has_exactly_the_endpoints_of_the_table(nodes, name):
     expected = endpoints(name, Setting(cameras=CAMERAS), NAMESPACE)

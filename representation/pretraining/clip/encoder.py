@@ -12,6 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 from representation.checkpoint import load_weights, read_config, save_encoder
 from representation.interface import Modality
 from representation.pretraining.clip.config import CLIPConfig
+from representation.pretraining.clip.image_towers import VisionTransformer
 from representation.pretraining.clip.model import CLIP
 from representation.pretraining.clip.tokenizer import Tokenizer
 from representation.pretraining.clip.weights import load_clip
@@ -21,7 +22,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class CLIPEncoder(nn.Module):
-    """An `Encoder` of pictures and a `TextImageScorer`.
+    """An `Encoder` of pictures, a `TextImageScorer` and, with a vision transformer, a `DenseEncoder`.
 
     Args:
         model: the two towers.
@@ -52,6 +53,19 @@ class CLIPEncoder(nn.Module):
     def scores(self, images: Tensor, phrases: Sequence[str]) -> Tensor:
         """Probabilities (B, P) of P phrases for pictures (B, 3, H, W) in [0, 1]."""
         return (self.model.scale() * self.encode(images) @ self.encode_texts(phrases).T).softmax(dim=-1)
+
+    def dense(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings (B, E, h, w) of the patches, and the class token's last attention to them (B, h, w).
+
+        Raises:
+            ValueError: the image tower is a residual network, which has no patches.
+        """
+        tower = self.model.visual
+        if not isinstance(tower, VisionTransformer):
+            raise ValueError("image tower: expected a vision transformer, found a residual network")
+        features, attention = tower.patch_features(prepare(images, self.model.config.image_resolution))
+        side = round(attention.shape[1] ** 0.5)
+        return features.transpose(1, 2).unflatten(2, (side, side)), attention.unflatten(1, (side, side))
 
     def save(self, directory: Path) -> None:
         """Write the encoder with its tokenizer."""

@@ -26,9 +26,10 @@ class Config:
 
     Attributes:
         embed_dim: numbers of an embedding.
-        resolution: side of the pictures, pixels, a multiple of 32.
-        vision_width: channels of the first stage of the residual network.
-        blocks: blocks of each of its four stages.
+        resolution: side of the pictures, pixels, a multiple of 32, or of the patch.
+        patch: side of a patch of a vision transformer, pixels; 0 for a residual network.
+        vision_width: of the vision transformer, or channels of the first stage of the residual network.
+        blocks: blocks of the vision transformer, or of each of the four stages of the residual network.
         text_width: width of the text transformer.
         text_layers: its blocks.
         text_heads: its attention heads.
@@ -39,6 +40,7 @@ class Config:
 
     embed_dim: int = 64
     resolution: int = 32
+    patch: int = 0
     vision_width: int = 16
     blocks: int = 1
     text_width: int = 64
@@ -81,9 +83,9 @@ def new(config: Config, frames: Frames, seed: int) -> CLIPObjective:
     sizes = CLIPConfig(
         embed_dim=config.embed_dim,
         image_resolution=config.resolution,
-        vision_layers=(config.blocks,) * 4,
+        vision_layers=config.blocks if config.patch else (config.blocks,) * 4,
         vision_width=config.vision_width,
-        vision_patch_size=None,
+        vision_patch_size=config.patch or None,
         context_length=config.context_length,
         vocab_size=len(tokenizer),
         transformer_width=config.text_width,

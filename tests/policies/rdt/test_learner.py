@@ -83,7 +83,7 @@ def test_the_saved_policy_is_the_averaged_one_with_its_encoders(finished):
     policy = load_policy(str(finished.output / "policy"))
     assert (policy.robot, policy.cameras, policy.control_hz) == ("aloha", ("top", "right_wrist"), 25)
     expected = finished.average
-    for found, wanted in ((policy.model, expected.model), (policy.tower.vision_model, expected.tower)):
+    for found, wanted in ((policy.model, expected.model), (policy.tower, expected.tower)):
         for name, value in found.state_dict().items():
             assert torch.equal(value, wanted.state_dict()[name]), name
     assert torch.equal(policy.text("turn"), expected.text("turn"))

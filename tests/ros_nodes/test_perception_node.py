@@ -1,0 +1,125 @@
+"""An encoder behind the camera of a robot, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lifecycle_msgs.msg import Transition
+from std_msgs.msg import Float32MultiArray
+
+from representation.data.frames import Frames
+from representation.registry import module_of
+from ros_nodes.qos import STATUS
+from tests.ros_nodes.fake_robot import FakeRobot, Faults, node_process
+
+OK, WARN, ERROR = 0, 1, 2
+NODE = "perception_node"
+INPUTS, LIFE_CYCLE = f"{NODE}: inputs", f"{NODE}: life cycle"
+PHRASES = ["a red cube", "a blue cube"]
+WIDTH = 16
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small untrained CLIP."""
+    module = module_of("clip")
+    frames = Frames(np.zeros((2, 32, 32, 3), np.uint8), np.arange(2), texts=PHRASES)
+    config = module.Config(embed_dim=WIDTH, vision_width=8, text_width=16, text_layers=1, text_heads=2)
+    directory = tmp_path_factory.mktemp("encoder")
+    module.new(config, frames, seed=0).encoder.eval().save(directory)
+    return directory
+
+
+def heard_on(robot: FakeRobot, topic: str) -> list[Float32MultiArray]:
+    heard: list[Float32MultiArray] = []
+    robot.node.create_subscription(Float32MultiArray, f"{NODE}/{topic}", heard.append, STATUS)
+    return heard
+
+
+@pytest.fixture(scope="module")
+def robot(encoder: Path) -> Iterator[FakeRobot]:
+    """A robot whose front camera is looked at."""
+    phrases = f"encoder.phrases:={json.dumps(PHRASES)}"
+    with (
+        FakeRobot("/perceived", cameras=("front",)) as robot,
+        node_process(NODE, robot.namespace, f"encoder.path:={encoder}", phrases, "rate_hz:=0.0"),
+    ):
+        assert robot.change_state(NODE, Transition.TRANSITION_CONFIGURE)
+        assert robot.change_state(NODE, Transition.TRANSITION_ACTIVATE)
+        yield robot
+
+
+@pytest.fixture
+def seen(robot: FakeRobot) -> Iterator[FakeRobot]:
+    """The same, in order at the beginning, and mended at the end."""
+    robot.wait_for_diagnostic(INPUTS, OK, "every input comes")
+    yield robot
+    robot.faults = Faults()
+
+
+def test_embeddings_and_scores_come_with_labels(seen):
+    vectors, scores = heard_on(seen, "embedding"), heard_on(seen, "scores")
+    seen.wait_for(lambda: vectors and scores, "an embedding and scores")
+    (layout,) = vectors[-1].layout.dim
+    assert (layout.label, layout.size, len(vectors[-1].data)) == ("embedding", WIDTH, WIDTH)
+    assert np.linalg.norm(vectors[-1].data) == pytest.approx(1.0, abs=1e-5)
+    (layout,) = scores[-1].layout.dim
+    assert json.loads(layout.label) == PHRASES
+    assert sum(scores[-1].data) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_diagnostics_tell_latencies_and_losses(seen):
+    seen.wait_for(lambda: "stamp_to_publish p99_ms" in seen.health(f"{NODE}: encoder")[2], "latencies")
+    assert seen.health(f"{NODE}: encoder")[2]["modality"] == "image"
+    assert {"color received", "color lost"} <= set(seen.health(INPUTS)[2])
+
+
+def test_a_camera_that_stops_is_named_and_may_come_back(seen):
+    seen.faults.camera = False
+    seen.wait_for_diagnostic(INPUTS, ERROR, "camera/front/color/image_raw last came")
+    seen.faults.camera = True
+    seen.wait_for_diagnostic(INPUTS, OK)
+
+
+def test_a_wrong_encoding_is_named(seen):
+    seen.faults.encoding = "yuv422"
+    seen.wait_for_diagnostic(INPUTS, ERROR, "camera/front/color/image_raw", "'yuv422'", "rgb8")
+
+
+def test_stamps_that_jump_back_are_followed(seen):
+    vectors = heard_on(seen, "embedding")
+    seen.faults.camera_offset = -30.0
+    seen.wait_for(lambda: len(vectors) > 3, "embeddings of pictures from the past")
+
+
+def test_an_inactive_node_publishes_nothing_and_can_be_activated_again(seen):
+    vectors = heard_on(seen, "embedding")
+    assert seen.change_state(NODE, Transition.TRANSITION_DEACTIVATE)
+    seen.wait_for_diagnostic(LIFE_CYCLE, WARN, "inactive")
+    assert seen.state_of(NODE) == "inactive"
+    count = len(vectors)
+    assert seen.state_of(NODE) == "inactive"
+    assert len(vectors) == count
+    assert seen.change_state(NODE, Transition.TRANSITION_ACTIVATE)
+    seen.wait_for(lambda: len(vectors) > count, "an embedding")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        (["encoder.path:=/nowhere"], "/nowhere"),
+        (["encoder.script:=['reach for it', 'lift it up']"], "script: expected none with CLIPEncoder"),
+    ],
+    ids=["no encoder", "no progress"],
+)
+def test_what_cannot_be_loaded_is_named(encoder, parameters, words):
+    with (
+        FakeRobot("/not_perceived", cameras=("front",)) as robot,
+        node_process(NODE, robot.namespace, f"encoder.path:={encoder}", *parameters),
+    ):
+        assert not robot.change_state(NODE, Transition.TRANSITION_CONFIGURE)
+        robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "not loaded", words)
