@@ -104,11 +104,6 @@ class FaultProbe(GraphClient):
         """Topic of the first controller."""
         return self._drivers.controllers[0].topic
 
-    def listen(self, duration_s: float) -> None:
-        """Handle messages for a while."""
-        limit = time.monotonic() + duration_s
-        self.wait_until(lambda: time.monotonic() >= limit, 10 * duration_s + 60.0, "time to pass")
-
     def note(self, concern: str, level: Level, text: str) -> None:
         """Add to `told` what no diagnostic tells, such as the refusal of a parameter."""
         self.told.append(Told(time.time(), concern, level, text))

@@ -55,6 +55,18 @@ class GraphClient(Node):
                 raise GraphError(f"expected {what} within {limit_s:g} s")
             self._executor_of_waits.spin_once(timeout_sec=POLL_S)
 
+    def listen(self, duration_s: float) -> None:
+        """Handle callbacks for a while.
+
+        Raises:
+            StopRequestedError: the process is to end.
+        """
+        end = time.monotonic() + duration_s
+        while time.monotonic() < end:
+            if self._stop_requested():
+                raise StopRequestedError
+            self._executor_of_waits.spin_once(timeout_sec=POLL_S)
+
     def call(self, kind: type, service: str, request: Any, limit_s: float) -> Any:
         """Call a service and return its response.
 

@@ -117,11 +117,6 @@ class LatencyProbe(GraphClient):
             self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATUS),
         ]
 
-    def listen(self, duration_s: float) -> None:
-        """Handle messages for a while."""
-        limit = time.monotonic() + duration_s
-        self.wait_until(lambda: time.monotonic() >= limit, duration_s + SERVICE_LIMIT_S, "time to pass")
-
     def watch_camera(self, camera: str) -> None:
         """Listen for the publication of a camera's frames."""
         topic = f"camera/{camera}/color/camera_info"

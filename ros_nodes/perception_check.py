@@ -86,11 +86,6 @@ class PerceptionProbe(GraphClient):
             self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATUS),
         ]
 
-    def listen(self, duration_s: float) -> None:
-        """Handle messages for a while."""
-        limit = time.monotonic() + duration_s
-        self.wait_until(lambda: time.monotonic() >= limit, duration_s + SERVICE_LIMIT_S, "time to pass")
-
     def frames(self) -> tuple[int, int]:
         """Pictures that reached the node, and that did not, as its diagnostics tell."""
         self.diagnostics.pop(f"{NODE}: inputs", None)
