@@ -162,7 +162,10 @@ class I2PMAEEncoder(nn.Module):
         return self.h_encoder(self.levels(unit_sphere(self._thinned(inputs))[0]))[-1].amax(dim=1)
 
     def tokens(self, points: Tensor, level: int = 1) -> tuple[Tensor, Tensor]:
-        """Features (B, G, width) of a level, and the places (B, G, 3) that they are about, as in the cloud."""
+        """Features (B, G, width) of a level, and the places (B, G, 3) that they are about, as in the cloud.
+
+        Pretraining reaches levels 1 and 2, counted from 0.
+        """
         sphere, center, radius = unit_sphere(self._thinned(points))
         levels = self.levels(sphere)
         return self.h_encoder(levels)[level], levels[level].centers * radius + center

@@ -26,12 +26,12 @@ class I2PMAE(nn.Module):
 
     Args:
         config: sizes.
-        teacher: of pictures; it is not trained. None leaves out what needs one.
+        teacher: a `DenseEncoder` of pictures; it is not trained. None leaves out what needs one.
     """
 
     needs = (POINTS,)
 
-    def __init__(self, config: Config, teacher: DenseEncoder | None = None) -> None:
+    def __init__(self, config: Config, teacher: nn.Module | None = None) -> None:
         super().__init__()
         self.config, self.teacher = config, teacher
         self.encoder = I2PMAEEncoder(config, HierarchicalEncoder(config))
