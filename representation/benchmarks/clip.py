@@ -32,13 +32,16 @@ FACTORS = {"color": "color", "shape": "shape", "size": "scale"}  # words of a te
 
 
 class Convolutions(nn.Sequential):
-    """Three convolutions of stride 2 and a linear layer: pictures (B, 3, 32, 32) to (B, output)."""
+    """Three convolutions of stride 2, the largest value over all places, and a linear layer.
+
+    Pictures (B, 3, 32, 32) to (B, output). An object is small and lies anywhere, which a mean over places would hide.
+    """
 
     def __init__(self, output: int) -> None:
         layers: list[nn.Module] = []
         for channels, out in ((3, 32), (32, 64), (64, 128)):
-            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.BatchNorm2d(out), nn.ReLU()]
-        super().__init__(*layers, nn.Flatten(), nn.Linear(128 * (SIDE // 8) ** 2, output))
+            layers += [nn.Conv2d(channels, out, 5, stride=2, padding=2), nn.BatchNorm2d(out), nn.ReLU()]
+        super().__init__(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(128, output))
 
 
 def left_out_pairs(frames: Frames, seed: int) -> NDArray[np.int64]:
