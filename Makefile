@@ -16,7 +16,7 @@ READY := $(VENV)/.ready
 COLCON := colcon-bash colcon-core colcon-library-path colcon-package-selection colcon-python-setup-py colcon-recursive-crawl colcon-ros
 EXTRAS := ros,sim,record,train,remote,ray,menagerie,dev
 
-.PHONY: setup eval test bench bench-policies lint format clean
+.PHONY: setup eval test bench bench-policies bench-representation lint format clean
 
 setup: $(READY)
 
@@ -48,6 +48,10 @@ lint: setup
 
 bench-policies: setup
 	$(BIN)/python -m policies.bench
+
+bench-representation: setup
+	test -f runs/renders/frames.json || $(BIN)/python -m sim.renders --size 48 --output runs/renders
+	$(BIN)/python -m representation.bench --write
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -34,6 +34,14 @@ class System:
 
 
 SYSTEMS: dict[str, System] = {
+    "matryoshka": System(
+        module="representation.pretraining.matryoshka",
+        paper="Kusupati, Bhatt, Rege et al., Matryoshka Representation Learning, NeurIPS 2022 (arXiv 2205.13147)",
+        inputs="pictures with labels, or pictures alone; or any encoder of pictures",
+        outputs="vectors whose every prefix is a vector",
+        role="vectors to search and to classify with as many numbers as there is time for",
+        road="representation.pretrain, .probe and .embed",
+    ),
     "clip": System(
         module="representation.pretraining.clip",
         paper="Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021 "

@@ -51,8 +51,6 @@ class I2PMAE(nn.Module):
         self.rec_head_3d = nn.Conv1d(narrow, 3 * config.neighbours[1], 1)
         self.rec_head_2d: nn.Conv1d | None = None
         if teacher is not None:
-            if not isinstance(teacher, nn.Module):
-                raise ValueError(f"teacher: expected a module, found {type(teacher).__name__}")
             teacher.eval().requires_grad_(False)
             with torch.no_grad():
                 features = teacher.dense(torch.zeros(1, 3, config.view_size, config.view_size))[0]
@@ -61,7 +59,7 @@ class I2PMAE(nn.Module):
     def train(self, mode: bool = True) -> I2PMAE:
         """Set the mode of everything but the teacher, which is always in evaluation mode."""
         super().train(mode)
-        if isinstance(self.teacher, nn.Module):
+        if self.teacher is not None:
             self.teacher.eval()
         return self
 

@@ -1,0 +1,138 @@
+"""`python -m representation.bench [NAME]`: check what is claimed of the systems, beside baselines, over seeds.
+
+Each system's result is kept in docs/benchmarks/representation/NAME.json; with `--write` it is stored there, and the
+page docs/benchmarks/representation.md is made anew from all that are stored.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+
+from representation.benchmarks import clip, geodesic_mixup, i2p_mae, matryoshka, mochi, tvts, tvts_arm
+from representation.benchmarks.claims import BenchOptions, Claim
+
+RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/representation.md")
+BENCHMARKS = {
+    "clip": clip,
+    "geodesic_mixup": geodesic_mixup,
+    "i2p_mae": i2p_mae,
+    "matryoshka": matryoshka,
+    "mochi": mochi,
+    "tvts": tvts,
+    "tvts_arm": tvts_arm,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Arguments:
+    """Run benchmarks of representation systems and print their tables.
+
+    Attributes:
+        name: of a system; all of them if left out.
+        write: also store the results and write the page.
+        threads: of torch.
+        options: how much is done.
+    """
+
+    name: Annotated[str, tyro.conf.Positional] = "all"
+    write: bool = False
+    threads: int = 2
+    options: Annotated[BenchOptions, tyro.conf.arg(name="")] = field(default_factory=BenchOptions)
+
+
+def measure(name: str, options: BenchOptions) -> dict[str, Any]:
+    """Run one benchmark; what is stored of it."""
+    began = time.monotonic()
+    claims = BENCHMARKS[name].run(options)
+    return {
+        "benchmark": name,
+        "command": f"python -m representation.bench {name} --write",
+        "seconds": round(time.monotonic() - began, 1),
+        "seeds": options.seeds,
+        "scale": options.scale,
+        "cores": len(os.sched_getaffinity(0)),
+        "torch": torch.__version__,
+        "claims": [asdict(claim) for claim in claims],
+    }
+
+
+def row(content: dict[str, Any]) -> tuple[str, ...]:
+    """Claim, ours, baseline, difference with interval, and whether it holds, of a stored claim."""
+    claim = Claim(**content)
+    mean, low, high = claim.difference()
+    ours, baseline = (sum(values) / len(values) for values in (claim.ours, claim.baseline))
+    return (
+        claim.claim,
+        f"{ours:.3f}",
+        f"{baseline:.3f} ({claim.baseline_name})",
+        f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]",
+        f"{'yes' if claim.holds() else 'NO'}, wants {claim.least:+g}",
+    )
+
+
+def format_text(result: dict[str, Any]) -> str:
+    """Lay a result out for people."""
+    head = f"{result['benchmark']}: {result['seeds']} seeds, {result['seconds']:.0f} s, scale {result['scale']:g}"
+    return "\n".join([head, *("  " + " | ".join(row(claim)) for claim in result["claims"])])
+
+
+def format_page(results: Sequence[dict[str, Any]]) -> str:
+    """The page of all stored results."""
+    lines = [
+        "# Representation systems",
+        "",
+        "What each system is said to do, measured here at small scale beside its natural baseline in the same run.",
+        "Means over seeds; differences are paired by seed, with 95 % intervals by Student's t. A claim holds if the",
+        "mean difference is at least the number that stands beside it. Seconds are of the whole benchmark.",
+        "",
+        "| system | claim | ours | baseline | difference | holds | seeds | seconds | command |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for result in results:
+        tail = (str(result["seeds"]), f"{result['seconds']:.0f}", f"`{result['command']}`")
+        lines += [f"| {' | '.join((result['benchmark'], *row(claim), *tail))} |" for claim in result["claims"]]
+    machines = sorted({f"{result['cores']} cores, torch {result['torch']}" for result in results})
+    return "\n".join([*lines, "", f"Machine: {'; '.join(machines)}. `make bench-representation` runs all.", ""])
+
+
+def write(result: dict[str, Any]) -> None:
+    """Store a result and make the page anew."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{result['benchmark']}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(RESULTS.glob("*.json"))]
+    PAGE.write_text(format_page(results), encoding="utf-8")
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    arguments = tyro.cli(Arguments, args=args, prog="python -m representation.bench")
+    names = list(BENCHMARKS) if arguments.name == "all" else [arguments.name]
+    torch.set_num_threads(arguments.threads)
+    try:
+        if arguments.write and arguments.options.scale < 1:
+            raise ValueError(f"--write: expected a whole benchmark, found --scale {arguments.options.scale}")
+        for name in names:
+            if name not in BENCHMARKS:
+                raise ValueError(f"benchmark: expected one of {', '.join(BENCHMARKS)} or all, found {name!r}")
+            result = measure(name, arguments.options)
+            if arguments.write:
+                write(result)
+            print(format_text(result))
+    except (OSError, ValueError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
