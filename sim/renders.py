@@ -1,13 +1,14 @@
 """Pictures of one object on a table with everything known: `python -m sim.renders --output DIR --count N`.
 
 Colour, shape, size, place, turn, light and camera of each picture are drawn independently and written down, with a
-caption: what is needed to ask what a representation keeps. The format is that of `representation.data.frames`.
+caption: what is needed to ask what a representation keeps. The format is that of `representation.data.frames`. With
+`--points` each picture also has the points of its object that the camera sees; `--size 96` or more then shows enough.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,9 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from representation.data.frames import LABEL, Frames, write_frames
-from sim.rendering import OffscreenRenderer
+from representation.data.back_projection import depth_to_points, random_points
+from representation.data.frames import LABEL, POINTS, Frames, write_frames
+from sim.rendering import OffscreenRenderer, intrinsics
 from sim.scene import look_at
 
 COLORS = {
@@ -44,6 +46,7 @@ _EXTENTS = {
     "ellipsoid": (1.3, 0.8, 0.9),
 }
 _REACH = 0.09  # m, half side of the square that objects lie in
+_ABOVE_TABLE = 0.003  # m
 _MODEL = """
 <mujoco>
   <visual><global offwidth="512" offheight="512"/></visual>
@@ -65,45 +68,87 @@ class RenderOptions:
         output: directory to write; must not hold frames.
         count: pictures of each combination of colour, shape and size.
         size: side of the pictures, pixels.
+        points: of the cloud of each object; 0 for none.
         seed: of everything that is drawn.
     """
 
     output: Path
     count: int = 40
     size: int = 32
+    points: int = 0
     seed: int = 0
 
 
-def render(count: int, size: int, seed: int) -> Frames:
+class ObjectScene:
+    """One object on a table under a lamp, before a camera.
+
+    Args:
+        size: side of the pictures, pixels.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._model = mujoco.MjModel.from_xml_string(_MODEL.format(objects="".join(_object(shape) for shape in SHAPES)))
+        self._data, self._renderer = mujoco.MjData(self._model), OffscreenRenderer(self._model, size, size, "fast")
+        self._lens = intrinsics(self._model.camera("eye").fovy[0], size, size)
+
+    def picture(self, kind: Sequence[int], factors: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Colour (H, W, 3) and depth (H, W) of an object.
+
+        Args:
+            kind: numbers of its colour, shape and size.
+            factors: from `draw_factors`; `height`, if there, lifts the object by so many metres.
+        """
+        color, shape, scale = kind
+        values = list(COLORS.values())[color], list(SIZES.values())[scale]
+        _arrange(self._model, list(SHAPES)[shape], *values, factors)
+        mujoco.mj_forward(self._model, self._data)
+        return self._renderer.render(self._data, "eye")
+
+    def object_points(self, depth: np.ndarray) -> np.ndarray:
+        """Points (M, 3), metres in the camera's optical frame, of what stands on the table in the last picture."""
+        points = depth_to_points(depth, self._lens)
+        eye = self._data.camera("eye")
+        height = (points * (1.0, -1.0, -1.0)) @ eye.xmat.reshape(3, 3)[2] + eye.xpos[2]
+        return points[height > _ABOVE_TABLE]
+
+    def close(self) -> None:
+        """Free the renderer."""
+        self._renderer.close()
+
+
+def render(count: int, size: int, seed: int, points: int = 0) -> Frames:
     """Draw the pictures, all combinations of colour, shape and size alike; arguments as in `RenderOptions`.
 
     Returns:
         Frames with the columns `color`, `shape`, `scale` (numbered), `label` (colour and shape together), `position`
-        (x, y in metres), `turn` (rad about the vertical), `light` (its direction) and `camera` (its place, metres).
+        (x, y in metres), `turn` (rad about the vertical), `light` (its direction) and `camera` (its place, metres);
+        with points, `points` as `representation.data.clouds` has them.
     """
-    rng = np.random.default_rng(seed)
-    model = mujoco.MjModel.from_xml_string(_MODEL.format(objects="".join(_object(shape) for shape in SHAPES)))
-    data, renderer = mujoco.MjData(model), OffscreenRenderer(model, size, size, "fast")
+    rng, points_rng = np.random.default_rng(seed), np.random.default_rng((seed, 1))
+    scene = ObjectScene(size)
     kinds = list(itertools.product(range(len(COLORS)), range(len(SHAPES)), range(len(SIZES))))
     chosen = np.array([kind for kind in kinds for _ in range(count)])
     rng.shuffle(chosen)
-    images, texts = [], []
+    images, texts, clouds = [], [], []
     drawn: dict[str, list] = {name: [] for name in ("position", "turn", "light", "camera")}
     for color, shape, scale in tqdm(chosen, desc="renders", unit="picture"):
-        factors = _draw(rng)
-        _arrange(model, list(SHAPES)[shape], list(COLORS.values())[color], list(SIZES.values())[scale], factors)
-        mujoco.mj_forward(model, data)
-        images.append(renderer.render(data, "eye")[0].copy())
+        factors = draw_factors(rng)
+        image, depth = scene.picture((color, shape, scale), factors)
+        images.append(image)
+        if points:
+            clouds.append(random_points(scene.object_points(depth), points, points_rng))
         for name, values in drawn.items():
             values.append(factors[name])
         words = {"color": list(COLORS)[color], "shape": list(SHAPES)[shape], "size": list(SIZES)[scale]}
         texts.append(TEMPLATES[rng.integers(len(TEMPLATES))].format(**words))
-    renderer.close()
+    scene.close()
     names = {"color": tuple(COLORS), "shape": tuple(SHAPES), "scale": tuple(SIZES)}
     names[LABEL] = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
     columns = dict(zip(("color", "shape", "scale"), chosen.T, strict=True))
     columns[LABEL] = columns["color"] * len(SHAPES) + columns["shape"]
     columns |= {name: np.array(values, np.float32) for name, values in drawn.items()}
+    if points:
+        columns[POINTS] = np.stack(clouds)
     return Frames(np.stack(images), np.arange(len(images)), columns, names, texts)
 
 
@@ -113,7 +158,8 @@ def _object(shape: str) -> str:
     )
 
 
-def _draw(rng: np.random.Generator) -> dict[str, np.ndarray]:
+def draw_factors(rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Place, turn, light and camera of a picture, see `render`."""
     tilt, around = rng.uniform(0.0, 0.7), rng.uniform(-np.pi, np.pi)
     light = np.array([np.sin(tilt) * np.cos(around), np.sin(tilt) * np.sin(around), -np.cos(tilt)])
     return {
@@ -125,7 +171,7 @@ def _draw(rng: np.random.Generator) -> dict[str, np.ndarray]:
 
 
 def _arrange(
-    model: mujoco.MjModel, shape: str, color: Sequence[float], half: float, factors: dict[str, np.ndarray]
+    model: mujoco.MjModel, shape: str, color: Sequence[float], half: float, factors: Mapping[str, np.ndarray]
 ) -> None:
     """Put the object and the camera where they belong, and everything else below the table."""
     for other in SHAPES:
@@ -133,7 +179,7 @@ def _arrange(
     geom, body = model.geom(shape), model.body(shape)
     geom.size[:] = half * np.array(_EXTENTS[SHAPES[shape]])
     geom.rgba[:] = (*color, 1.0)
-    body.pos[:] = (*factors["position"], half)
+    body.pos[:] = (*factors["position"], half + factors.get("height", 0.0))
     body.quat[:] = (np.cos(factors["turn"] / 2), 0.0, 0.0, np.sin(factors["turn"] / 2))
     model.light("lamp").dir[:] = factors["light"]
     eye = model.camera("eye")
@@ -146,7 +192,7 @@ def main() -> None:
     options = tyro.cli(RenderOptions, description=__doc__)
     if options.output.exists() and any(options.output.iterdir()):
         raise SystemExit(f"--output: expected a new or empty directory, found files in {options.output}")
-    frames = render(options.count, options.size, options.seed)
+    frames = render(options.count, options.size, options.seed, options.points)
     write_frames(frames, options.output)
     print(f"{options.output}: {len(frames)} pictures, {options.size} pixels wide")
 

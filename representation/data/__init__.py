@@ -14,5 +14,7 @@ of ROS 2 (MCAP bags) are read by `bag_reader.py` and become datasets by `python 
 - `bag_writer.py`: a bag that survives a kill; `bag_recorder.py`: the thread that writes it and watches the disk.
 - `frames.py`: `Frames`, pictures and what is known of each, for pretraining; `batches.py`: which of them a run visits;
   `augmentations.py`: random changes of pictures.
+- `clips.py`: clips of episodes, and the sentences that narrate their steps; `clouds.py`: clouds that frames carry;
+  `back_projection.py`: clouds of depth pictures; `shapes.py`: clouds of eight shapes, made up.
 - `bag_messages.py`: serialised messages to objects; `episode_marks.py`: where the episodes of a recording are.
 """

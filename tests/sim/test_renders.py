@@ -25,3 +25,14 @@ def test_the_color_is_that_of_the_picture():
     warm = lambda pictures: (pictures[..., 0] - pictures[..., 2]).max(axis=(1, 2))  # noqa: E731
     assert warm(reds).min() > 60
     assert np.median(warm(blues)) < 40
+
+
+def test_clouds_are_those_of_the_objects():
+    frames = render(1, 96, seed=0, points=200)
+    points = frames.columns["points"]
+    assert points.shape == (60, 200, 3)
+    distance = np.linalg.norm(points - points.mean(axis=1, keepdims=True), axis=2).max(axis=1)
+    assert distance.max() < 0.08  # no table among them
+    large = frames.columns["scale"] == 1
+    assert np.median(distance[large]) > 1.3 * np.median(distance[~large])
+    np.testing.assert_array_equal(frames.images, render(1, 96, seed=0).images)

@@ -12,7 +12,7 @@ Read in this order: `video.py` (`VideoTransformer`), `text.py` (encoders of sent
 objective), `weights.py` (published files). Narrated episodes come from `representation.data.clips`.
 
 What differs from the paper: small models learn their text encoder from scratch; clips are cropped but never mirrored,
-as sentences tell left from right; contrasts are within the batch of one process.
+as sentences tell left from right; contrasts are within the batch of one process, and between episodes.
 """
 
 from representation.pretraining.tvts.config import RELEASED, Config

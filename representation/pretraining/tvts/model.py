@@ -72,10 +72,18 @@ class TVTS(nn.Module):
         return self.pred_model(texts.detach(), video)
 
 
-def alignment_loss(cosines: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of finding the own video (B,) and the own script by their cosines (B, B), added."""
+def alignment_loss(cosines: Tensor, temperature: float, episodes: Tensor) -> Tensor:
+    """Cross-entropy of finding the own video of each script, and the own script of each video, added.
+
+    Args:
+        cosines: (B, B) of scripts and videos.
+        temperature: divides them.
+        episodes: (B,) numbers of the episodes; what another clip of one's own episode shows is not held against it.
+    """
     own = torch.arange(len(cosines), device=cosines.device)
-    return F.cross_entropy(cosines / temperature, own) + F.cross_entropy(cosines.T / temperature, own)
+    alike = (episodes[:, None] == episodes) & (own[:, None] != own)
+    logits = (cosines / temperature).masked_fill(alike, -torch.inf)
+    return F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)
 
 
 def sorting_loss(logits: Tensor) -> Tensor:

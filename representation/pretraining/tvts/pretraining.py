@@ -47,6 +47,7 @@ class TVTSObjective(nn.Module):
         video_model = model.video_model
         return {
             "video": prepare(video.unflatten(1, (config.frames, 3)), config.resolution),
+            "episodes": torch.from_numpy(frames.episode[rows].astype(np.int64)),
             "tokens": model.text_model.tokenize(texts).unflatten(0, (len(rows), config.steps)),
             "keep": random_keep_indices(
                 len(rows), video_model.tubes, video_model.patches, config.mask_ratio, generator
@@ -58,7 +59,7 @@ class TVTSObjective(nn.Module):
         model, config = self.encoder.model, self.encoder.model.config
         texts = model.embed_texts(batch["tokens"])
         video = model.video_model(batch["video"], batch["keep"] if self.training else None)
-        aligned = alignment_loss(model.align(texts, video), config.temperature)
+        aligned = alignment_loss(model.align(texts, video), config.temperature, batch["episodes"])
         order = model.sort(texts, video)
         sorted_ = sorting_loss(order)
         wrong = (order.argmax(dim=2) != torch.arange(config.steps, device=order.device)).float().mean()

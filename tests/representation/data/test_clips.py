@@ -17,7 +17,8 @@ from representation.data.clips import (
     segment_asr,
     spread,
 )
-from representation.data.frames import Frames
+from representation.data.frames import Frames, open_frames
+from representation.data.lerobot_writer import LeRobotWriter
 
 SENTENCES = ("reach the red cube", "close the gripper", "lift the red cube", "place it on the tray")
 
@@ -58,6 +59,22 @@ def test_columns_tell_times_and_steps_that_repeat_a_sentence():
     assert episode.steps[3].start == pytest.approx(0.7)
     assert episode.steps[4].end == pytest.approx(1.2)
     assert step == 3
+
+
+def test_tasks_of_the_frames_of_a_lerobot_dataset_are_its_narration(tmp_path):
+    writer = LeRobotWriter(tmp_path / "data", 10, {"observation.images.top": {"dtype": "video", "shape": (16, 16, 3)}})
+    for _ in range(2):
+        for text, count in zip(SENTENCES, (3, 2, 4, 3), strict=True):
+            for _ in range(count):
+                writer.add_frame({"observation.images.top": np.zeros((16, 16, 3), np.uint8)}, task=text)
+        writer.save_episode()
+    writer.finalize()
+    episode, step = script_of(open_frames(tmp_path / "data"), 12 + 5)
+    assert [one.text for one in episode.steps] == list(SENTENCES)
+    assert [(one.start, one.end) for one in episode.steps] == [
+        pytest.approx(times) for times in ((0, 0.3), (0.3, 0.5), (0.5, 0.9), (0.9, 1.2))
+    ]
+    assert step == 2
 
 
 def test_clips_span_their_steps_with_a_frame_of_each_part():

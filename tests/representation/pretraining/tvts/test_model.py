@@ -59,7 +59,7 @@ def test_sorting_teaches_the_video_encoder_alone_and_alignment_both(objective, f
         loss = (
             sorting_loss(model.sort(texts, video))
             if parts == "sort"
-            else alignment_loss(model.align(texts, video), 0.05)
+            else alignment_loss(model.align(texts, video), 0.05, batch["episodes"])
         )
         loss.backward()
         taught = [p.grad is not None and bool(p.grad.abs().sum() > 0) for p in model.text_model.parameters()]
@@ -87,7 +87,19 @@ def test_losses_of_the_objective_are_those_of_the_definition(objective, frames):
 def test_alignment_of_perfect_pairs_has_its_closed_form():
     for count, temperature in ((8, 0.05), (16, 0.5)):
         wanted = 2 * math.log(1 + (count - 1) * math.exp(-1 / temperature))
-        assert alignment_loss(torch.eye(count), temperature).item() == pytest.approx(wanted, abs=1e-5)
+        assert alignment_loss(torch.eye(count), temperature, torch.arange(count)).item() == pytest.approx(
+            wanted, abs=1e-5
+        )
+
+
+def test_clips_of_one_episode_are_no_contrasts():
+    cosines = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
+    both = alignment_loss(cosines, 0.5, torch.tensor([0, 0, 1, 2]))
+    chances = []
+    for table in (cosines / 0.5, cosines.T / 0.5):
+        for k, others in enumerate(([0, 2, 3], [1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3])):
+            chances.append(table[k, others].logsumexp(dim=0) - table[k, k])
+    torch.testing.assert_close(both, sum(chances) / 4)
 
 
 def test_tokens_that_are_kept_are_those_of_their_tube():
