@@ -8,5 +8,6 @@ A published system is found by its name in `registry.py`, which says where it li
 - `training.py`: the one training loop, of encoders and of policies; `training_state.py` and `metrics_log.py` are its
   parts, `objective_learner.py` puts an objective into it.
 - `probes.py`: the common yardstick. `embedding.py`: vectors of many frames. `checkpoint.py`: encoders on disk.
+- `hypersphere.py`: how unit vectors lie to each other; `pair_report.py`: how those of pictures and texts do.
 - `data/`: episodes (LeRobot v3 and v2.1, ROS bags) and `Frames`: pictures and what is known of them.
 """

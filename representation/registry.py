@@ -59,6 +59,22 @@ SYSTEMS: dict[str, System] = {
         inputs="clips of episodes whose steps are narrated",
         outputs="a vector of each clip; which of some sentences happens when",
         role="tells how far an episode has come in a script, and whether its steps came in order",
+        road="representation.pretrain, .probe and .embed; perception_node",
+    ),
+    "geodesic_mixup": System(
+        module="representation.pretraining.geodesic_mixup",
+        paper="Oh et al., Geodesic Multi-Modal Mixup for Robust Fine-Tuning, NeurIPS 2023 (arXiv 2203.03897)",
+        inputs="pictures with texts, and an encoder of clip if there is one",
+        outputs="the encoder of clip, in whose space pictures and texts lie together",
+        role="fine-tunes clip on a few hundred pairs; one index then holds goal pictures and goal sentences",
+        road="representation.pretrain, .pair_report, .probe and .embed",
+    ),
+    "mochi": System(
+        module="representation.pretraining.mochi",
+        paper="Kalantidis et al., Hard Negative Mixing for Contrastive Learning, NeurIPS 2020 (arXiv 2010.01028)",
+        inputs="pictures",
+        outputs="vectors of pictures",
+        role="tells frames apart that look alike: trained from unlabelled frames against mixed hard negatives",
         road="representation.pretrain, .probe and .embed",
     ),
 }

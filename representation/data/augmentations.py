@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -52,3 +54,40 @@ def random_squares(pixels: Tensor, size: int, smallest: float, generator: torch.
     theta[:, :, 2] = place * (1 - half)
     grid = F.affine_grid(theta, [count, 3, size, size], align_corners=False).to(pixels)
     return F.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def random_flips(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Mirror about `share` of the pictures (B, 3, H, W), left to right."""
+    return _some(pixels.flip(-1), pixels, share, generator)
+
+
+def random_greys(pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Take the colour from about `share` of the pictures (B, 3, H, W): each channel becomes the luma of BT.601."""
+    luma = torch.tensor([0.299, 0.587, 0.114]).to(pixels).view(3, 1, 1)
+    return _some((pixels * luma).sum(dim=1, keepdim=True).expand_as(pixels), pixels, share, generator)
+
+
+def random_blurs(pixels: Tensor, share: float, largest: float, generator: torch.Generator) -> Tensor:
+    """Blur about `share` of the pictures (B, 3, H, W) by Gaussians of random width.
+
+    Args:
+        pixels: the pictures.
+        share: of them that are blurred.
+        largest: standard deviation of the widest Gaussian, pixels; the narrowest has a twentieth of it.
+        generator: a CPU generator.
+    """
+    count, channels = pixels.shape[:2]
+    sigma = largest * (0.05 + 0.95 * torch.rand(count, 1, generator=generator))
+    radius = max(1, math.ceil(2 * largest))
+    kernel = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
+    kernel = (kernel / kernel.sum(dim=1, keepdim=True)).repeat_interleave(channels, dim=0).to(pixels)
+    blurred = F.pad(pixels, (radius,) * 4, mode="replicate").flatten(0, 1)[None]
+    for shape in ((1, -1), (-1, 1)):
+        blurred = F.conv2d(blurred, kernel.view(count * channels, 1, *shape), groups=count * channels)
+    return _some(blurred[0].unflatten(0, (count, channels)), pixels, share, generator)
+
+
+def _some(changed: Tensor, pixels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """Some of the changed pictures, and the others as they were."""
+    chosen = torch.rand(len(pixels), 1, 1, 1, generator=generator) < share
+    return torch.where(chosen.to(pixels.device), changed, pixels)

@@ -3,4 +3,6 @@
 - `clip/`: pictures and their captions. Choose it where there are texts: its encoder answers phrases.
 - `tvts/`: clips of episodes and the sentences of their steps. Choose it where it matters what happened when.
 - `i2p_mae/`: point clouds, with an encoder of pictures as teacher. Choose it where depth tells more than colour.
+- `geodesic_mixup.py`: the same encoder, fine-tuned. Choose it where goal pictures and goal sentences share one index.
+- `mochi.py`: two views of each picture against a queue. Choose it where frames look alike and nothing is known of them.
 """
