@@ -77,6 +77,14 @@ SYSTEMS: dict[str, System] = {
         role="tells frames apart that look alike: trained from unlabelled frames against mixed hard negatives",
         road="representation.pretrain, .probe and .embed",
     ),
+    "mixed_barlow_twins": System(
+        module="representation.pretraining.mixed_barlow_twins",
+        paper="Bandara et al., Guarding Barlow Twins Against Overfitting with Mixed Samples, 2023 (arXiv 2312.02151)",
+        inputs="pictures",
+        outputs="vectors of pictures",
+        role="learns from a few hundred unlabelled frames, in small batches, without fitting them too well",
+        road="representation.pretrain, .probe and .embed",
+    ),
 }
 
 

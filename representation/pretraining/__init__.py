@@ -5,4 +5,5 @@
 - `i2p_mae/`: point clouds, with an encoder of pictures as teacher. Choose it where depth tells more than colour.
 - `geodesic_mixup.py`: the same encoder, fine-tuned. Choose it where goal pictures and goal sentences share one index.
 - `mochi.py`: two views of each picture against a queue. Choose it where frames look alike and nothing is known of them.
+- `mixed_barlow_twins.py`: two views of each picture, and mixtures of pictures. Choose it where frames are few.
 """
