@@ -85,6 +85,15 @@ SYSTEMS: dict[str, System] = {
         role="learns from a few hundred unlabelled frames, in small batches, without fitting them too well",
         road="representation.pretrain, .probe and .embed",
     ),
+    "sie": System(
+        module="representation.pretraining.sie",
+        paper="Garrido et al., Self-supervised Learning of Split Invariant Equivariant Representations, ICML 2023 "
+        "(arXiv 2302.10283)",
+        inputs="pictures of objects whose rotations are known, several views of each",
+        outputs="vectors of pictures in two parts, which object and how turned; pose codes after a rotation",
+        role="finds the view in which an object is turned as wanted, for grasps and goals",
+        road="representation.pretrain, .probe and .embed",
+    ),
 }
 
 

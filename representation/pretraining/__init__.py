@@ -6,4 +6,5 @@
 - `geodesic_mixup.py`: the same encoder, fine-tuned. Choose it where goal pictures and goal sentences share one index.
 - `mochi.py`: two views of each picture against a queue. Choose it where frames look alike and nothing is known of them.
 - `mixed_barlow_twins.py`: two views of each picture, and mixtures of pictures. Choose it where frames are few.
+- `sie.py`: two views of each object and the rotation between them. Choose it where pose must not be lost.
 """

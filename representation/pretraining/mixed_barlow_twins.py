@@ -44,7 +44,7 @@ class Config:
         dim: numbers D that are compared; 1024 and more in the paper.
         lambda_bt: weight of correlations between different numbers; 1 / D if None, as there are so many of them.
         lambda_reg: weight of the mixtures, times `lambda_bt`.
-        normalize_rows: whether the projector's outputs are first brought to length 1, as the paper does for small pictures.
+        normalize_rows: whether the projector's outputs first get length 1, as in the paper for small pictures.
         smallest_crop: side of the smallest random square, as a share of the picture's.
         jitter: strength of the change of colours.
         grey: share of the views that lose their colour.

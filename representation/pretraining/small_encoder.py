@@ -53,14 +53,22 @@ class SmallEncoder(nn.Module):
         save_encoder(self, self._system, self.config, directory)
 
 
-def load_small_encoder(system: str, config_class: type, directory: Path) -> SmallEncoder:
+def load_small_encoder(
+    system: str, config_class: type, directory: Path, kind: type[SmallEncoder] = SmallEncoder
+) -> SmallEncoder:
     """Read what `SmallEncoder.save` wrote; in evaluation mode.
+
+    Args:
+        system: name in the registry.
+        config_class: of that system.
+        directory: the encoder's.
+        kind: class of the encoder.
 
     Raises:
         ValueError: damaged; names the file.
     """
     try:
-        encoder = SmallEncoder(system, config_class(**read_config(directory)["config"]))
+        encoder = kind(system, config_class(**read_config(directory)["config"]))
     except TypeError as error:
         raise ValueError(f"{directory}: expected the configuration of a {system} encoder: {error}") from error
     load_weights(encoder, directory)
