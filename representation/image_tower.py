@@ -203,7 +203,7 @@ def load_tower(directory: Path) -> TowerEncoder:
     return encoder.eval()
 
 
-def draw_weights(module: ModuleT, generator: torch.Generator) -> ModuleT:
+def draw_weights(module: ModuleT, generator: torch.Generator | None) -> ModuleT:
     """Draw the weights of all convolutions and linear layers (He et al., 2015) anew; biases become 0; in place."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):

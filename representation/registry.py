@@ -85,6 +85,23 @@ SYSTEMS: dict[str, System] = {
         role="tells frames apart that look alike: trained from unlabelled frames against mixed hard negatives",
         road="representation.pretrain, .probe and .embed",
     ),
+    "mixed_barlow_twins": System(
+        module="representation.pretraining.mixed_barlow_twins",
+        paper="Bandara et al., Guarding Barlow Twins Against Overfitting with Mixed Samples, 2023 (arXiv 2312.02151)",
+        inputs="pictures",
+        outputs="vectors of pictures",
+        role="learns from a few hundred unlabelled frames, in small batches, without fitting them too well",
+        road="representation.pretrain, .probe and .embed",
+    ),
+    "sie": System(
+        module="representation.pretraining.sie",
+        paper="Garrido et al., Self-supervised Learning of Split Invariant Equivariant Representations, ICML 2023 "
+        "(arXiv 2302.10283)",
+        inputs="pictures of objects whose rotations are known, several views of each",
+        outputs="vectors of pictures in two parts, which object and how turned; pose codes after a rotation",
+        role="finds the view in which an object is turned as wanted, for grasps and goals",
+        road="representation.pretrain, .probe and .embed",
+    ),
 }
 
 

@@ -8,6 +8,40 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+WIDEST_BLUR = 2 / 224  # standard deviation, as a share of the side of a picture
+
+
+def random_view(
+    pixels: Tensor,
+    size: int,
+    generator: torch.Generator,
+    *,
+    smallest_crop: float = 1.0,
+    jitter: float = 0.0,
+    grey: float = 0.0,
+    blur: float = 0.0,
+    flip: float = 0.0,
+) -> Tensor:
+    """One view of each picture, for objectives that compare two of them.
+
+    Args:
+        pixels: (B, 3, H, W) in [0, 1].
+        size: side R of the views, pixels.
+        generator: a CPU generator.
+        smallest_crop: side of the smallest random square, as a share of the picture's.
+        jitter: strength of the change of colours.
+        grey: share of the views that lose their colour.
+        blur: share of the views that are blurred.
+        flip: share of the views that are mirrored.
+
+    Returns:
+        (B, 3, R, R) in [0, 1].
+    """
+    view = jitter_colors(random_squares(pixels, size, smallest_crop, generator), jitter, generator)
+    view = random_greys(view, grey, generator)
+    view = random_blurs(view, blur, WIDEST_BLUR * size, generator)
+    return random_flips(view, flip, generator)
+
 
 def jitter_colors(pixels: Tensor, strength: float, generator: torch.Generator) -> Tensor:
     """Change brightness, contrast and colour balance of each image by random factors.

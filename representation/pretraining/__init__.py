@@ -7,4 +7,6 @@
 - `mochi.py`: two views of each picture against a queue. Choose it where frames look alike and nothing is known of them.
 - `matryoshka.py`: labelled pictures, or pairs of views. Choose it where vectors are searched on a small computer: any
   prefix of its vectors will do. It also goes on top of another encoder.
+- `mixed_barlow_twins.py`: two views of each picture, and mixtures of pictures. Choose it where frames are few.
+- `sie.py`: two views of each object and the rotation between them. Choose it where pose must not be lost.
 """

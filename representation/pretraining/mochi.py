@@ -1,16 +1,16 @@
 """MoCHi: momentum contrast in which each query also meets hard negatives that are mixed on the sphere.
 
 Two views of a picture become a query and a key; all other keys of a long queue are negatives. Late in training nearly
-all of them are far away, so harder ones are made of the hardest: mixtures of two of them, and of one and the query. The
-encoder that comes out tells frames apart that look alike: the same table, the same arm, millimetres between them.
+all of them are far away, so harder ones are made of the hardest: mixtures of two of them, and of one and the query.
+The encoder that comes out tells frames apart that look alike: the same table, the same arm, millimetres between them.
 
 Source: Hard Negative Mixing for Contrastive Learning, Kalantidis et al., NeurIPS 2020 (arXiv 2010.01028), on MoCo v2
 (arXiv 2003.04297). Takes pictures (B, 3, H, W) in [0, 1], no labels; gives vectors (B, width). With `n_mix=0` and
 `n_query_mix=0` it is MoCo v2. `HardNegativeMixer` serves any loss with a bank of negatives.
 
-What differs from the paper: a small network without batch normalisation, so that keys need no shuffling; its map is not
-averaged over all places, since places are what a robot acts on; pictures are not mirrored unless asked for; the step is
-that of the common training loop (AdamW). On several processes the queue holds the keys of the first.
+What differs from the paper: a small network without batch normalisation, so that keys need no shuffling; pictures are
+not mirrored unless asked for; the step is that of the common training loop (AdamW). On several processes the queue
+holds the keys of the first.
 """
 
 from __future__ import annotations
@@ -25,13 +25,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from representation.checkpoint import load_weights, read_config, save_encoder
-from representation.data.augmentations import jitter_colors, random_blurs, random_flips, random_greys, random_squares
+from representation.data.augmentations import random_view
 from representation.data.frames import Frames
-from representation.interface import Loss, Modality
-
-MAP_SIDE = 4
-WIDEST_BLUR = 2 / 224  # of the side of a picture
+from representation.image_tower import draw_weights
+from representation.interface import Loss
+from representation.pretraining.small_encoder import SmallEncoder, load_small_encoder
 
 
 @dataclass(frozen=True)
@@ -213,7 +211,7 @@ class MoCo(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, dim))
-        _draw_weights(self.head, generator)
+        draw_weights(self.head, generator)
         self.key = copy.deepcopy(nn.Sequential(encoder, self.head)).requires_grad_(False)
         self._momentum = momentum
         self.register_buffer("queue", F.normalize(torch.randn(queue_size, dim, generator=generator), dim=1))
@@ -248,44 +246,6 @@ class MoCo(nn.Module):
         self.pointer.fill_((first + len(keys)) % len(self.queue))
 
 
-class MochiEncoder(nn.Module):
-    """An `Encoder`: three convolutions, a map of 4 x 4 places, and one linear layer.
-
-    Args:
-        config: sizes.
-        generator: draws the first weights.
-    """
-
-    modality: Modality = "image"
-
-    def __init__(self, config: Config, generator: torch.Generator | None = None) -> None:
-        super().__init__()
-        self.config, self.width = config, config.width
-        channels, layers = 3, []
-        for out in (32, 64, 64):
-            layers += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.GroupNorm(8, out), nn.ReLU()]
-            channels = out
-        pool = nn.AdaptiveAvgPool2d(MAP_SIDE)
-        last = nn.Linear(channels * MAP_SIDE**2, config.width)
-        self.layers = nn.Sequential(*layers, pool, nn.Flatten(), last, nn.ReLU())
-        _draw_weights(self.layers, generator)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Pictures (B, 3, R, R) in [0, 1] to vectors (B, width), not negative."""
-        return self.layers(2 * images - 1)
-
-    def encode(self, inputs: Tensor) -> Tensor:
-        """Vectors (B, width) of pictures (B, 3, H, W) in [0, 1]: what stands before the head."""
-        side = self.config.resolution
-        if inputs.shape[-2:] != (side, side):
-            inputs = F.interpolate(inputs, (side, side), mode="bilinear", antialias=True, align_corners=False)
-        return self(inputs)
-
-    def save(self, directory: Path) -> None:
-        """Write the encoder."""
-        save_encoder(self, "mochi", self.config, directory)
-
-
 class MochiObjective(nn.Module):
     """Two views of each picture find each other among keys of others and mixtures of these.
 
@@ -299,20 +259,33 @@ class MochiObjective(nn.Module):
     def __init__(self, config: Config, generator: torch.Generator) -> None:
         super().__init__()
         self._config = config
-        encoder = MochiEncoder(config, generator)
+        encoder = SmallEncoder("mochi", config, generator)
         self.moco = MoCo(encoder, config.width, config.dim, config.queue_size, config.momentum, generator)
         self._mixer = HardNegativeMixer(config.n_hard, config.n_mix, config.n_query_mix, config.beta_max)
         self.register_buffer("batches", torch.tensor(0))
 
     @property
-    def encoder(self) -> MochiEncoder:
+    def encoder(self) -> SmallEncoder:
         """What is trained."""
         return self.moco.encoder
 
     def batch(self, frames: Frames, rows: NDArray, generator: torch.Generator) -> dict[str, Tensor]:
         """Two views (B, 3, R, R) of each picture, and a seed for the mixtures."""
         pixels = frames.pixels(rows)
-        views = {name: self._view(pixels, generator) for name in ("query", "key")}
+        config = self._config
+        views = {
+            name: random_view(
+                pixels,
+                config.resolution,
+                generator,
+                smallest_crop=config.smallest_crop,
+                jitter=config.jitter,
+                grey=config.grey,
+                blur=config.blur,
+                flip=config.flip,
+            )
+            for name in ("query", "key")
+        }
         return views | {"seed": torch.randint(2**62, (), generator=generator)}
 
     def forward(self, batch: Mapping[str, Tensor]) -> Loss:
@@ -331,37 +304,16 @@ class MochiObjective(nn.Module):
             self.batches += 1
         return loss
 
-    def _view(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
-        config = self._config
-        view = random_squares(pixels, config.resolution, config.smallest_crop, generator)
-        view = jitter_colors(view, config.jitter, generator)
-        view = random_greys(view, config.grey, generator)
-        view = random_blurs(view, config.blur, WIDEST_BLUR * config.resolution, generator)
-        return random_flips(view, config.flip, generator)
-
 
 def new(config: Config, frames: Frames, seed: int) -> MochiObjective:
     """An untrained encoder with its copy and queue."""
     return MochiObjective(config, torch.Generator().manual_seed(seed))
 
 
-def load(directory: Path) -> MochiEncoder:
-    """Read what `MochiEncoder.save` wrote.
+def load(directory: Path) -> SmallEncoder:
+    """Read an encoder that was saved.
 
     Raises:
         ValueError: damaged; names the file.
     """
-    try:
-        encoder = MochiEncoder(Config(**read_config(directory)["config"]))
-    except TypeError as error:
-        raise ValueError(f"{directory}: expected the configuration of a mochi encoder: {error}") from error
-    load_weights(encoder, directory)
-    return encoder.eval()
-
-
-def _draw_weights(module: nn.Module, generator: torch.Generator | None) -> None:
-    """He's normal distribution for weights, and no biases."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu", generator=generator)
-            nn.init.zeros_(layer.bias)
+    return load_small_encoder("mochi", Config, directory)
