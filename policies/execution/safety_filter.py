@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policies.execution.curve_bounds import curve_bounds
+from policies.execution.gripper_rate import with_reachable_grippers
 from policies.execution.trajectory import (
     JointState,
     JointTrajectory,
@@ -132,7 +133,12 @@ class SafetyFilter:
         reason = self._misplaced(remaining, measured)
         if reason:
             return SafetyVerdict(None, reason)
-        return self._fit(remaining, start, 1.0 / speed)
+        reachable, late = with_reachable_grippers(remaining, start, self.spec.grippers, self.max_velocity)
+        verdict = self._fit(reachable, start, 1.0 / speed)
+        if not late or verdict.trajectory is None:
+            return verdict
+        names = ", ".join(self.spec.joint_names[joint] for joint in late)
+        return replace(verdict, reason="; ".join(filter(None, [verdict.reason, f"{names} led to its target slowly"])))
 
     def _malformed(self, trajectory: JointTrajectory, measured: JointState) -> str:
         count = len(self.spec.joint_names)
