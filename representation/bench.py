@@ -18,7 +18,17 @@ from typing import Annotated, Any
 import torch
 import tyro
 
-from representation.benchmarks import clip, geodesic_mixup, i2p_mae, matryoshka, mochi, tvts, tvts_arm
+from representation.benchmarks import (
+    clip,
+    geodesic_mixup,
+    i2p_mae,
+    matryoshka,
+    mixed_barlow_twins,
+    mochi,
+    sie,
+    tvts,
+    tvts_arm,
+)
 from representation.benchmarks.claims import BenchOptions, Claim
 
 RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/representation.md")
@@ -27,7 +37,9 @@ BENCHMARKS = {
     "geodesic_mixup": geodesic_mixup,
     "i2p_mae": i2p_mae,
     "matryoshka": matryoshka,
+    "mixed_barlow_twins": mixed_barlow_twins,
     "mochi": mochi,
+    "sie": sie,
     "tvts": tvts,
     "tvts_arm": tvts_arm,
 }

@@ -173,7 +173,8 @@ class MatryoshkaEncoder(nn.Module):
 
     def __init__(self, base: Encoder, nesting: Sequence[int]) -> None:
         super().__init__()
-        self.base, self.nesting = base, check_nesting(nesting)
+        self.base: Any = base
+        self.nesting = check_nesting(nesting)
         self.width, self.modality = self.nesting[-1], base.modality
         self.head = nn.Linear(base.width, self.width)
 

@@ -26,9 +26,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from representation.data.frames import Frames
-from representation.image_tower import draw_weights
 from representation.interface import Loss
-from representation.pretraining.small_encoder import SmallEncoder, load_small_encoder, resized
+from representation.pretraining.small_encoder import SmallEncoder, draw_weights, load_small_encoder, resized
 
 ROTATION = "rotation"
 
