@@ -140,7 +140,7 @@ class ArmGatewayNode(Node):
             self._violate(str(error))  # counts as no joint state; its watchdog holds the arm
             return
         self._joint_stamp = seconds(message.header.stamp)
-        self._time.hear(self._joint_stamp)
+        self._time.hear(self._joint_stamp, self._steady_s())
         ahead, limit = self._joint_stamp - self._clock_s(), self._gateway.config.max_lead_s
         if not self._lockstep and ahead > limit:
             # Likewise: either the stamp is wrong, or the clock stands still.

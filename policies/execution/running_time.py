@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+AHEAD_S = 0.02  # for so long after a joint state time is taken to go on; they come more often
+
 
 class RunningTime:
     """Reads a clock that may stand still although time goes on, as joint states with newer stamps show.
@@ -11,11 +13,11 @@ class RunningTime:
 
     def __init__(self) -> None:
         self._read, self._since = -float("inf"), 0.0
-        self._newest = -float("inf")
+        self._newest, self._heard = -float("inf"), 0.0
 
-    def hear(self, stamp: float) -> None:
-        """Take the stamp of a joint state, in seconds."""
-        self._newest = stamp
+    def hear(self, stamp: float, steady: float) -> None:
+        """Take the stamp of a joint state, in seconds, and when it came."""
+        self._newest, self._heard = stamp, steady
 
     def at(self, read: float, steady: float) -> float:
         """The time in seconds.
@@ -26,4 +28,5 @@ class RunningTime:
         """
         if read != self._read:
             self._read, self._since = read, steady
-        return max(read, min(self._newest, read + steady - self._since))
+        shown = self._newest + min(steady - self._heard, AHEAD_S)
+        return max(read, min(shown, read + steady - self._since))
