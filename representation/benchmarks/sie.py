@@ -2,8 +2,8 @@
 
 Renders of objects of several parts, each in several rotations (column `rotation`; `episode` is the object). One
 encoder is trained on some objects, and rotations between views of the others are read from each part by a ridge
-regression on both vectors. Baselines: an encoder without training, the invariant part, and one whose loss does not use
-rotations (VICReg). The claim of SIE (arXiv 2302.10283): what is left out of the invariant part is in the equivariant
+regression on both vectors. Baselines: an encoder without training, the invariant part, and one trained without the term
+that asks the equivariant part to turn. The claim of SIE (arXiv 2302.10283): what is left out of the invariant part is in the equivariant
 one.
 """
 
@@ -34,7 +34,7 @@ from representation.pretraining.sie import (
 )
 
 NAME = "posed"  # directory beside the renders, of `python -m sim.posed_objects`
-UNTRAINED, INVARIANCE, SPLIT = "untrained", "VICReg", "SIE"
+UNTRAINED, INVARIANCE, SPLIT = "untrained", "no equivariance term", "SIE"
 
 
 @dataclass(frozen=True)
