@@ -37,7 +37,8 @@ class ObjectiveLearner:
         self._frames, self._seed = frames, config.seed
         generator = np.random.default_rng(config.seed)
         self.training, held_out = split_frames(frames, config.validation_episodes, generator)
-        self.held_out: NDArray[np.int64] = np.sort(generator.permutation(held_out)[: config.validation_frames])
+        # Not in order: a batch of neighbours from one episode would be no fair contrast.
+        self.held_out: NDArray[np.int64] = generator.permutation(held_out)[: config.validation_frames]
         self._probed = generator.permutation(self.training)[:PROBED_TRAINING_FRAMES]
 
     def batch(self, frames: NDArray[np.int64], generator: torch.Generator) -> Mapping[str, Tensor]:

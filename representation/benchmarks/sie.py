@@ -2,9 +2,9 @@
 
 Renders of objects of several parts, each in several rotations (column `rotation`; `episode` is the object). One
 encoder is trained on some objects, and rotations between views of the others are read from each part by a ridge
-regression on both vectors. Baselines: an encoder without training, the invariant part, and one trained without the term
-that asks the equivariant part to turn. The claim of SIE (arXiv 2302.10283): what is left out of the invariant part is in the equivariant
-one.
+regression on both vectors. Baselines: an encoder without training, the invariant part, and one trained without the
+term that asks the equivariant part to turn. The claim of SIE (arXiv 2302.10283): what is left out of the invariant part
+is in the equivariant one.
 """
 
 from __future__ import annotations

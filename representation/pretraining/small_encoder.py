@@ -17,7 +17,7 @@ MAP_SIDE = 4
 
 
 class SmallEncoder(nn.Module):
-    """An `Encoder`: three convolutions, a map of 4 x 4 places, and one linear layer.
+    """An `Encoder` and `DenseEncoder`: three convolutions, a map of 4 x 4 places, and one linear layer.
 
     It has no batch normalisation, and its map is not averaged over all places, since places are what a robot acts on.
 
@@ -48,6 +48,15 @@ class SmallEncoder(nn.Module):
     def encode(self, inputs: Tensor) -> Tensor:
         """Vectors (B, width) of pictures (B, 3, H, W) in [0, 1]: what stands before any head."""
         return self(resized(inputs, self.config.resolution))
+
+    def dense(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The map (B, 64, 4, 4) that the vector is made of, for pictures (B, 3, H, W) in [0, 1].
+
+        Returns:
+            The map, and how strong it is at each place (B, 4, 4).
+        """
+        places = self.layers[:-3](2 * resized(inputs, self.config.resolution) - 1)
+        return places, places.mean(dim=1)
 
     def save(self, directory: Path) -> None:
         """Write the encoder."""
