@@ -88,6 +88,7 @@ class Presser(GraphClient):
         self._token = ""
         self._gateway_state = ""
         self._motion: tuple[float, np.ndarray] | None = None
+        self._planned: set[float] = set()
         self._stops: list[float] = []
         self._joints: list[tuple[float, np.ndarray, np.ndarray]] = []
         self._out = self.create_publisher(JointTrajectoryMessage, "planned_trajectory", COMMAND)
@@ -163,8 +164,9 @@ class Presser(GraphClient):
         positions, velocities = np.tile(start, (KNOTS, 1)), np.zeros((KNOTS, len(start)))
         positions[:, 0] += SWING_RAD * (1 - np.cos(phase)) / 2
         velocities[:-1, 0] = SWING_RAD * pace * np.sin(phase[:-1]) / 2
-        trajectory = JointTrajectory(now, times, positions, velocities)
-        self._out.publish(message_from_trajectory(trajectory, self._spec.joint_names))
+        message = message_from_trajectory(JointTrajectory(now, times, positions, velocities), self._spec.joint_names)
+        self._planned.add(seconds(message.header.stamp))
+        self._out.publish(message)
 
     def _speed(self) -> float:
         return float(abs(self._joints[-1][2][0]))
@@ -173,8 +175,8 @@ class Presser(GraphClient):
         return [stamp for stamp, _, speeds in self._joints if stamp > at and np.abs(speeds).max() < AT_REST]
 
     def _on_stop(self, message: JointTrajectoryMessage, info: Mapping[str, int]) -> None:
-        # Only a stop begins when it arrives.
-        if seconds(message.header.stamp) == 0:
+        # What follows a plan has the plan's stamp.
+        if seconds(message.header.stamp) not in self._planned:
             self._stops.append(info["source_timestamp"] * 1e-9)
 
     def _on_joints(self, message: JointState) -> None:

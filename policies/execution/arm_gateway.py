@@ -6,8 +6,8 @@ the watchdogs. Where both are the same, as in lockstep, `steady` is left out.
 
 To hold a moving arm is to brake it: from the state that the controller is following, each joint at the deceleration
 allowed to it. The controller follows what it was told, unless the arm is found elsewhere after a reset, a rival's
-command or a jump of the clock: then it follows what is measured. Grippers stay told where they were told to go, from
-which what they hold may keep them.
+command or a jump of the clock: then it follows what is measured. Where it is not, grippers stay told where they were
+told to go, from which what they hold may keep them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from policies.execution.collision import CollisionChecker, CollisionConfig
 from policies.execution.gateway_states import TRANSITIONS, GatewayEvent, GatewayState
@@ -107,7 +107,6 @@ class ArmGateway:
         self._estop_pressed = False
         self._measured: JointState | None = None
         self._motion: Motion | None = None
-        self._gripper_targets: NDArray[np.float64] | None = None
         self._forget()
 
     def command(self, trajectory: JointTrajectory, observation: Observation) -> GatewayCommand:
@@ -305,11 +304,10 @@ class ArmGateway:
         self._in_doubt = False
         if self._motion is None:
             return
-        told = self._motion.at(max(now, self._motion.start.time))
-        self._gripper_targets = told.positions[self.spec.grippers]
-        if self._measured is not None and now >= self._motion.start.time:
-            arm = self.spec.arm_joints
-            if np.abs(told.positions - self._measured.positions)[arm].max() <= TRACKING:
+        # A time before the motion began is that of another world, such as the next episode of a simulation.
+        if self._measured is not None and now > self._motion.start.time:
+            away = np.abs(self._motion.at(now).positions - self._measured.positions)
+            if away[self.spec.arm_joints].max() <= TRACKING:
                 return
         self._motion = None
 
@@ -344,10 +342,7 @@ class ArmGateway:
         """What the controller follows at `now`, as far as that is known."""
         if self._motion is not None and not self._shadow:
             return self._motion.at(max(now, self._motion.start.time))
-        positions, velocities = self._measured.positions.copy(), self._measured.velocities.copy()
-        if self._gripper_targets is not None and not self._shadow:
-            positions[self.spec.grippers], velocities[self.spec.grippers] = self._gripper_targets, 0.0
-        return JointState(now, positions, velocities)
+        return JointState(now, self._measured.positions, self._measured.velocities)
 
     def _unwanted(self, trajectory: JointTrajectory, now: float) -> str:
         if self.state not in (GatewayState.HOLDING, GatewayState.MOVING):

@@ -119,6 +119,8 @@ def test_in_lockstep_a_plan_waits_for_the_joint_state_of_its_stamp_and_a_pause_c
         robot.faults.joints = False
         with gateway_process(robot, "mode:=lockstep", "pairing_limit_s:=1.0"):
             robot.wait_until_heard()
+            connected = "controllers_not_connected"
+            robot.wait_for(lambda: robot.health(GATEWAY) and robot.health(GATEWAY)[2][connected] == "0", connected)
             robot.plan(plan(0.1))
             robot.report_joints(0.0)
             robot.report_joints(0.1)

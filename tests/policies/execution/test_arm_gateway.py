@@ -155,7 +155,7 @@ def test_after_a_clock_jumped_back_the_arm_holds_where_it_is_and_is_ready(gatewa
     moving(gateway, 10.5)
     measured = HOME + 0.01
     command = gateway.on_joint_state(2.0, measured, STILL, 2.0)
-    np.testing.assert_array_equal(command.trajectory.positions, [[*measured[:7], HOME[7]]])
+    np.testing.assert_array_equal(command.trajectory.positions, [measured])
     assert command.trajectory.stamp == 2.0
     assert command.reason == "stamps of joint states jumped back from 10.500 s to 2.000 s"
     assert gateway.state is GatewayState.HOLDING
@@ -396,12 +396,27 @@ def test_a_gripper_that_holds_something_stays_told_to_close_after_a_reset():
     assert gateway.reset()
     keep_alive(gateway, holding, 11.2)
     assert gateway.on_estop(True, 11.3).trajectory.positions[-1, 7] == 0.0
-    # Likewise where the arm itself was moved by hand meanwhile.
-    gateway.on_estop(False, 11.4)
+
+
+def test_an_arm_that_was_moved_meanwhile_is_taken_as_it_is_after_a_reset(gateway):
+    moving(gateway, 10.5)
+    gateway.on_estop(True, 10.5)
+    gateway.on_estop(False, 10.6)
     assert gateway.reset()
-    moved = holding + np.where(np.arange(8) < 7, 0.2, 0.0)
+    moved = HOME + 0.01 + np.where(np.arange(8) < 7, 0.2, 0.0)
     keep_alive(gateway, moved, 11.5)
-    np.testing.assert_array_equal(gateway.on_estop(True, 11.6).trajectory.positions[-1], [*moved[:7], 0.0])
+    np.testing.assert_array_equal(gateway.on_estop(True, 11.6).trajectory.positions[-1], moved)
+
+
+def test_nothing_is_left_of_an_episode_before_the_time_went_back(gateway):
+    moving(gateway, 10.5)
+    assert gateway.reset()
+    keep_alive(gateway, HOME, 0.0)
+    fresh = ArmGateway(SPEC, CONFIG)
+    keep_alive(fresh, HOME, 0.0)
+    found, expected = (one.on_trajectory(swing(0.0), 0.0).trajectory for one in (gateway, fresh))
+    for name in ("times", *KINDS):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
 def test_in_shadow_each_trajectory_starts_where_the_arm_is():
