@@ -109,17 +109,16 @@ def test_an_inactive_node_publishes_nothing_and_can_be_activated_again(seen):
 
 
 @pytest.mark.parametrize(
-    ("parameters", "words"),
+    ("namespace", "parameter", "words"),
     [
-        (["encoder.path:=/nowhere"], "/nowhere"),
-        (["encoder.script:=['reach for it', 'lift it up']"], "script: expected none with CLIPEncoder"),
+        ("/no_encoder", "encoder.path:=/nowhere", "/nowhere"),
+        ("/no_progress", "encoder.script:=['reach for it', 'lift it up']", "script: expected none with CLIPEncoder"),
     ],
-    ids=["no encoder", "no progress"],
 )
-def test_what_cannot_be_loaded_is_named(encoder, parameters, words):
+def test_what_cannot_be_loaded_is_named(encoder, namespace, parameter, words):
     with (
-        FakeRobot("/not_perceived", cameras=("front",)) as robot,
-        node_process(NODE, robot.namespace, f"encoder.path:={encoder}", *parameters),
+        FakeRobot(namespace, cameras=("front",)) as robot,
+        node_process(NODE, robot.namespace, f"encoder.path:={encoder}", parameter),
     ):
         assert not robot.change_state(NODE, Transition.TRANSITION_CONFIGURE)
         robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "not loaded", words)
