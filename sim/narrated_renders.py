@@ -14,7 +14,7 @@ import numpy as np
 import tyro
 from tqdm import tqdm
 
-from representation.data.frames import LABEL, STEP, TIME, Frames, write_frames
+from representation.data.frames import LABEL, STEP, TIME, Frames, expect_empty, write_frames
 from sim.renders import COLORS, SHAPES, SIZES, ObjectScene, draw_factors
 
 ACTIONS = {
@@ -99,8 +99,7 @@ def render_steps(count: int, steps: int, frames: int, size: int, seed: int) -> F
 def main() -> None:
     """Draw and write."""
     options = tyro.cli(NarratedOptions, description=__doc__)
-    if options.output.exists() and any(options.output.iterdir()):
-        raise SystemExit(f"--output: expected a new or empty directory, found files in {options.output}")
+    expect_empty(options.output)
     found = render_steps(options.count, options.steps, options.frames, options.size, options.seed)
     write_frames(found, options.output)
     print(f"{options.output}: {options.count} episodes, {len(found)} pictures, {options.size} pixels wide")

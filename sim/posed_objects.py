@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
-from representation.data.frames import LABEL, Frames, write_frames
+from representation.data.frames import LABEL, Frames, expect_empty, write_frames
 from sim.rendering import OffscreenRenderer
 from sim.scene import look_at
 
@@ -159,8 +159,7 @@ def posed_objects(classes: int, instances: int, views: int, size: int, seed: int
 def main() -> None:
     """Draw and write."""
     options = tyro.cli(PosedOptions, description=__doc__)
-    if options.output.exists() and any(options.output.iterdir()):
-        raise SystemExit(f"--output: expected a new or empty directory, found files in {options.output}")
+    expect_empty(options.output)
     frames = posed_objects(options.classes, options.instances, options.views, options.size, options.seed)
     write_frames(frames, options.output)
     print(f"{options.output}: {len(frames)} pictures of {options.classes * options.instances} objects")

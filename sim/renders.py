@@ -18,7 +18,7 @@ import tyro
 from tqdm import tqdm
 
 from representation.data.back_projection import depth_to_points, random_points
-from representation.data.frames import LABEL, POINTS, Frames, write_frames
+from representation.data.frames import LABEL, POINTS, Frames, expect_empty, write_frames
 from sim.rendering import OffscreenRenderer, intrinsics
 from sim.scene import look_at
 
@@ -190,8 +190,7 @@ def _arrange(
 def main() -> None:
     """Draw and write."""
     options = tyro.cli(RenderOptions, description=__doc__)
-    if options.output.exists() and any(options.output.iterdir()):
-        raise SystemExit(f"--output: expected a new or empty directory, found files in {options.output}")
+    expect_empty(options.output)
     frames = render(options.count, options.size, options.seed, options.points)
     write_frames(frames, options.output)
     print(f"{options.output}: {len(frames)} pictures, {options.size} pixels wide")

@@ -87,6 +87,12 @@ class Frames:
             raise ValueError(f"frames: expected {missing}, found {sorted(known)}")
 
 
+def expect_empty(output: Path) -> None:
+    """End the command where its `--output` holds something already."""
+    if output.exists() and any(output.iterdir()):
+        raise SystemExit(f"--output: expected a new or empty directory, found files in {output}")
+
+
 def write_frames(frames: Frames, directory: Path) -> None:
     """Write the plain format into a new or empty directory."""
     directory.mkdir(parents=True, exist_ok=True)
