@@ -5,8 +5,8 @@ together for 20 epochs at temperature 0.07 and then fine-tuned for 30 at 0.01, w
 mixtures of some weight, from the same weights and in the same order. The claims of m²-Mix (arXiv 2203.03897): the gap
 falls, recall does not, and the vectors fill the sphere more evenly where the weight is large.
 
-The pretraining setting was chosen by results of seed 0; with another one (temperature 0.01, lr 1e-3) gap and recall came
-out as well, and the uniformity did not.
+The pretraining setting was chosen by results of seed 0; with another one (temperature 0.01, lr 1e-3) gap and recall
+came out as well, and the uniformity did not.
 """
 
 from __future__ import annotations
