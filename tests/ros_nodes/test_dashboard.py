@@ -82,8 +82,11 @@ def test_the_page_tells_what_the_robot_does(watched):
     assert page.request("GET", "/camera/front").startswith(b"\xff\xd8")
     state = page.state()
     assert (state["robot"], state["namespace"]) == ("panda", NAMESPACE)
-    executed = state["motion"]["samples"][-1]["executed"]
-    assert executed == pytest.approx(robot.trace[-1].positions, abs=1e-3)
+    robot.wait_for_rest()
+    robot.wait_for(
+        lambda: page.state()["motion"]["samples"][-1]["executed"] == pytest.approx(robot.trace[-1].positions, abs=1e-3),
+        "the pose of the resting arm on the page",
+    )
     assert {"/watched/arm_gateway_node", "/watched/dashboard"} <= {node["name"] for node in state["nodes"]}
     own = {entry["concern"] for entry in state["diagnostics"] if entry["own"]}
     assert own == {"gateway", "clock"}
