@@ -76,6 +76,15 @@ class DenseEncoder(Protocol):
         ...
 
 
+@runtime_checkable
+class ThingFinder(Protocol):
+    """Tells where in pictures each of some kinds of things is."""
+
+    def find(self, images: Tensor) -> Tensor:
+        """Some numbers of the place of each of K kinds, (B, K, F), for pictures (B, 3, H, W)."""
+        ...
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where an episode stands in a script.

@@ -102,6 +102,15 @@ SYSTEMS: dict[str, System] = {
         role="finds the view in which an object is turned as wanted, for grasps and goals",
         road="representation.pretrain, .probe and .embed",
     ),
+    "segmentation": System(
+        module="representation.pretraining.segmentation",
+        paper="Long et al., Fully Convolutional Networks for Semantic Segmentation, CVPR 2015 (arXiv 1411.4038), and "
+        "Levine et al., End-to-End Training of Deep Visuomotor Policies, JMLR 2016",
+        inputs="pictures whose every pixel is labelled, as sim.segmented_scenes draws them",
+        outputs="where in a picture each kind of thing is, as a vector or as a token for each kind",
+        role="shows a policy where the things are that its instruction names",
+        road="representation.pretrain, .probe and .embed; policies.train --vision-encoder",
+    ),
 }
 
 

@@ -223,6 +223,40 @@ class OffscreenRenderer:
             ValueError: the model has no such camera.
             RuntimeError: the renderer is closed.
         """
+        self._aim(data, camera_name)
+        rgb = np.empty((self.height, self.width, 3), dtype=np.uint8)
+        buffer = np.empty((self.height, self.width), dtype=np.float32)
+        self._colour.draw(self._scene, self._viewport, rgb, buffer)
+        if self._depth is not self._colour:
+            self._depth.draw(self._scene, self._viewport, None, buffer)
+        lens = self._scene.camera[0]
+        depth = _metres(np.flipud(buffer), lens.frustum_near, lens.frustum_far)
+        return np.ascontiguousarray(np.flipud(rgb)), quantise_depth(depth)
+
+    def render_geoms(self, data: mujoco.MjData, camera_name: str) -> NDArray[np.int32]:
+        """Tell what each pixel shows; arguments and errors as in `render`.
+
+        Returns:
+            Number of the geom (H, W); -1 where there is none.
+        """
+        self._aim(data, camera_name)
+        flags = self._scene.flags
+        rgb = np.empty((self.height, self.width, 3), dtype=np.uint8)
+        flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = True
+        try:
+            self._depth.draw(self._scene, self._viewport, rgb, np.empty((self.height, self.width), dtype=np.float32))
+        finally:
+            flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = False
+        # A shape's number is its colour, less one; 0 is the background.
+        shown = np.flipud(rgb).astype(np.int32) @ np.array([1, 1 << 8, 1 << 16], dtype=np.int32)
+        geoms = np.full(self._scene.ngeom + 1, -1, dtype=np.int32)
+        for shape in self._scene.geoms[: self._scene.ngeom]:
+            if shape.segid >= 0 and shape.objtype == mujoco.mjtObj.mjOBJ_GEOM.value:
+                geoms[shape.segid + 1] = shape.objid
+        return geoms[shown]
+
+    def _aim(self, data: mujoco.MjData, camera_name: str) -> None:
+        """Bring the scene up to date, seen by a camera."""
         if not self._open:
             raise RuntimeError("renderer: expected open, found closed")
         camera_id = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_CAMERA.value, camera_name)
@@ -232,14 +266,6 @@ class OffscreenRenderer:
         self._camera.fixedcamid = camera_id
         everything = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, everything, self._scene)
-        rgb = np.empty((self.height, self.width, 3), dtype=np.uint8)
-        buffer = np.empty((self.height, self.width), dtype=np.float32)
-        self._colour.draw(self._scene, self._viewport, rgb, buffer)
-        if self._depth is not self._colour:
-            self._depth.draw(self._scene, self._viewport, None, buffer)
-        lens = self._scene.camera[0]
-        depth = _metres(np.flipud(buffer), lens.frustum_near, lens.frustum_far)
-        return np.ascontiguousarray(np.flipud(rgb)), quantise_depth(depth)
 
     def close(self) -> None:
         """Free the OpenGL resources; closing twice is harmless."""

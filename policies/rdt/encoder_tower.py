@@ -9,14 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from representation.data.untrusted_files import read_json
-from representation.interface import DenseEncoder, Encoder
+from representation.interface import DenseEncoder, Encoder, ThingFinder
 from representation.registry import load_encoder
 
 TOWER_FILE = "tower.json"
 
 
 class EncoderTower(nn.Module):
-    """An `ImageTower` that gives the features of the parts of a picture, or its vector where an encoder has no parts.
+    """An `ImageTower` that gives what its encoder can tell: where things are, or what is in the parts of a picture.
+
+    A token is then a kind of thing, or a part of the picture; an encoder that tells neither gives its vector.
 
     Always in evaluation mode, as statistics of batches are those of its own pretraining.
 
@@ -88,6 +90,8 @@ class EncoderTower(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """Features (N, tokens_per_image, width) of pixels (N, 3, S, S) in [-1, 1]."""
         images = (pixels + 1) / 2
+        if isinstance(self.encoder, ThingFinder):
+            return self.encoder.find(images)
         if self._has_parts:
             return self.encoder.dense(images)[0].flatten(2).transpose(1, 2)
         return self.encoder.encode(images)[:, None]

@@ -23,8 +23,9 @@ from representation.data.untrusted_files import read_json
 
 FRAMES_FILE, IMAGES_FILE, COLUMNS_FILE = "frames.json", "images.npy", "columns.npz"
 PICTURE_NAMES = ("*.jpg", "*.jpeg", "*.png")
-LABEL, POINTS, TIME, STEP = "label", "points", "time", "step"
-"""Columns with a meaning of their own: classes; clouds (see `clouds`); seconds and numbers of steps (see `clips`)."""
+LABEL, POINTS, TIME, STEP, SEGMENTATION = "label", "points", "time", "step", "segmentation"
+"""Columns with a meaning of their own: classes; clouds (see `clouds`); seconds and numbers of steps (see `clips`); the
+classes (N, H, W) of pixels."""
 _INFO = Path("meta", "info.json")
 
 

@@ -23,7 +23,7 @@ COLORS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "
 
 
 def colored(count: int = 64, size: int = 32) -> Frames:
-    """Noisy pictures of one colour each, with text, label, cloud and rotation; four of them are an episode."""
+    """Noisy pictures of one colour each, with text, labels, cloud and rotation; four of them are an episode."""
     rng = np.random.default_rng(0)
     labels = np.arange(count) % len(COLORS)
     images = np.array(list(COLORS.values()))[labels][:, None, None] + rng.normal(0, 12, (count, size, size, 3))
@@ -31,8 +31,9 @@ def colored(count: int = 64, size: int = 32) -> Frames:
     columns = {"label": labels, "points": rng.normal(size=(count, 512, 3)).astype(np.float32)}
     rotation = rng.normal(size=(count, 4))
     columns["rotation"] = rotation / np.linalg.norm(rotation, axis=1, keepdims=True)
-    episodes = np.arange(count) // len(COLORS)
-    return Frames(images.clip(0, 255).astype(np.uint8), episodes, columns, {"label": tuple(COLORS)}, texts)
+    columns["segmentation"] = np.repeat(labels, size * size).reshape(count, size, size).astype(np.uint8)
+    episodes, names = np.arange(count) // len(COLORS), {"label": tuple(COLORS), "segmentation": tuple(COLORS)}
+    return Frames(images.clip(0, 255).astype(np.uint8), episodes, columns, names, texts)
 
 
 @pytest.fixture(scope="module")

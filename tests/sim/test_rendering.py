@@ -190,6 +190,19 @@ def test_unknown_camera_is_refused_with_the_cameras_that_there_are(scene):
         renderer.render(data, "wrist")
 
 
+def test_every_pixel_tells_its_geom_and_pictures_are_as_before(scene):
+    model, data = scene
+    with OffscreenRenderer(model, SIZE, SIZE) as renderer:
+        before, _ = renderer.render(data, "above")
+        geoms = renderer.render_geoms(data, "above")
+        after, _ = renderer.render(data, "above")
+        np.testing.assert_array_equal(renderer.render_geoms(data, "sky"), -1)
+    np.testing.assert_array_equal(before, after)
+    assert {model.geom(number).name for number in np.unique(geoms) if number >= 0} == {"table", "box", "ball", "can"}
+    blue = before[..., 2] > before[..., 0].astype(int) + 40
+    assert ((geoms == model.geom("ball").id) != blue).mean() < 1e-3, "but for the darkest of its rim"
+
+
 def test_unknown_profile_is_refused(scene):
     with pytest.raises(ValueError, match="expected one of fast, quality, found 'ultra'"):
         OffscreenRenderer(scene[0], 32, 32, "ultra")

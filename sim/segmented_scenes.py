@@ -1,0 +1,178 @@
+"""Pictures of the tables of tasks in which every pixel's thing is known: `python -m sim.segmented_scenes --output DIR`.
+
+The tables are laid out as the tasks lay them out, in the nominal conditions and in other lights and rooms; the arms
+stand as in moments of demonstrations, a closed hand often with the named object in it. Nothing is simulated: the
+pictures show places, not motions. Each camera's picture is a frame, `episode` is the table, `segmentation` (H, W) tells
+what each pixel shows. The format is that of `representation.data.frames`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from policies.robots import get_named_robot
+from representation.data.frames import SEGMENTATION, Frames, expect_empty, write_frames
+from representation.data.lerobot_dataset import LeRobotDataset
+from sim.appearance import COLOURS
+from sim.episode_id import EpisodeId
+from sim.rendering import OffscreenRenderer
+from sim.simulation import SimulationConfig, TabletopSimulation
+
+SUITES = ("nominal", "nominal", "nominal", "lighting", "background", "distractors", "placement")
+"""Conditions, each as often as it is named."""
+
+OVERSAMPLING = (1, 2)
+"""Pictures are drawn so many times as large, and made small: some robots' cameras are sharper than others."""
+
+HELD_SHARE = 0.75
+"""Of the tables on which a hand is closed, how many have the named object in it."""
+
+HANDLE_RADIUS = 0.02  # m
+
+OTHER, BINS, TRAY_HANDLES = "other", ("left bin", "right bin"), {"left": "left handle", "right": "right handle"}
+
+
+@dataclass(frozen=True)
+class SegmentedOptions:
+    """What is drawn.
+
+    Attributes:
+        output: directory to write; must not hold files.
+        poses: LeRobot datasets of the tasks, recorded on one robot; the arms stand as there.
+        tasks: whose tables are drawn.
+        count: tables.
+        size: side of the pictures, pixels.
+        seed: of everything that is drawn.
+    """
+
+    output: Path
+    poses: tuple[Path, ...]
+    tasks: tuple[str, ...]
+    count: int = 3000
+    size: int = 96
+    seed: int = 0
+
+
+class SegmentedTables:
+    """Draws tables of one robot.
+
+    Args:
+        robot: its name.
+        size: side of the pictures, pixels.
+    """
+
+    def __init__(self, robot: str, size: int) -> None:
+        self._size, self._simulation = size, TabletopSimulation(SimulationConfig.of(robot))
+        self._scene = self._simulation.scene
+        model = self._scene.model
+        self._renderers = {
+            factor: OffscreenRenderer(model, factor * size, factor * size, "fast") for factor in OVERSAMPLING
+        }
+        self._bodies = [model.body(int(body)).name for body in model.geom_bodyid]
+        arms = self._simulation.robot.arms
+        self._hands = {body: f"hand {number}" for number, arm in enumerate(arms) for body in arm.hand_bodies}
+        hands = [f"hand {number}" for number in range(len(arms))]
+        self.names = (OTHER, *COLOURS, *BINS, "tray", *TRAY_HANDLES.values(), *hands)
+        self.cameras = self._scene.cameras.names
+
+    def draw(
+        self, episode: EpisodeId, pose: NDArray[np.float64], rng: np.random.Generator
+    ) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
+        """Pictures (S, S, 3) of all cameras, and what they show (S, S), numbers in `names`.
+
+        Args:
+            episode: whose table is laid out.
+            pose: (n,) joints, rad (m).
+            rng: draws whether a closed hand holds something, and how sharp the cameras are.
+        """
+        scene, robot = self._scene, self._simulation.robot
+        self._simulation.reset(episode, pose)
+        closed = np.flatnonzero(robot.gripper_openings(pose) < 0.9)
+        if len(closed) and len(scene.layout.objects) and rng.random() < HELD_SHARE:
+            scene.hold(0, int(rng.choice(closed)))
+        factor = int(rng.choice(OVERSAMPLING))
+        renderer, kinds = self._renderers[factor], self._kinds()
+        pictures, shown = [], []
+        for camera in self.cameras:
+            picture = renderer.render(scene.data, camera)[0]
+            if factor > 1:
+                picture = cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA)
+            pictures.append(picture)
+            # The pixel in the middle of each square that became one.
+            shown.append(kinds[renderer.render_geoms(scene.data, camera)][factor // 2 :: factor, factor // 2 :: factor])
+        return pictures, shown
+
+    def _kinds(self) -> NDArray[np.uint8]:
+        """Number in `names` of what each geom is; the last entry is for no geom."""
+        scene, layout = self._scene, self._scene.layout
+        names = self._hands | {f"object{slot}": item.colour for slot, item in enumerate(layout.objects)}
+        leftmost = sorted(range(len(layout.bins)), key=lambda number: -layout.bins[number][1])
+        names |= {f"bin{number or ''}": name for number, name in zip(leftmost, BINS, strict=False)}
+        handles = {name: scene.tray_handle(side) for side, name in TRAY_HANDLES.items()} if layout.props else {}
+        found = np.zeros(len(self._bodies) + 1, dtype=np.uint8)
+        for geom, body in enumerate(self._bodies):
+            name = names.get(body, body)
+            if body == "tray":
+                ways = {handle: np.linalg.norm(scene.data.geom_xpos[geom] - place) for handle, place in handles.items()}
+                name = next((handle for handle, way in ways.items() if way < HANDLE_RADIUS), name)
+            found[geom] = self.names.index(name) if name in self.names else 0
+        return found
+
+    def close(self) -> None:
+        """Free the renderers."""
+        for renderer in self._renderers.values():
+            renderer.close()
+
+
+def segmented_scenes(options: SegmentedOptions) -> Frames:
+    """Draw the pictures.
+
+    Raises:
+        ValueError: a dataset is damaged, or the datasets are of several robots.
+    """
+    datasets = [LeRobotDataset(path) for path in options.poses]
+    robots = sorted({str(data.info.robot_type) for data in datasets})
+    if len(robots) != 1:
+        raise ValueError(f"--poses: expected datasets of one robot, found {robots}")
+    poses = _poses(datasets, len(get_named_robot(robots[0]).joint_names))
+    rng, tables = np.random.default_rng(options.seed), SegmentedTables(robots[0], options.size)
+    images, shown = [], []
+    for index in tqdm(range(options.count), desc="tables", unit="table"):
+        task, suite = str(rng.choice(options.tasks)), str(rng.choice(SUITES))
+        episode = EpisodeId(task, suite, int(rng.integers(1, 3)), index, options.seed)
+        pictures, kinds = tables.draw(episode, poses[rng.integers(len(poses))], rng)
+        images += pictures
+        shown += kinds
+    tables.close()
+    number = np.repeat(np.arange(options.count), len(tables.cameras))
+    return Frames(np.stack(images), number, {SEGMENTATION: np.stack(shown)}, {SEGMENTATION: tables.names})
+
+
+def _poses(datasets: Sequence[LeRobotDataset], joints: int) -> NDArray[np.float64]:
+    """Joints (N, n) of all steps of some datasets."""
+    found = []
+    for data in datasets:
+        states = [data.episode(index, ["observation.state"])["observation.state"] for index in range(data.num_episodes)]
+        found.append(np.concatenate(states).astype(np.float64))
+        if found[-1].shape[1:] != (joints,):
+            raise ValueError(f"{data.root}: observation.state: expected {joints} joints, found {found[-1].shape[1:]}")
+    return np.concatenate(found)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Draw the pictures from the command line."""
+    options = tyro.cli(SegmentedOptions, args=args, description=__doc__)
+    expect_empty(options.output)
+    write_frames(segmented_scenes(options), options.output)
+
+
+if __name__ == "__main__":
+    main()
