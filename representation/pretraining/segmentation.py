@@ -9,7 +9,8 @@ place of a map from End-to-End Training of Deep Visuomotor Policies, Levine et a
 also trains what sees before what acts. Takes pictures (B, 3, H, W) in [0, 1]; gives vectors (B, 7 K) of K kinds.
 
 What differs from the papers: a small network without upsampling, whose target is the share of each kind in a place; the
-maps of known kinds stand for learned ones; rare kinds count more, as a table fills most of a picture.
+maps of known kinds stand for learned ones; rare kinds count more in training, as a table fills most of a picture, and
+as much less afterwards, so that shares are shares.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ STRIDE = 4
 NUMBERS = 7
 """That are told of the place of a kind, see `summed_up`."""
 
-COUNTED_FRAMES = 500
+COUNTED_FRAMES, LEAST_SHARE = 500, 1e-4
 
 
 @dataclass(frozen=True)
@@ -112,15 +113,20 @@ class SegmentationEncoder(nn.Module):
             layers += [nn.Conv2d(channels, out, size, stride, size // 2), nn.BatchNorm2d(out), nn.ReLU()]
             channels = out
         self.features, self.head = nn.Sequential(*layers), nn.Conv2d(channels, len(config.kinds), 1)
+        self.register_buffer("log_weights", torch.zeros(len(config.kinds)))
         draw_weights(self, generator)
 
     def logits(self, images: Tensor) -> Tensor:
         """Scores (B, K, R / 4, R / 4) of pictures (B, 3, R, R) in [0, 1]."""
         return self.head(self.features(2 * images - 1))
 
+    def shares(self, logits: Tensor) -> Tensor:
+        """Shares (B, K, h, w) of the kinds in each place, from scores of training in which kinds had weights."""
+        return (logits.float() - self.log_weights[:, None, None]).softmax(dim=1)
+
     def find(self, images: Tensor) -> Tensor:
         """Where each kind is, (B, K, 7), see `summed_up`, for pictures (B, 3, H, W) in [0, 1]."""
-        return summed_up(self.logits(resized(images, self.config.resolution)).float().softmax(dim=1))
+        return summed_up(self.shares(self.logits(resized(images, self.config.resolution))))
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Vectors (B, 7 K) of pictures (B, 3, H, W) in [0, 1]."""
@@ -133,7 +139,7 @@ class SegmentationEncoder(nn.Module):
             The features, and how likely it is that something is there (B, R / 4, R / 4).
         """
         features = self.features(2 * resized(images, self.config.resolution) - 1)
-        return features, 1 - self.head(features).softmax(dim=1)[:, 0]
+        return features, 1 - self.shares(self.head(features))[:, 0]
 
     def save(self, directory: Path) -> None:
         """Write the encoder."""
@@ -141,19 +147,17 @@ class SegmentationEncoder(nn.Module):
 
 
 class SegmentationObjective(nn.Module):
-    """Cross-entropy of the shares of kinds in each place.
+    """Cross-entropy of the shares of kinds in each place, with the encoder's weights of the kinds.
 
     Args:
         encoder: what is trained.
-        weights: (K,) of the kinds.
     """
 
     needs = (SEGMENTATION,)
 
-    def __init__(self, encoder: SegmentationEncoder, weights: Tensor) -> None:
+    def __init__(self, encoder: SegmentationEncoder) -> None:
         super().__init__()
         self.encoder = encoder
-        self.register_buffer("weights", weights)
 
     def batch(self, frames: Frames, rows: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
         """Pictures (B, 3, R, R) in changed colours, and the shares (B, K, R / 4, R / 4) of the kinds."""
@@ -167,10 +171,10 @@ class SegmentationObjective(nn.Module):
     def forward(self, batch: Mapping[str, Tensor]) -> Loss:
         """The loss of a batch; a part tells how much of the kinds was taken for others."""
         logits, shares = self.encoder.logits(batch["images"]).float(), batch["shares"]
-        weighted = shares * self.weights[:, None, None]
+        weighted = shares * self.encoder.log_weights.exp()[:, None, None]
         loss = -(weighted * logits.log_softmax(dim=1)).sum(dim=1).mean()
         with torch.no_grad():
-            common = torch.minimum(logits.softmax(dim=1), shares).sum(dim=(0, 2, 3))
+            common = torch.minimum(self.encoder.shares(logits), shares).sum(dim=(0, 2, 3))
             missed = 1 - (common / shares.sum(dim=(0, 2, 3)).clamp(min=1e-6))[1:].mean()
         return Loss(loss, {"missed": missed})
 
@@ -192,9 +196,10 @@ def new(config: Config, frames: Frames, seed: int) -> SegmentationObjective:
             f"found up to {counted.max(initial=0)} for {counted.shape[1:]}"
         )
     found = np.bincount(counted.ravel(), minlength=len(kinds)) / counted.size
-    weights = torch.from_numpy(np.maximum(found, 1e-4) ** -config.rarity).float()
+    weights = np.maximum(found, LEAST_SHARE) ** -config.rarity
     encoder = SegmentationEncoder(replace(config, kinds=kinds), torch.Generator().manual_seed(seed))
-    return SegmentationObjective(encoder, weights / (weights * torch.from_numpy(found)).sum().float())
+    encoder.log_weights.copy_(torch.from_numpy(np.log(weights / (weights @ found))))
+    return SegmentationObjective(encoder)
 
 
 def load(directory: Path) -> SegmentationEncoder:
