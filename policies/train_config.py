@@ -21,6 +21,7 @@ class TrainConfig(LoopConfig):
     Attributes:
         dataset: directories of LeRobot datasets, or for RDT of ALOHA episodes; held-out errors are reported by
             directory and task.
+        share: share of the episodes that are learned from, of each dataset alike; others are drawn with each seed.
         jitter: strength of the random changes of brightness, contrast and colour; 0 is none.
         policy: what to train.
         initial: directory of a trained policy to start from. Its sizes, tokens and action bins stay, whatever `size`
@@ -34,6 +35,7 @@ class TrainConfig(LoopConfig):
     """
 
     dataset: tuple[Path, ...]
+    share: float = 1.0
     jitter: float = 0.3
     policy: Literal["spatialvla", "rdt"] = "spatialvla"
     initial: Path | None = None
@@ -42,3 +44,7 @@ class TrainConfig(LoopConfig):
     ego3d: bool = True
     lora: LoraSettings = field(default_factory=LoraSettings)
     rdt: RDTTraining = field(default_factory=RDTTraining)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share: expected in (0, 1], found {self.share}")

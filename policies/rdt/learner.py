@@ -37,7 +37,7 @@ from policies.rdt.trained_network import CHUNK, TrainedRDT, fresh_network, store
 from policies.rdt.word_encoder import vocabulary
 from policies.train_config import POLICY_DIRECTORY, TrainConfig
 from representation.data.augmentations import jitter_colors
-from representation.data.batches import split_frames
+from representation.data.batches import some_episodes, split_frames
 
 EMBEDDING_CACHE = "embeddings"
 
@@ -63,6 +63,7 @@ class RDTLearner:
         self.mixture = Mixture(datasets, options.instruction_variants)
         generator = np.random.default_rng(config.seed)
         self.training, held_out = split_frames(self.mixture, config.validation_episodes, generator)
+        self.training = some_episodes(self.mixture, self.training, config.share, generator)
 
         start = config.output / POLICY_DIRECTORY if config.resume else config.initial
         stored = None if start is None else _settings_of(start)
@@ -81,6 +82,12 @@ class RDTLearner:
         self._check_sizes()
         learnable = self.mixture.undisturbed(self.rows)
         self.training, held_out = (frames[learnable[frames]] for frames in (self.training, held_out))
+        for data, steps in zip(datasets, self.mixture.split(self.training), strict=True):
+            if not len(steps):
+                raise ValueError(
+                    f"{data.path}: expected training steps from which {self.rows} actions on nothing was disturbed, "
+                    "found none; record with kicks in place of steady noise"
+                )
         self.held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])
         self.weights = self.mixture.weights(options.weights, self.training) if options.weights else None
         self.mixture.embody(embodiments, self._pictures(embodiments), self.training)

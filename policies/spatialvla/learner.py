@@ -35,7 +35,7 @@ from policies.training_data import (
     read_columns,
 )
 from representation.data.augmentations import jitter_colors
-from representation.data.batches import split_frames
+from representation.data.batches import some_episodes, split_frames
 from representation.data.lerobot_dataset import LeRobotDataset
 
 
@@ -127,6 +127,7 @@ def load_data(config: TrainConfig, accelerator: Accelerator) -> tuple[TrainingDa
     columns = read_columns(datasets, config.camera, Kinematics(get_named_robot(robot)).forward)
     generator = np.random.default_rng(config.seed)
     training, held_out = split_frames(columns, config.validation_episodes, generator)
+    training = some_episodes(columns, training, config.share, generator)
     held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])
     processor = prepare_processor(config, columns, training, robot, fps)
     images = load_images(config, accelerator, datasets, columns, processor)

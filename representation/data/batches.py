@@ -47,6 +47,26 @@ def split_frames(
     return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
 
 
+def some_episodes(
+    columns: Numbered, frames: NDArray[np.int64], share: float, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Those of some frames that belong to a share of their episodes, of each dataset at least one.
+
+    Args:
+        columns: of all datasets.
+        frames: numbers of the frames.
+        share: of the episodes, in (0, 1].
+        generator: draws the episodes.
+    """
+    if share == 1:
+        return frames
+    chosen: list[int] = []
+    for number in np.unique(columns.dataset[frames]):
+        episodes = np.unique(columns.episode[frames[columns.dataset[frames] == number]])
+        chosen += generator.permutation(episodes)[: max(1, round(share * len(episodes)))].tolist()
+    return frames[np.isin(columns.episode[frames], chosen)]
+
+
 class BatchOrder:
     """The order in which frames are visited, a function of the seed alone: every epoch a new permutation, or by weight.
 

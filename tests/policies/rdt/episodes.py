@@ -7,6 +7,7 @@ import numpy as np
 from policies.rdt.hdf5_episodes import write_episode
 from policies.rdt.instructions import InstructionVariants
 from policies.robots import get_robot
+from policies.training_data import DISTURBED_KEY
 from representation.data.lerobot_writer import LeRobotWriter
 
 SPEC = get_robot("aloha")
@@ -14,12 +15,15 @@ SIDE, LENGTH = 16, 12
 COLORS = {"left": (220, 40, 40), "right": (40, 60, 220)}
 
 
-def write_bimanual(root, rng, episodes=10, fps=25):
-    """LeRobot episodes in which colour and words tell which arm turns its waist."""
+def write_bimanual(root, rng, episodes=10, fps=25, disturbed=False):
+    """LeRobot episodes in which colour and words tell which arm turns its waist; every step may be marked."""
     cameras = ("top", "right_wrist")
     features = {f"observation.images.{name}": {"dtype": "video", "shape": (SIDE, SIDE, 3)} for name in cameras}
     joints = {"dtype": "float32", "shape": (14,)}
-    writer = LeRobotWriter(root, fps, {**features, "observation.state": joints, "action": joints}, "aloha")
+    features |= {"observation.state": joints, "action": joints}
+    if disturbed:
+        features[DISTURBED_KEY] = {"dtype": "bool", "shape": (1,)}
+    writer = LeRobotWriter(root, fps, features, "aloha")
     for episode in range(episodes):
         side = ("left", "right")[episode % 2]
         state = SPEC.home.copy()
@@ -30,6 +34,8 @@ def write_bimanual(root, rng, episodes=10, fps=25):
             frame = {f"observation.images.{name}": picture for name in cameras}
             noise = rng.normal(0, 0.003, 14)
             frame |= {"observation.state": (state + noise).astype(np.float32), "action": action.astype(np.float32)}
+            if disturbed:
+                frame[DISTURBED_KEY] = np.array([True])
             writer.add_frame(frame, task=f"turn the {side} arm.")
             state = action
         writer.save_episode()

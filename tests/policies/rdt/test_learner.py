@@ -331,6 +331,21 @@ def test_clean_rows_are_taught_to_a_policy_without_a_mark_for_them_and_not_by_ad
         new_run(replace(config, output=tmp_path / "third", initial=taught.output / "policy"))
 
 
+def test_demonstrations_that_were_disturbed_throughout_are_refused(config, tmp_path):
+    write_bimanual(tmp_path / "noisy", np.random.default_rng(0), episodes=4, disturbed=True)
+    with pytest.raises(
+        ValueError, match="noisy: expected training steps from which 8 actions on nothing was disturbed"
+    ):
+        new_run(replace(config, dataset=(tmp_path / "noisy",), output=tmp_path / "run"))
+
+
+def test_a_share_of_the_demonstrations_is_learned_from(config, tmp_path):
+    training = new_run(replace(config, share=0.25, output=tmp_path / "run"))
+    assert len(training.learner.training) == 2 * (12 - 1 + 1)
+    with pytest.raises(ValueError, match=r"share: expected in \(0, 1\], found 0"):
+        replace(config, share=0)
+
+
 def test_what_only_spatialvla_has_is_refused(config, tmp_path):
     with pytest.raises(ValueError, match=r"--lora\.train-tables: expected --policy spatialvla, found rdt"):
         check_adapters(replace(config, output=tmp_path, lora=LoraSettings(train_tables=True)))
