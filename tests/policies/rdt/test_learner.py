@@ -333,9 +333,7 @@ def test_clean_rows_are_taught_to_a_policy_without_a_mark_for_them_and_not_by_ad
 
 def test_demonstrations_that_were_disturbed_throughout_are_refused(config, tmp_path):
     write_bimanual(tmp_path / "noisy", np.random.default_rng(0), episodes=4, disturbed=True)
-    with pytest.raises(
-        ValueError, match="noisy: expected training steps from which 8 actions on nothing was disturbed"
-    ):
+    with pytest.raises(ValueError, match="noisy: expected training steps from which 8 actions on nothing"):
         new_run(replace(config, dataset=(tmp_path / "noisy",), output=tmp_path / "run"))
 
 
