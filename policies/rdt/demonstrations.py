@@ -101,8 +101,11 @@ def join(episodes: list[Episode]) -> Steps:
     )
 
 
-Pictures = Callable[[NDArray[np.int64]], tuple[NDArray[np.uint8], NDArray[np.bool_]]]
-"""Square pictures (B, 3, S, S, 3) RGB of steps (B,) by role, and which are there (B, 3); see `background`."""
+Pictures = Callable[[NDArray[np.int64]], tuple[NDArray, NDArray[np.bool_]]]
+"""Square pictures (B, 3, S, S, 3) uint8 RGB of steps (B,) by role, and which are there (B, 3); see `background`.
+
+Or their features, see `encoded_pictures`.
+"""
 
 
 def background(count: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,18 +17,19 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from policies.lora import ADAPTERS_DIRECTORY, merged, save_adapters
+from policies.rdt import encoded_pictures
 from policies.rdt.adapted_maps import TARGETS
 from policies.rdt.augmentation import add_state_noise, augment_pictures
 from policies.rdt.checkpoint import save_model
 from policies.rdt.condition_dropping import Substitutes, drop_conditions
-from policies.rdt.demonstrations import Pictures
+from policies.rdt.demonstrations import Demonstrations, Pictures
 from policies.rdt.embodiment import Embodiment
 from policies.rdt.encoder_directories import has_own_encoders
 from policies.rdt.fitted_embodiment import common_embodiments, named_embodiments
 from policies.rdt.frozen_encoders import FrozenEncoders
 from policies.rdt.images import FRAMES, background_image, scaled_pixels
 from policies.rdt.language import pad_embeddings
-from policies.rdt.mixture import Mixture, open_demonstrations
+from policies.rdt.mixture import GREY, Mixture, open_demonstrations
 from policies.rdt.objective import draw
 from policies.rdt.policy import RDTPolicy, check_fit
 from policies.rdt.sampling import draw_noise, regress, sample
@@ -90,7 +92,8 @@ class RDTLearner:
                 )
         self.held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])
         self.weights = self.mixture.weights(options.weights, self.training) if options.weights else None
-        self.mixture.embody(embodiments, self._pictures(embodiments), self.training)
+        self.background = self._background()
+        self.mixture.embody(embodiments, self._pictures(embodiments), self.training, self._missing())
 
     def _embodiments(self, stored: RDTSettings | None) -> list[Embodiment]:
         """One for each dataset."""
@@ -131,8 +134,28 @@ class RDTLearner:
             if asked not in (None, found):
                 raise ValueError(f"--rdt.{name.replace('_', '-')}: expected the policy's {found}, found {asked}")
 
+    @property
+    def _sees_once(self) -> bool:
+        """Whether each picture is always the same to a tower that is always the same."""
+        tower, config = self.model.tower, self.config
+        fixed = tower is not None and not any(parameter.requires_grad for parameter in tower.parameters())
+        return fixed and config.jitter == 0 and not config.rdt.augment
+
+    @torch.no_grad()
+    def _background(self) -> Tensor:
+        """What stands for a missing picture in a batch: pixels (3, S, S), or features (tokens, width)."""
+        pixels = background_image(self.image_size)
+        return self.model.tower(pixels[None])[0] if self._sees_once else pixels
+
+    def _missing(self) -> NDArray:
+        """What stands for a missing picture in the mixture."""
+        return self.background.numpy() if self._sees_once else GREY
+
     def _pictures(self, embodiments: list[Embodiment]) -> list[Pictures]:
-        """Pictures of each dataset; what must be decoded is, once per machine, into files that its processes map."""
+        """Pictures of each dataset, or their features where these never change.
+
+        What must be decoded is, once per machine, into files that its processes map; so are features.
+        """
         directory = self.config.output / f"pictures.{platform.node()}"
         wanted = [
             (data, embodiment.cameras, self.image_size, directory / f"{number}.npy")
@@ -143,10 +166,24 @@ class RDTLearner:
                 data.decode(*place, progress=self.accelerator.is_main_process)
         self.accelerator.wait_for_everyone()
         pictures = [data.pictures(*place) for data, *place in wanted]
+        if self._sees_once:
+            files = [directory / f"{number}.features.npy" for number in range(len(pictures))]
+            pictures = [self._seen(*one) for one in zip(pictures, self.mixture.datasets, files, strict=True)]
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_local_main_process and directory.is_dir():
             shutil.rmtree(directory)
         return pictures
+
+    def _seen(self, pictures: Pictures, data: Demonstrations, file: Path) -> Pictures:
+        """Features of a dataset's pictures, which the processes of a machine make together."""
+        accelerator = self.accelerator
+        if accelerator.is_local_main_process:
+            encoded_pictures.create(file, len(data.steps), self.background)
+        accelerator.wait_for_everyone()
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
+        encoded_pictures.encode(self.model.tower, pictures, file, accelerator.local_process_index, local)
+        accelerator.wait_for_everyone()
+        return encoded_pictures.encoded(file)
 
     def batch(self, frames: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
         """A training batch: noise on the state, conditions dropped, pictures changed, texts drawn."""
@@ -154,18 +191,22 @@ class RDTLearner:
         numpy_generator = np.random.default_rng(generator.initial_seed())
         batch = self._plain(frames, numpy_generator)
         batch["state"] = add_state_noise(batch["state"], batch.pop("state_std"), generator, options.state_snr_db)
-        images, present = (batch["images"] + 1) / 2, batch.pop("present")
-        jittered = jitter_colors(images.flatten(0, 1), self.config.jitter, generator).unflatten(0, images.shape[:2])
-        batch["images"] = torch.where(present[..., None, None, None], 2 * jittered - 1, batch["images"])
-        background = background_image(self.image_size)
-        substitutes = Substitutes(batch.pop("mean_state"), background, self._tokens(""))
+        present = batch.pop("present")
+        if self.config.jitter:
+            images = (batch["images"] + 1) / 2
+            jittered = jitter_colors(images.flatten(0, 1), self.config.jitter, generator).unflatten(0, images.shape[:2])
+            batch["images"] = torch.where(present[..., None, None, None], 2 * jittered - 1, batch["images"])
+        substitutes = Substitutes(batch.pop("mean_state"), self.background, self._tokens(""))
         batch = drop_conditions(batch, substitutes, generator, options.drop)
         random = draw(targets_of(batch), self.model.model.config.num_train_timesteps, generator, options.max_delay)
         batch |= {"noise": random.noise, "timesteps": random.timesteps}
         return batch if random.delays is None else batch | {"delays": random.delays}
 
     def _plain(self, frames: NDArray[np.int64], generator: np.random.Generator | None) -> dict[str, Tensor]:
-        """States, chunks, pixels and texts of some steps; with a generator texts vary, and pictures if asked to."""
+        """States, chunks, pixels or features, and texts of some steps.
+
+        With a generator texts vary, and pictures if asked to.
+        """
         batch = self.mixture.samples(frames, self.rows, self.history)
         pictures = batch.pop("pictures")
         if generator is not None and self.config.rdt.augment:
@@ -173,7 +214,8 @@ class RDTLearner:
             pictures = torch.from_numpy(changed)
         tokens = [self._tokens(text) for text in self.mixture.texts(frames, generator)]
         batch["language"], batch["language_mask"] = pad_embeddings(tokens)
-        return batch | {"images": scaled_pixels(pictures), "mask": batch["slots"].clone()}
+        images = pictures if self._sees_once else scaled_pixels(pictures)
+        return batch | {"images": images, "mask": batch["slots"].clone()}
 
     def _tokens(self, text: str) -> Tensor:
         """Embedding (L, width) of a text, or the numbers (L, 1) of its words where these are trained."""

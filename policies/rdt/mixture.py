@@ -19,6 +19,8 @@ from policies.rdt.images import BACKGROUND_LEVEL, FRAMES
 from policies.rdt.lerobot_demonstrations import LeRobotDemonstrations
 from policies.rdt.unified_space import fill
 
+GREY = np.array(BACKGROUND_LEVEL, dtype=np.uint8)
+
 
 def open_demonstrations(path: Path, unmarked: ColorOrder, progress: bool) -> Demonstrations:
     """The demonstrations of a directory: episodes of ALOHA if there are `*.hdf5`, otherwise a LeRobot dataset.
@@ -38,17 +40,26 @@ class Part:
     Attributes:
         data: its demonstrations.
         embodiment: their robot's numbers, and their rate.
-        pictures: of its steps.
+        pictures: of its steps, or their features.
+        missing: what stands for one that is missing.
         mean_state: (128,) of its training steps, in the unified space; stands for a dropped state.
     """
 
     data: Demonstrations
     embodiment: Embodiment
     pictures: Pictures
+    missing: NDArray
     mean_state: Tensor
 
     @classmethod
-    def of(cls, data: Demonstrations, embodiment: Embodiment, pictures: Pictures, training: NDArray[np.int64]) -> Part:
+    def of(
+        cls,
+        data: Demonstrations,
+        embodiment: Embodiment,
+        pictures: Pictures,
+        training: NDArray[np.int64],
+        missing: NDArray,
+    ) -> Part:
         """A part whose numbers are checked.
 
         Raises:
@@ -64,7 +75,7 @@ class Part:
         except ValueError as error:
             raise ValueError(f"{data.path}: {error}") from error
         mean, _ = embodiment.state_to_unified(steps.states[training].mean(axis=0))
-        return cls(data, embodiment, pictures, torch.from_numpy(mean))
+        return cls(data, embodiment, pictures, missing, torch.from_numpy(mean))
 
     def numbers(self, steps: NDArray[np.int64], rows: int) -> dict[str, Tensor]:
         """What the network sees and predicts of some steps (B,), but for pictures and texts.
@@ -91,14 +102,14 @@ class Part:
         """Pictures of some steps (B,) and, with `history`, of the steps before them, by time and role.
 
         Returns:
-            `pictures` (B, n, S, S, 3) uint8, grey where missing, and `present` (B, n).
+            `pictures` (B, n, S, S, 3) uint8, grey where missing, or their features, and `present` (B, n).
         """
         pictures, present = [], []
         for ago in reversed(range(FRAMES if history else 1)):
             wanted = steps - ago
             exists = wanted >= self.data.steps.first[steps]
             found, seen = self.pictures(np.where(exists, wanted, steps))
-            found[~exists] = BACKGROUND_LEVEL
+            found[~exists] = self.missing
             pictures.append(found)
             present.append(seen & exists[:, None])
         joined = np.concatenate(pictures, axis=1), np.concatenate(present, axis=1)
@@ -136,7 +147,11 @@ class Mixture:
         self.parts: list[Part] = []
 
     def embody(
-        self, embodiments: Sequence[Embodiment], pictures: Sequence[Pictures], training: NDArray[np.int64]
+        self,
+        embodiments: Sequence[Embodiment],
+        pictures: Sequence[Pictures],
+        training: NDArray[np.int64],
+        missing: NDArray = GREY,
     ) -> None:
         """Put each dataset into the unified space.
 
@@ -144,12 +159,13 @@ class Mixture:
             embodiments: one for each dataset.
             pictures: likewise.
             training: numbers of the training steps.
+            missing: what stands for a missing picture.
 
         Raises:
             ValueError: see `Part.of`.
         """
         all_of = zip(self.datasets, embodiments, pictures, self.split(training), strict=True)
-        self.parts = [Part.of(*one) for one in all_of]
+        self.parts = [Part.of(*one, missing) for one in all_of]
 
     def undisturbed(self, rows: int) -> NDArray[np.bool_]:
         """The steps (N,) whose chunks of some rows are demonstrations throughout; see `Steps.undisturbed`."""

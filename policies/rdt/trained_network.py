@@ -25,6 +25,7 @@ from policies.rdt.word_encoder import WordEncoder
 
 CHUNK, IMAGE_SIZE = 32, 64
 MAX_WORDS = 64
+PIXEL_AXES = 5
 SIZES = {
     "small": ({"hidden_size": 192, "depth": 8, "num_heads": 6}, {"hidden_size": 128, "num_hidden_layers": 3}),
     "tiny": ({"hidden_size": 32, "depth": 2, "num_heads": 2}, {"hidden_size": 16, "num_hidden_layers": 1}),
@@ -60,11 +61,11 @@ class TrainedRDT(nn.Module):
         """Keys and values of a batch's `language` (B, L, width) and `images`.
 
         With words of its own `language` is their numbers (B, L, 1). `images` are pixels (B, n, 3, S, S), or features
-        (B, n, tokens, width) without a tower of its own.
+        (B, n, tokens, width) of a frozen tower.
         """
         tokens = batch["language"] if self.text is None else self.text.table(batch["language"][..., 0])
         features = batch["images"]
-        if self.tower is not None:
+        if self.tower is not None and features.ndim == PIXEL_AXES:
             features = self.tower(features.flatten(0, 1)).unflatten(0, features.shape[:2])
         language = self.model.encode_language(tokens, batch["language_mask"])
         return Conditions(language, self.model.encode_images(features.flatten(1, 2)))

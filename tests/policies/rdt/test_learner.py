@@ -344,6 +344,22 @@ def test_a_share_of_the_demonstrations_is_learned_from(config, tmp_path):
         replace(config, share=0)
 
 
+def test_a_frozen_tower_sees_pictures_that_do_not_change_once(config, finished, tmp_path):
+    options = replace(config.rdt, freeze=True, image_size=None, drop=0.0)
+    config = replace(config, initial=finished.output / "policy", jitter=0.0, rdt=options)
+    once = new_run(replace(config, output=tmp_path / "once")).learner
+    each = new_run(replace(config, jitter=1e-9, output=tmp_path / "each")).learner
+    rows = once.training[:8]
+    features, pixels = (one.batch(rows, torch.Generator().manual_seed(3)) for one in (once, each))
+    tokens = once.model.model.config.image_grid[2]
+    assert features["images"].shape == (8, 6, tokens, once.model.tower.width)
+    assert pixels["images"].shape == (8, 6, 3, SIDE, SIDE)
+    found = once.model.tower(pixels["images"].flatten(0, 1)).unflatten(0, (8, 6))
+    torch.testing.assert_close(features["images"], found, atol=1e-5, rtol=1e-5)
+    assert not list((tmp_path / "once").glob("pictures*"))
+    assert once.validate(once.model, 8).keys() == each.validate(each.model, 8).keys()
+
+
 def test_what_only_spatialvla_has_is_refused(config, tmp_path):
     with pytest.raises(ValueError, match=r"--lora\.train-tables: expected --policy spatialvla, found rdt"):
         check_adapters(replace(config, output=tmp_path, lora=LoraSettings(train_tables=True)))
