@@ -203,11 +203,12 @@ def _read_bags(path: Path, camera: str, size: int, points: int) -> Frames:
     if not images:
         raise ValueError(f"{path}: expected pictures of a camera in marked episodes, found none")
     episode, stamp = np.array(episodes), np.array(stamps)
-    columns = {"progress": np.zeros(len(images), np.float32), TIME: np.zeros(len(images))}
+    progress, time = np.zeros(len(images), np.float32), np.zeros(len(images))
     for number in np.unique(episode):
         rows = np.flatnonzero(episode == number)
-        columns["progress"][rows] = np.linspace(0.0, 1.0, len(rows))
-        columns[TIME][rows] = stamp[rows] - stamp[rows[0]]
+        progress[rows] = np.linspace(0.0, 1.0, len(rows))
+        time[rows] = stamp[rows] - stamp[rows[0]]
+    columns = {"progress": progress, TIME: time}
     if parts:
         columns[POINTS] = np.stack(parts)
     return Frames(np.stack(images), episode, columns, {}, texts if all(texts) else ())
