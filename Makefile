@@ -52,6 +52,7 @@ bench-policies: setup
 bench-representation: setup
 	test -f runs/renders/frames.json || $(BIN)/python -m sim.renders --size 48 --output runs/renders
 	test -f runs/posed/frames.json || $(BIN)/python -m sim.posed_objects --output runs/posed
+	test -f runs/clouds/frames.json || $(BIN)/python -m sim.renders --count 10 --size 96 --points 1024 --output runs/clouds
 	test -d runs/narrated || $(BIN)/python -m sim.narrated_episodes --output runs/narrated
 	$(BIN)/python -m representation.bench --write
 

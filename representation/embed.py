@@ -25,9 +25,9 @@ class EmbedOptions:
         encoder: directory of an encoder or of a pretraining run.
         data: directory of the frames.
         output: file to write; it gets the ending `.npz`.
-        camera: of a LeRobot dataset; the first one if left out.
+        camera: of a LeRobot dataset or a bag; the first one if left out.
         image_size: side that pictures are brought to first, pixels; 0 keeps them.
-        points: of the clouds that are made of the depth of a LeRobot dataset; 0 makes none.
+        points: of the clouds that are made of the depth of a LeRobot dataset or a bag; 0 makes none.
     """
 
     encoder: Path

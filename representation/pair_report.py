@@ -30,7 +30,7 @@ class ReportOptions:
     Attributes:
         encoders: directories of encoders of `clip`, or of runs that trained one.
         data: directory of the frames.
-        camera: of a LeRobot dataset; the first one if left out.
+        camera: of a LeRobot dataset or a bag; the first one if left out.
         image_size: side that pictures are brought to first, pixels; 0 keeps them.
         held_out: how many episodes are measured; 0 for all.
         seed: chooses them as a pretraining run with this seed and as many `--validation-episodes` does.

@@ -1,8 +1,9 @@
 """Pretrain an encoder: `python -m representation.pretrain --system NAME --data DIR --output RUN`.
 
-DIR holds renders (`python -m sim.renders`), a LeRobot dataset, or pictures in a folder per class. RUN then holds
-`encoder/` (what `registry.load_encoder` reads, with averaged weights), `metrics.jsonl`, `loss.png` and the state from
-which `--resume` continues exactly. `python -m representation.list --system NAME` shows what `--set` may change.
+DIR holds renders (`python -m sim.renders`), a LeRobot dataset, recorded bags (MCAP), or pictures in a folder per class.
+RUN then holds `encoder/` (what `registry.load_encoder` reads, with averaged weights), `metrics.jsonl`, `loss.png` and
+the state from which `--resume` continues exactly. `python -m representation.list --system NAME` shows what `--set` may
+change.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class PretrainConfig(LoopConfig):
     Attributes:
         system: what to train, see `python -m representation.list`.
         data: directory of the frames.
-        camera: of a LeRobot dataset; the first one if left out.
+        camera: of a LeRobot dataset or a bag; the first one if left out.
         image_size: side that pictures are brought to, pixels; 0 keeps them.
-        points: of the clouds that are made of the depth of a LeRobot dataset; 0 makes none.
+        points: of the clouds that are made of the depth of a LeRobot dataset or a bag; 0 makes none.
         set: fields of the system's configuration, each as NAME=VALUE.
     """
 

@@ -21,7 +21,7 @@ from representation.interface import ProbeResult
 from representation.probes import knn_probe, linear_probe, ridge_probe
 from representation.registry import load_encoder
 
-RAW_SIZE = 16  # pixels; raw pictures of this size are what vectors are compared with
+RAW_SIZE = 16  # pixels
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class ProbeOptions:
     Attributes:
         encoder: directory of an encoder or of a pretraining run.
         data: directory of the frames.
-        camera: of a LeRobot dataset; the first one if left out.
+        camera: of a LeRobot dataset or a bag; the first one if left out.
         image_size: side that pictures are brought to first, pixels; 0 keeps them.
-        points: of the clouds that are made of the depth of a LeRobot dataset; 0 makes none.
+        points: of the clouds that are made of the depth of a LeRobot dataset or a bag; 0 makes none.
         held_out: share of the episodes that is scored.
         seed: chooses them.
     """
@@ -45,6 +45,11 @@ class ProbeOptions:
     points: int = 0
     held_out: float = 0.3
     seed: int = 0
+
+
+def raw_pixels(frames: Frames) -> NDArray[np.float64]:
+    """Pictures of `RAW_SIZE` pixels as vectors (N, D) in [0, 1]: what encoders are compared with."""
+    return np.stack([square(image, RAW_SIZE) for image in frames.images]).reshape(len(frames), -1) / 255
 
 
 def probe(vectors: NDArray, frames: Frames, held_out: float, seed: int) -> list[ProbeResult]:
@@ -66,10 +71,9 @@ def main(args: Sequence[str] | None = None) -> None:
     """Print a table."""
     options = tyro.cli(ProbeOptions, args=args, description=__doc__)
     frames = open_frames(options.data, options.camera, options.image_size, options.points)
-    raw = np.stack([square(image, RAW_SIZE) for image in frames.images]).reshape(len(frames), -1) / 255
     tables = [
         probe(vectors, frames, options.held_out, options.seed)
-        for vectors in (embed(load_encoder(options.encoder), frames), raw)
+        for vectors in (embed(load_encoder(options.encoder), frames), raw_pixels(frames))
     ]
     print(f"{'':<34}{'encoder':>8}  {'95 %':<14}{'raw pixels':>11}")
     for ours, pixels in zip(*tables, strict=True):

@@ -1,6 +1,7 @@
 """Arrays and dataclasses to messages: pure functions, exact for float64, no graph needed.
 
-The way back, which bags need without ROS, is `policies/execution/sensor_messages.py`; nodes import both from here.
+The way back, which bags need without ROS, is `policies/execution/sensor_messages.py` and, for cameras,
+`representation/data/camera_messages.py`; nodes import all of it from here.
 """
 
 from __future__ import annotations
@@ -18,17 +19,19 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 
 from policies.execution.sensor_messages import (
-    NANOSECONDS,
-    depth_from_image,
-    intrinsics_from_camera_info,
     joints_from_joint_state,
     mount_from_transform,
-    rgb_from_image,
-    seconds,
     trajectory_from_message,
 )
 from policies.execution.trajectory import JointTrajectory
 from policies.robots.camera_mount import CameraMount
+from representation.data.camera_messages import (
+    NANOSECONDS,
+    depth_from_image,
+    intrinsics_from_camera_info,
+    rgb_from_image,
+    seconds,
+)
 
 __all__ = [
     "camera_info_from_intrinsics",

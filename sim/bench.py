@@ -12,10 +12,11 @@ from typing import Annotated, Any
 import tyro
 
 from policies.benchmarks.benchmark import Benchmark
-from sim.benchmarks import calibration, chunk_seams, simulation_speed
+from sim.benchmarks import calibration, chunk_seams, simulation_speed, success_detection
 from sim.benchmarks.calibration import CalibrationSettings
 from sim.benchmarks.chunk_seams import SeamSettings
 from sim.benchmarks.simulation_speed import SpeedSettings
+from sim.benchmarks.success_detection import SuccessSettings
 
 RESULTS = Path("docs/benchmarks")
 
@@ -25,13 +26,15 @@ class Arguments:
     """Run benchmarks of the simulation and print their tables.
 
     Attributes:
-        name: simulation_speed (control steps per second beside other simulations) or chunk_seams (how an arm passes
-            from one chunk to the next); all of them if left out.
-        write: also write NAME.json and NAME.md into docs/benchmarks.
+        name: simulation_speed (control steps per second beside other simulations), calibration, chunk_seams (how an arm
+            passes from one chunk to the next) or success_detection (whether a CLIP sees that an instruction has been
+            carried out); all of them if left out.
+        write: also write NAME.json and NAME.md, with its picture if it has one, into docs/benchmarks.
         json: print JSON instead of tables.
         speed: how long simulation_speed measures.
         calibration: how many calibrations, with how much noise.
         seams: how much chunk_seams trains and drives.
+        success: how much success_detection drives and trains.
     """
 
     name: Annotated[str, tyro.conf.Positional] = "all"
@@ -40,6 +43,7 @@ class Arguments:
     speed: Annotated[SpeedSettings, tyro.conf.arg(name="")] = field(default_factory=SpeedSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     seams: SeamSettings = field(default_factory=SeamSettings)
+    success: SuccessSettings = field(default_factory=SuccessSettings)
 
 
 BENCHMARKS = {
@@ -56,6 +60,12 @@ BENCHMARKS = {
     "chunk_seams": Benchmark(
         lambda arguments: chunk_seams.run(arguments.seams), chunk_seams.format_text, chunk_seams.format_markdown
     ),
+    "success_detection": Benchmark(
+        lambda arguments: success_detection.run(arguments.success),
+        success_detection.format_text,
+        success_detection.format_markdown,
+        success_detection.draw,
+    ),
 }
 
 
@@ -64,6 +74,8 @@ def write(name: str, result: Mapping[str, Any], directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
     (directory / f"{name}.md").write_text(BENCHMARKS[name].format_markdown(result))
+    if (draw := BENCHMARKS[name].draw) is not None:
+        draw(result, directory / f"{name}.png")
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -175,6 +175,14 @@ class Scene:
         """(3,) m, centre of an object or origin of a prop in the base frame."""
         return self.data.xpos[self._body(item)].copy()
 
+    def move_object(self, slot: int, position: NDArray[np.float64]) -> None:
+        """Put an object's centre to a place (3,), metres, at rest and turned as it is."""
+        joint = self.model.joint(f"object{slot}")
+        address, degrees = joint.qposadr[0], joint.dofadr[0]
+        self.data.qpos[address : address + 3] = position
+        self.data.qvel[degrees : degrees + 6] = 0.0
+        mujoco.mj_forward(self.model, self.data)
+
     def object_rotation(self, item: Item) -> NDArray[np.float64]:
         """(3, 3) rotation of an object or a prop in the base frame."""
         return self.data.xmat[self._body(item)].reshape(3, 3).copy()

@@ -10,18 +10,17 @@ from typing import Any
 from policies.execution.camera_frames import CameraFrames
 from policies.execution.camera_pose import CameraConfig
 from policies.execution.observation_sync import ObservationSynchronizer, SyncConfig
-from policies.execution.sensor_messages import (
-    depth_from_image,
-    intrinsics_from_camera_info,
-    joints_from_joint_state,
-    mount_from_transform,
-    rgb_from_image,
-    seconds,
-)
+from policies.execution.sensor_messages import joints_from_joint_state, mount_from_transform
 from policies.execution.trajectory import JointState
 from policies.interface import Observation
 from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
+from representation.data.camera_messages import (
+    depth_from_image,
+    intrinsics_from_camera_info,
+    rgb_from_image,
+    seconds,
+)
 
 # Takes a message and the time of its arrival (s); returns whether the stamps have jumped back.
 Handler = Callable[[Any, float], bool]

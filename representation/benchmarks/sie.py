@@ -1,40 +1,49 @@
 """Does the equivariant part know how an object is turned, and does its predictor?
 
-Renders of objects of several parts, each in several rotations (column `rotation`; `episode` is the object). One
-encoder is trained on some objects, and rotations between views of the others are read from each part by a ridge
-regression on both vectors. Baselines: an encoder without training, the invariant part, and one trained without the
-term that asks the equivariant part to turn. The claim of SIE (arXiv 2302.10283): what is left out of the invariant part
-is in the equivariant one.
+Renders of objects of several parts, each in several rotations (column `rotation`; `episode` is the object). Encoders of
+one size are trained on some objects and measured on the others: rotations between two views, read by a network of two
+layers from both vectors; classes, by a linear probe; and how near to the first place the right view of an object comes
+among all its views, by the code that is predicted for it. Baselines: an encoder without training, VICReg (all of the
+vector shall stay the same), and SIE with the rotations of a batch shuffled, whose predictor can know nothing. The claim
+of SIE (arXiv 2302.10283): what is left out of the invariant part is in the equivariant one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import RidgeCV
+from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions, Claim
 from representation.data.batches import BatchOrder, split_frames
-from representation.data.frames import Frames, open_frames
+from representation.data.frames import LABEL, Frames, open_frames
 from representation.embedding import embed
+from representation.interface import Loss
 from representation.pretraining.sie import (
     ROTATION,
     Config,
+    Projector,
     SieObjective,
+    covariance_loss,
     new,
     other_views,
     prediction_ranks,
     relative_rotation,
     rotation_score,
+    variance_loss,
 )
+from representation.probes import linear_probe
 
 NAME = "posed"  # directory beside the renders, of `python -m sim.posed_objects`
-UNTRAINED, INVARIANCE, SPLIT = "untrained", "no equivariance term", "SIE"
+UNTRAINED, VICREG, SHUFFLED, SPLIT = "untrained", "VICReg", "SIE with shuffled rotations", "SIE"
 
 
 @dataclass(frozen=True)
@@ -46,48 +55,93 @@ class Settings:
         batch: pairs of a step.
         lr: learning rate.
         held_out: objects that are not trained on.
+        reading_epochs: of the network that reads rotations.
     """
 
     steps: int = 3000
     batch: int = 128
     lr: float = 1e-3
     held_out: int = 32
+    reading_epochs: int = 60
+
+
+class VICReg(SieObjective):
+    """Two views of each object agree in all of the vector; variance and covariance as in SIE, no predictor.
+
+    Source: VICReg: Variance-Invariance-Covariance Regularization for Self-Supervised Learning, Bardes et al., ICLR 2022
+    (arXiv 2105.04906). Its projector is as wide as both of SIE's together.
+    """
+
+    def __init__(self, config: Config, generator: torch.Generator) -> None:
+        super().__init__(config, generator)
+        self.projector = Projector(config.width, 2 * config.dim, generator)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Loss:
+        """The loss of a batch."""
+        x, y = (self.projector(self.encoder(batch[view])) for view in ("first", "second"))
+        parts = {
+            "invariance": F.mse_loss(x, y),
+            "variance": variance_loss(x) + variance_loss(y),
+            "covariance": covariance_loss(x) + covariance_loss(y),
+        }
+        config = self._config
+        alike = config.invariance * parts["invariance"]
+        return Loss(alike + config.variance * parts["variance"] + config.covariance * parts["covariance"], parts)
+
+
+def objective_of(name: str, frames: Frames, seed: int) -> SieObjective:
+    """What is trained under a name; all have the same encoder at first."""
+    return VICReg(Config(), torch.Generator().manual_seed(seed)) if name == VICREG else new(Config(), frames, seed)
 
 
 def scores(seed: int, frames: Frames, settings: Settings) -> dict[str, float]:
-    """R squared of rotations, read from each part, and how well views are predicted, on held-out objects."""
+    """Measures on held-out objects, by the name of the training and of the measure."""
     training, held_out = split_frames(frames, settings.held_out, np.random.default_rng(seed))
-    found = {}
-    for name in (UNTRAINED, INVARIANCE, SPLIT):
-        config = replace(Config(), equivariance=0.0) if name == INVARIANCE else Config()
-        objective = new(config, frames, seed)
+    labels, found = frames.columns[LABEL], {}
+    for name in (UNTRAINED, VICREG, SHUFFLED, SPLIT):
+        objective = objective_of(name, frames, seed)
         if name != UNTRAINED:
-            _train(objective, frames, training, settings, seed)
-        encoder, own = objective.eval().encoder, config.width - config.equivariant
-        vectors = embed(encoder, frames)
-        for part, columns in (("all", slice(None)), ("invariant", slice(0, own)), ("equivariant", slice(own, None))):
-            found[f"{name}: rotation of {part}"] = _rotation(vectors[:, columns], frames, training, held_out, seed)
+            _train(objective, frames, training, settings, seed, shuffled=name == SHUFFLED)
+        encoder, config = objective.eval().encoder, Config()
+        vectors, own = embed(encoder, frames), config.width - config.equivariant
+        parts = {"all": slice(None), "invariant": slice(0, own), "equivariant": slice(own, None)}
+        for part, columns in parts.items() if name == SPLIT else [("all", slice(None))]:
+            found[f"{name}: rotation of {part}"] = _rotation(
+                vectors[:, columns], frames, training, held_out, settings, seed
+            )
+        train, test = ((vectors[rows], labels[rows]) for rows in (training, held_out))
+        found[f"{name}: class"] = linear_probe(train, test, LABEL).score
         ranks = prediction_ranks(encoder, frames.subset(held_out))
         found[f"{name}: reciprocal rank"] = float((1 / ranks).mean())
-        found[f"{name}: first"] = float((ranks == 1).mean())
+        found |= {f"{name}: in the first {k}": float((ranks <= k).mean()) for k in (1, 5)}
     return found
 
 
-def _train(objective: SieObjective, frames: Frames, rows: NDArray[np.int64], settings: Settings, seed: int) -> None:
+def _train(
+    objective: nn.Module, frames: Frames, rows: NDArray[np.int64], settings: Settings, seed: int, shuffled: bool
+) -> None:
     order = BatchOrder(rows, settings.batch, seed)
     optimizer = torch.optim.Adam(objective.parameters(), settings.lr, weight_decay=1e-6)
     objective.train()
     for step in range(settings.steps):
-        batch = objective.batch(frames, order[step], torch.Generator().manual_seed(seed * 1_000_003 + step))
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        batch = objective.batch(frames, order[step], generator)
+        if shuffled:
+            batch[ROTATION] = batch[ROTATION][torch.randperm(len(batch[ROTATION]), generator=generator)]
         optimizer.zero_grad()
         objective(batch).total.backward()
         optimizer.step()
 
 
 def _rotation(
-    vectors: NDArray, frames: Frames, fitted: NDArray[np.int64], scored: NDArray[np.int64], seed: int
+    vectors: NDArray,
+    frames: Frames,
+    fitted: NDArray[np.int64],
+    scored: NDArray[np.int64],
+    settings: Settings,
+    seed: int,
 ) -> float:
-    """R squared of the rotation between two views of held-out objects, read by a regression fitted on the others."""
+    """R squared of the rotation between two views of held-out objects, read by a network fitted on the others."""
     turns, generator = torch.from_numpy(frames.columns[ROTATION]), torch.Generator().manual_seed(seed)
 
     def pairs(rows: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
@@ -95,13 +149,20 @@ def _rotation(
         both = np.concatenate([vectors[rows], vectors[other]], axis=1)
         return both, relative_rotation(turns[rows], turns[other]).numpy()
 
-    model = make_pipeline(StandardScaler(), RidgeCV(np.logspace(0, 4, 9))).fit(*pairs(fitted))
+    layers, epochs = (256, 256), settings.reading_epochs
+    reader = MLPRegressor(hidden_layer_sizes=layers, max_iter=epochs, early_stopping=True, random_state=seed)
+    model = make_pipeline(StandardScaler(), reader).fit(*pairs(fitted))
     features, truth = pairs(scored)
     return rotation_score(model.predict(features), truth)
 
 
+def chance_rank(views: int) -> float:
+    """Mean reciprocal rank of a view that comes to any place among so many with the same chance."""
+    return float(np.mean(1 / np.arange(1, views + 1)))
+
+
 def run(options: BenchOptions) -> list[Claim]:
-    """R squared of rotations read from the equivariant part beside the baselines, and of predicted views.
+    """Rotations, classes and predicted views of SIE beside the baselines.
 
     Raises:
         FileNotFoundError: the posed objects were not drawn.
@@ -112,13 +173,44 @@ def run(options: BenchOptions) -> list[Claim]:
     frames, settings = open_frames(place), Settings()
     settings = replace(settings, steps=options.steps(settings.steps))
     found = [scores(seed, frames, settings) for seed in range(options.seeds)]
+    views = len(frames) // len(np.unique(frames.episode))
 
     def by_seed(name: str) -> tuple[float, ...]:
         return tuple(one[name] for one in found)
 
-    ours, rotation = by_seed(f"{SPLIT}: rotation of equivariant"), "objects: R squared of the turn between two views"
+    def same(value: float) -> tuple[float, ...]:
+        return (value,) * options.seeds
+
+    rotation, rank = "objects: R squared of the turn between two views", f"objects: reciprocal rank among {views} views"
+    chance, shuffled = chance_rank(views), by_seed(f"{SHUFFLED}: reciprocal rank")
+    whole, ranks = by_seed(f"{SPLIT}: rotation of all"), by_seed(f"{SPLIT}: reciprocal rank")
+    part = by_seed(f"{SPLIT}: rotation of equivariant"), by_seed(f"{SPLIT}: rotation of invariant")
+    classes = len(frames.names[LABEL])
     return [
-        Claim(rotation, "untrained", ours, by_seed(f"{UNTRAINED}: rotation of equivariant")),
-        Claim(rotation, INVARIANCE, ours, by_seed(f"{INVARIANCE}: rotation of equivariant")),
-        Claim(rotation, "its invariant part", ours, by_seed(f"{SPLIT}: rotation of invariant")),
+        Claim(f"{rotation}, equivariant part", "invariant part", *part, 0.05),
+        Claim(rotation, UNTRAINED, whole, by_seed(f"{UNTRAINED}: rotation of all"), 0.15),
+        Claim(rotation, VICREG, whole, by_seed(f"{VICREG}: rotation of all"), 0.03),
+        Claim("objects: class", "chance", by_seed(f"{SPLIT}: class"), same(1 / classes), 0.7 - 1 / classes),
+        Claim("objects: class, VICReg", SPLIT, by_seed(f"{VICREG}: class"), by_seed(f"{SPLIT}: class")),
+        Claim(rank, "chance", ranks, same(chance), 0.27 - chance),
+        *(
+            Claim(
+                f"objects: right view in the first {k} of {views}",
+                "chance",
+                by_seed(f"{SPLIT}: in the first {k}"),
+                same(k / views),
+            )
+            for k in (1, 5)
+        ),
+        Claim(
+            f"{rank}, shuffled rotations, distance from chance, negated",
+            "none",
+            _near(shuffled, chance),
+            same(0.0),
+            -0.03,
+        ),
     ]
+
+
+def _near(values: tuple[float, ...], goal: float) -> tuple[float, ...]:
+    return tuple(-abs(value - goal) for value in values)

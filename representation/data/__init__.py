@@ -16,5 +16,6 @@ of ROS 2 (MCAP bags) are read by `bag_reader.py` and become datasets by `python 
   `augmentations.py`: random changes of pictures.
 - `clips.py`: clips of episodes, and the sentences that narrate their steps; `clouds.py`: clouds that frames carry;
   `back_projection.py`: clouds of depth pictures; `shapes.py`: clouds of eight shapes, made up.
-- `bag_messages.py`: serialised messages to objects; `episode_marks.py`: where the episodes of a recording are.
+- `bag_messages.py`: serialised messages to objects; `camera_messages.py`: those of cameras to arrays;
+  `bag_pictures.py`: what a camera saw in a bag; `episode_marks.py`: where the episodes of a recording are.
 """

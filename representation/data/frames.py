@@ -1,4 +1,4 @@
-"""`Frames`: pictures and what is known of each of them, out of renders, LeRobot datasets or folders of pictures.
+"""`Frames`: pictures and what is known of each, out of renders, LeRobot datasets, recorded bags or folders of pictures.
 
 The plain format of `write_frames` is a directory with `images.npy`, `columns.npz` and `frames.json` (texts, and the
 names of numbered values). Nothing in it is pickled.
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from representation.data.back_projection import depth_to_points, random_points
+from representation.data.bag_pictures import bag_pictures, bags_in
 from representation.data.lerobot_dataset import LeRobotDataset
 from representation.data.untrusted_files import read_json
 
@@ -27,6 +28,7 @@ LABEL, POINTS, TIME, STEP, SEGMENTATION = "label", "points", "time", "step", "se
 """Columns with a meaning of their own: classes; clouds (see `clouds`); seconds and numbers of steps (see `clips`); the
 classes (N, H, W) of pixels."""
 _INFO = Path("meta", "info.json")
+MAX_PICTURE_BYTES = 16 * 2**30  # of a bag's pictures together
 
 
 @dataclass(frozen=True)
@@ -104,16 +106,16 @@ def write_frames(frames: Frames, directory: Path) -> None:
 
 
 def open_frames(path: Path, camera: str = "", size: int = 0, points: int = 0) -> Frames:
-    """Open what a directory holds: frames in the plain format, a LeRobot dataset, or pictures in a folder per class.
+    """Open what a directory holds: frames in the plain format, a LeRobot dataset, bags, or a folder per class.
 
     Args:
-        path: the directory.
-        camera: of a LeRobot dataset; the first one if empty.
+        path: the directory, or one MCAP file.
+        camera: of a LeRobot dataset or a bag; the first one if empty.
         size: side in pixels that pictures are brought to, after a central square; 0 keeps them, where they are alike.
-        points: of the clouds that are made of the depth of a LeRobot dataset; 0 makes none.
+        points: of the clouds that are made of the depth of a LeRobot dataset or a bag; 0 makes none.
 
     Raises:
-        FileNotFoundError: none of the three.
+        FileNotFoundError: none of the four.
         ValueError: damaged, or no such camera.
     """
     if (path / FRAMES_FILE).is_file():
@@ -121,9 +123,13 @@ def open_frames(path: Path, camera: str = "", size: int = 0, points: int = 0) ->
         return frames if size in (0, frames.images.shape[1]) else _resized(frames, size)
     if (path / _INFO).is_file():
         return _read_lerobot(LeRobotDataset(path), camera, size, points)
+    if bags_in(path):
+        return _read_bags(path, camera, size, points)
     if path.is_dir() and any(_pictures(path)):
         return _read_folder(path, size)
-    raise FileNotFoundError(f"{path}: expected {FRAMES_FILE}, {_INFO} or folders of pictures, found none of them")
+    raise FileNotFoundError(
+        f"{path}: expected {FRAMES_FILE}, {_INFO}, MCAP bags or folders of pictures, found none of them"
+    )
 
 
 def _read_plain(path: Path) -> Frames:
@@ -176,6 +182,37 @@ def _read_lerobot(dataset: LeRobotDataset, camera: str, size: int, points: int) 
         columns["progress"].append(np.linspace(0.0, 1.0, len(pictures), dtype=np.float32))
     joined = {name: np.concatenate(parts) for name, parts in columns.items()}
     return Frames(np.stack(images), np.array(episodes), joined, {}, texts)
+
+
+def _read_bags(path: Path, camera: str, size: int, points: int) -> Frames:
+    rng, total = np.random.default_rng(0), 0
+    images, episodes, stamps, texts, parts = [], [], [], [], []
+    for picture in bag_pictures(path, camera, with_depth=points > 0):
+        image = picture.rgb if size == 0 else square(picture.rgb, size)
+        total += image.nbytes
+        if total > MAX_PICTURE_BYTES:
+            raise ValueError(f"{path}: expected at most {MAX_PICTURE_BYTES} bytes of pictures; bring them to a size")
+        if images and image.shape != images[0].shape:
+            found = [images[0].shape, image.shape]
+            raise ValueError(f"{path}: expected pictures of one size, or a size to bring them to, found {found}")
+        images.append(image)
+        episodes.append(picture.episode)
+        stamps.append(picture.stamp)
+        texts.append(picture.text)
+        if picture.depth is not None and picture.intrinsics is not None:
+            parts.append(random_points(depth_to_points(picture.depth, picture.intrinsics), points, rng))
+    if not images:
+        raise ValueError(f"{path}: expected pictures of a camera in marked episodes, found none")
+    episode, stamp = np.array(episodes), np.array(stamps)
+    progress, time = np.zeros(len(images), np.float32), np.zeros(len(images))
+    for number in np.unique(episode):
+        rows = np.flatnonzero(episode == number)
+        progress[rows] = np.linspace(0.0, 1.0, len(rows))
+        time[rows] = stamp[rows] - stamp[rows[0]]
+    columns = {"progress": progress, TIME: time}
+    if parts:
+        columns[POINTS] = np.stack(parts)
+    return Frames(np.stack(images), episode, columns, {}, texts if all(texts) else ())
 
 
 def _pictures(path: Path) -> list[Path]:

@@ -22,16 +22,23 @@ from pathlib import Path
 
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from representation.checkpoint import read_config
 from representation.data.augmentations import random_view
 from representation.data.frames import Frames
-from representation.image_tower import draw_weights
+from representation.image_tower import Kind, TowerConfig, TowerEncoder, draw_weights, load_tower
 from representation.interface import Loss
 from representation.pretraining.small_encoder import SmallEncoder, load_small_encoder
 
+SYSTEM = "mixed_barlow_twins"
 SMALLEST_DEVIATION = 1e-5
+# Of the published networks for small pictures.
+SMALL_SIDE = 32  # pixels; twice as many with a max-pool
+SMALL_MEAN, SMALL_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+NOT_WEIGHTS = ("num_batches_tracked", "total_ops", "total_params")
 
 
 @dataclass(frozen=True)
@@ -183,7 +190,7 @@ class MixedBarlowTwinsObjective(nn.Module):
         super().__init__()
         self._config = config
         lambda_bt = 1 / config.dim if config.lambda_bt is None else config.lambda_bt
-        encoder = SmallEncoder("mixed_barlow_twins", config, generator)
+        encoder = SmallEncoder(SYSTEM, config, generator)
         projector = Projector(config.width, config.hidden, config.dim, generator)
         self.twins = MixedBarlowTwins(encoder, projector, lambda_bt, config.lambda_reg, config.normalize_rows)
 
@@ -226,10 +233,64 @@ def new(config: Config, frames: Frames, seed: int) -> MixedBarlowTwinsObjective:
     return MixedBarlowTwinsObjective(config, torch.Generator().manual_seed(seed))
 
 
-def load(directory: Path) -> SmallEncoder:
-    """Read an encoder that was saved.
+def load(directory: Path) -> SmallEncoder | TowerEncoder:
+    """Read an encoder that was saved: of a run, or of `load_released`.
 
     Raises:
         ValueError: damaged; names the file.
     """
-    return load_small_encoder("mixed_barlow_twins", Config, directory)
+    if "kind" in read_config(directory)["config"]:
+        return load_tower(directory)
+    return load_small_encoder(SYSTEM, Config, directory)
+
+
+def load_released(path: Path) -> tuple[TowerEncoder, Projector | None]:
+    """The encoder, and the projector if there is one, of a published network.
+
+    Those for small pictures have a residual network of 18 or 50 layers as `f` and a projector as `g`; that for large
+    ones is a residual network of 50 layers under torchvision's names. Vectors are not brought to length 1.
+
+    Args:
+        path: a `.pth` file with a state dict, or one of safetensors with the same names.
+
+    Raises:
+        ValueError: a tensor is missing, unknown or of another shape.
+    """
+    raw = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+    state = {name.removeprefix("module."): value.float() for name, value in dict(raw).items()}
+    state = {name: value for name, value in state.items() if not name.endswith(NOT_WEIGHTS)}
+    head = {name.removeprefix("g."): state.pop(name) for name in list(state) if name.startswith("g.")}
+    is_small = "f.0.weight" in state
+    pooled = not any(name.startswith("f.3.") for name in state)  # a max-pool has no weights, but a number
+    if is_small:
+        children = ("conv1", "bn1", "relu", *(("maxpool",) if pooled else ()), "layer1", "layer2", "layer3", "layer4")
+        names = {name: _renamed(name, children) for name in state}
+        state = {names[name]: value for name, value in state.items()}
+    kind: Kind = "resnet50" if "layer1.0.conv3.weight" in state else "resnet18"
+    try:
+        if is_small:
+            side = 2 * SMALL_SIDE if pooled else SMALL_SIDE
+            config = TowerConfig(kind, 64, side, "small", pooled, mean=SMALL_MEAN, std=SMALL_STD)
+        else:
+            config = TowerConfig(kind, 64, 224, "large", pool=True)
+        encoder = TowerEncoder(config, SYSTEM)
+        missing, unexpected = encoder.tower.load_state_dict(state, strict=False)
+        missing = [name for name in missing if not name.endswith("num_batches_tracked")]
+        if missing or unexpected:
+            raise ValueError(f"{missing=}, {unexpected=}")
+        projector = None
+        if head:
+            hidden, width = head["0.weight"].shape
+            projector = Projector(width, hidden, len(head["3.weight"]))
+            projector.load_state_dict({name: value for name, value in head.items() if "running" not in name})
+    except (KeyError, RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: expected a published network of Mixed Barlow Twins, found another: {error}"
+        ) from error
+    return encoder.eval(), projector
+
+
+def _renamed(name: str, children: tuple[str, ...]) -> str:
+    """Torchvision's name of a tensor of `f`, which numbers the network's children."""
+    number, _, rest = name.removeprefix("f.").partition(".")
+    return f"{children[int(number)]}.{rest}" if number.isdecimal() and int(number) < len(children) else name

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.execution.sensor_messages import rgb_from_image
+from representation.data.camera_messages import rgb_from_image
 
 MAX_WIDTH = 640  # px
 QUALITY = 80

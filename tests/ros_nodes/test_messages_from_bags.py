@@ -8,6 +8,7 @@ from rclpy.serialization import serialize_message
 
 from policies.execution import sensor_messages
 from policies.robots import get_robot
+from representation.data import camera_messages
 from representation.data.bag_messages import decode, make
 from ros_nodes import convert
 
@@ -40,7 +41,7 @@ def image(encoding: str, pixels: np.ndarray, big_endian: bool = False, padding: 
 @pytest.mark.parametrize("padding", [0, 5])
 def test_colour(encoding, channels, padding):
     message = image(encoding, GENERATOR.integers(0, 256, (4, 6, channels)).astype(np.uint8), padding=padding)
-    live, recorded = (sensor_messages.rgb_from_image(m) for m in (message, from_bag(message, "sensor_msgs/msg/Image")))
+    live, recorded = (camera_messages.rgb_from_image(m) for m in (message, from_bag(message, "sensor_msgs/msg/Image")))
     np.testing.assert_array_equal(live, recorded)
     assert recorded.dtype == np.uint8
 
@@ -52,7 +53,7 @@ def test_depth(encoding, dtype, big_endian):
     pixels = (1000 * metres).astype(dtype) if encoding == "16UC1" else np.where(metres < 1, np.inf, metres)
     message = image(encoding, pixels.astype(dtype), big_endian)
     live, recorded = (
-        sensor_messages.depth_from_image(m) for m in (message, from_bag(message, "sensor_msgs/msg/Image"))
+        camera_messages.depth_from_image(m) for m in (message, from_bag(message, "sensor_msgs/msg/Image"))
     )
     np.testing.assert_array_equal(live, recorded)
     assert recorded.dtype == np.float32
@@ -69,8 +70,8 @@ def test_joints_calibrations_mounts_and_trajectories():
     ):
         np.testing.assert_array_equal(one, other)
     info = convert.camera_info_from_intrinsics(np.array([[5.5, 0, 3], [0, 5.5, 2], [0, 0, 1]]), (4, 6), 1.0, "f")
-    one, size = sensor_messages.intrinsics_from_camera_info(info)
-    other, recorded_size = sensor_messages.intrinsics_from_camera_info(from_bag(info, "sensor_msgs/msg/CameraInfo"))
+    one, size = camera_messages.intrinsics_from_camera_info(info)
+    other, recorded_size = camera_messages.intrinsics_from_camera_info(from_bag(info, "sensor_msgs/msg/CameraInfo"))
     np.testing.assert_array_equal(one, other)
     assert size == recorded_size
     mount = sensor_messages.CameraMount("hand", np.array([0.1, 0.2, 0.3]), np.array([0.5, 0.5, -0.5, 0.5]))
@@ -91,4 +92,4 @@ def test_joints_calibrations_mounts_and_trajectories():
 
 def test_a_message_of_another_type_is_refused():
     with pytest.raises((ValueError, AttributeError)):
-        sensor_messages.rgb_from_image(make("std_msgs/msg/String", data="x"))
+        camera_messages.rgb_from_image(make("std_msgs/msg/String", data="x"))

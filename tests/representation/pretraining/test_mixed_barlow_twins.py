@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 from torch.autograd.functional import jacobian
 
 from representation.data.frames import Frames
+from representation.image_tower import TowerConfig, TowerEncoder, new_tower
 from representation.pretraining.mixed_barlow_twins import (
     Config,
     MixedBarlowTwins,
@@ -14,11 +16,13 @@ from representation.pretraining.mixed_barlow_twins import (
     barlow_twins_loss,
     cross_correlation,
     draw_mixture,
+    load_released,
     mixed,
     mixing_loss,
     new,
     standardised,
 )
+from representation.registry import load_encoder
 
 
 def seeded(seed=0):
@@ -182,3 +186,42 @@ def test_views_differ_and_one_share_and_permutation_serve_a_batch():
     shares = [float(draw_mixture(2, seeded(seed))["alpha"]) for seed in range(200)]
     assert np.mean(shares) == pytest.approx(0.5, abs=0.06)
     assert np.std(shares) == pytest.approx(12**-0.5, abs=0.03)
+
+
+def released(tower: nn.Module, pooled: bool) -> dict[str, torch.Tensor]:
+    """Tensors of a network as they are published for small pictures: children are numbered, a pool among them."""
+    order = ["conv1", "bn1", "relu", *(["maxpool"] if pooled else []), "layer1", "layer2", "layer3", "layer4"]
+    state = {}
+    for name, value in tower.state_dict().items():
+        child, _, rest = name.partition(".")
+        state[f"f.{order.index(child)}.{rest}"] = value
+    return state | {"f.total_ops": torch.zeros(1), "total_params": torch.zeros(1)}
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_published_networks_for_small_pictures_are_read_under_their_names(pooled, tmp_path):
+    theirs = new_tower(TowerConfig("resnet18", 64, 64 if pooled else 32, pool=pooled), "mixed_barlow_twins", seeded())
+    head = Projector(512, 512, 1024, seeded(1))
+    state = released(theirs.tower, pooled) | {f"g.{name}": value for name, value in head.state_dict().items()}
+    state |= {"g.1.running_mean": torch.zeros(512), "g.1.running_var": torch.ones(512)}
+    save_file(state, tmp_path / "released.safetensors")
+    encoder, projector = load_released(tmp_path / "released.safetensors")
+    assert (encoder.width, encoder.config.resolution, encoder.config.pool) == (512, 64 if pooled else 32, pooled)
+    for ours, other in ((encoder.tower, theirs.tower), (projector, head)):
+        for name, value in other.state_dict().items():
+            assert torch.equal(ours.state_dict()[name], value)
+    encoder.save(tmp_path / "encoder")
+    pictures = torch.rand(2, 3, 32, 32, generator=seeded())
+    assert torch.equal(load_encoder(tmp_path / "encoder").encode(pictures), encoder.encode(pictures))
+    del state["f.0.weight"]
+    save_file(state, tmp_path / "released.safetensors")
+    with pytest.raises(ValueError, match=r"expected a published network of Mixed Barlow Twins"):
+        load_released(tmp_path / "released.safetensors")
+
+
+def test_a_published_network_for_large_pictures_has_the_names_of_torchvision(tmp_path):
+    theirs = TowerEncoder(TowerConfig("resnet50", 64, 224, "large", pool=True), "mixed_barlow_twins")
+    save_file(theirs.tower.state_dict(), tmp_path / "released.safetensors")
+    encoder, projector = load_released(tmp_path / "released.safetensors")
+    assert projector is None
+    assert torch.equal(encoder.tower.layer4[2].conv3.weight, theirs.tower.layer4[2].conv3.weight)
