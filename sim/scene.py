@@ -165,12 +165,6 @@ class Scene:
         """Opening of an arm's gripper from 0 (closed) to 1 (open)."""
         return float(self.robot.gripper_openings(self.joint_positions)[arm])
 
-    def hold(self, slot: int, arm: int) -> None:
-        """Put an object between the fingers of an arm, without any physics."""
-        address = self.model.joint(f"object{slot}").qposadr[0]
-        self.data.qpos[address : address + 3] = self.tool_position(arm)
-        mujoco.mj_forward(self.model, self.data)
-
     def object_position(self, item: Item) -> NDArray[np.float64]:
         """(3,) m, centre of an object or origin of a prop in the base frame."""
         return self.data.xpos[self._body(item)].copy()

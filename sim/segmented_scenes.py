@@ -97,7 +97,7 @@ class SegmentedTables:
         self._simulation.reset(episode, pose)
         closed = np.flatnonzero(robot.gripper_openings(pose) < 0.9)
         if len(closed) and len(scene.layout.objects) and rng.random() < HELD_SHARE:
-            scene.hold(0, int(rng.choice(closed)))
+            scene.move_object(0, scene.tool_position(int(rng.choice(closed))))
         factor = int(rng.choice(OVERSAMPLING))
         renderer, kinds = self._renderers[factor], self._kinds()
         pictures, shown = [], []
