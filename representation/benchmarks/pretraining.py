@@ -3,7 +3,7 @@
 Every system is pretrained, by the command and with the settings of `representation.pretrain`, on what it takes: renders
 of one object, the clouds of such objects, objects in known rotations, or narrated episodes. Vectors of held-out objects
 or episodes are then read as `representation.probe` reads them, beside those of the same encoder before the training and
-beside the raw pixels of the (last) picture.
+beside the raw pixels of the (last) picture. Of all systems, only `matryoshka` is trained with the labels that are read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from representation.probes import knn_probe, ridge_probe
 from representation.registry import load_encoder, module_of
 
 HELD_OUT = 0.3  # of the episodes
-PROBED = 600  # frames at most, fitted and scored each
+PROBED = 1000  # frames at most, fitted and scored each
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Course:
 
     data: str
     target: str = LABEL
-    steps: int = 100
+    steps: int = 300
     batch: int = 64
     size: int = 0
 

@@ -61,13 +61,13 @@ class SuccessSettings:
         output: directory to save the last seed's encoder in; none if left out.
     """
 
-    episodes: int = 90
-    held_out: int = 36
-    staged: int = 1000
+    episodes: int = 240
+    held_out: int = 80
+    staged: int = 3000
     size: int = 64
-    pretraining_steps: int = 250
-    steps: int = 100
-    batch: int = 32
+    pretraining_steps: int = 600
+    steps: int = 150
+    batch: int = 64
     lr: float = 1e-3
     seeds: int = 3
     output: Path | None = None
