@@ -32,6 +32,7 @@ from representation.benchmarks import (
     sie,
     tvts,
     tvts_arm,
+    upgrade,
 )
 from representation.benchmarks.claims import BenchOptions, Claim
 
@@ -50,6 +51,7 @@ BENCHMARKS = {
     "sie": sie,
     "tvts": tvts,
     "tvts_arm": tvts_arm,
+    "upgrade": upgrade,
 }
 
 
