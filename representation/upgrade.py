@@ -26,7 +26,14 @@ from representation.compatibility.d_simplex import DSimplexEncoder
 from representation.compatibility.relative_representations import RelativeEncoder, select_anchors
 from representation.compatibility.stored_vectors import StoredVectors, read_vectors
 from representation.compatibility.upgrade_paths import Available, Choice, choose_path
-from representation.compatibility.upgrade_report import Stored, UpgradeReport, measure, seconds_to_encode
+from representation.compatibility.upgrade_report import (
+    Carry,
+    Measurement,
+    Stored,
+    UpgradeReport,
+    as_they_are,
+    seconds_to_encode,
+)
 from representation.data.frames import LABEL, Frames, expect_empty, open_frames
 from representation.embedding import embed
 from representation.interface import Encoder
@@ -136,11 +143,11 @@ def upgrade(
         What searches from now on, the memory as it is then (the same object if nothing was rewritten), and the report.
     """
     training, queries = upgrading.split(situation.frames, config.held_out, config.seed)
-    began, memory = time.perf_counter(), situation.memory
+    began, memory, carried = time.perf_counter(), situation.memory, as_they_are
     if choice.path == "relative_representations":
-        upgraded, memory, encoded = _relative(situation, config)
+        upgraded, memory, carried, encoded = _relative(situation, config)
     elif choice.path == "reindex":
-        upgraded, encoded = situation.new, len(situation.memory_frames)
+        upgraded, encoded, carried = situation.new, len(situation.memory_frames), None
         memory = memory.rewritten(embed(situation.new, situation.memory_frames))
     else:
         objective = upgrading.new_objective(
@@ -157,8 +164,8 @@ def upgrade(
     rewritten = 0 if memory is situation.memory else len(memory.vectors)
     count = len(situation.memory.vectors)
     each = seconds_to_encode(situation.new, queries)
-    stored = Stored(situation.memory, memory, situation.memory_frames)
-    retrieval, galleries = measure(situation.old, upgraded, situation.new, queries, stored)
+    stored = Stored(situation.memory, memory, situation.memory_frames, carried)
+    found = Measurement(situation.old, upgraded, situation.new, queries, stored)
     cost = {
         "seconds of the upgrade": seconds,
         "pictures encoded for the memory": encoded,
@@ -167,22 +174,25 @@ def upgrade(
         "re-indexing: pictures encoded": count,
         "re-indexing: seconds, by the time of some": each * count,
     }
-    return upgraded, memory, UpgradeReport(choice.path, choice.reason, choice.others, retrieval, galleries, cost)
+    report = UpgradeReport(
+        choice.path, choice.reason, choice.others, found.retrieval, found.galleries, found.found_again, cost
+    )
+    return upgraded, memory, report
 
 
-def _relative(situation: Situation, config: UpgradeConfig) -> tuple[Encoder, StoredVectors, int]:
-    """The new encoder behind anchors, the memory as coordinates, and how many pictures were encoded."""
+@torch.no_grad()
+def _relative(situation: Situation, config: UpgradeConfig) -> tuple[Encoder, StoredVectors, Carry, int]:
+    """The new encoder behind anchors, the memory as coordinates, how these are made, and pictures that were encoded."""
     old, memory = situation.old, situation.memory
-    if isinstance(old, RelativeEncoder):
-        return RelativeEncoder(situation.new, old.anchor_inputs, old.center).eval(), memory, old.width
+    if isinstance(old, RelativeEncoder):  # what is stored are coordinates already
+        return RelativeEncoder(situation.new, old.anchor_inputs, old.center).eval(), memory, as_they_are, old.width
     frames = situation.anchors if situation.anchors is not None else situation.memory_frames
     count = min(config.anchor_count, len(frames))
     rows = select_anchors(torch.zeros(len(frames), 1), count, seed=config.seed)
     anchors = frames.pixels(rows.numpy())
     before, after = (RelativeEncoder(one, anchors, center=True).eval() for one in (old, situation.new))
-    with torch.inference_mode():
-        coordinates = before.project(torch.from_numpy(memory.vectors)).numpy()
-    return after, memory.rewritten(coordinates), 2 * count
+    coordinates = before.project(torch.from_numpy(memory.vectors)).numpy()
+    return after, memory.rewritten(coordinates), before.project, 2 * count
 
 
 def read_situation(config: UpgradeConfig) -> Situation:

@@ -16,7 +16,7 @@ from representation.benchmarks.claims import BenchOptions, Claim
 from representation.compatibility import d_simplex, oca, upgrading
 from representation.compatibility.relative_representations import RelativeEncoder
 from representation.compatibility.stored_vectors import VectorFile
-from representation.compatibility.upgrade_report import REINDEXED, Stored, measure
+from representation.compatibility.upgrade_report import REINDEXED, Measurement, Stored
 from representation.data.batches import BatchOrder
 from representation.data.frames import LABEL, Frames, open_frames
 from representation.embedding import embed
@@ -52,8 +52,8 @@ def measures(frames: Frames, seed: int, steps: int) -> dict[str, dict[str, float
     found = {}
 
     def add(path: str, before: Encoder, upgraded: Encoder, stored: Stored) -> None:
-        pairs, _ = measure(before, upgraded, new, queries, stored)
-        found[path] = {pair: numbers["mAP"] for pair, numbers in pairs.items()}
+        measured = Measurement(before, upgraded, new, queries, stored)
+        found[path] = {pair: numbers["mAP"] for pair, numbers in measured.retrieval.items()}
 
     for method in ("oca", "bt2"):
         backbone = upgrading.copy_of(new, training=True)
@@ -61,9 +61,9 @@ def measures(frames: Frames, seed: int, steps: int) -> dict[str, dict[str, float
         add(method, old, trained(objective, training, seed, steps), Stored(memory, memory, past))
     anchors = training.pixels(np.arange(ANCHORS))
     before, after = (RelativeEncoder(one, anchors, center=True).eval() for one in (old, new))
-    with torch.inference_mode():
+    with torch.no_grad():
         coordinates = before.project(torch.from_numpy(memory.vectors)).numpy()
-    add("relative_representations", old, after, Stored(memory, memory.rewritten(coordinates), past))
+    add("relative_representations", old, after, Stored(memory, memory.rewritten(coordinates), past, before.project))
     simplex = d_simplex.Config(width=WIDTH, num_classes=VERTICES)
     planned = trained(d_simplex.new(simplex, known, seed), known, seed, steps)
     later = trained(d_simplex.new_after(simplex, training, seed, planned), training, seed, steps)

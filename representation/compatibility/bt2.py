@@ -35,12 +35,12 @@ from representation.compatibility.orthogonal_linear import OrthogonalLinear
 from representation.compatibility.picture_encoder import (
     PictureConfig,
     features_of,
-    labelled_views,
     labels_of,
     load_headed,
     modality_of,
     new_backbone,
     save_headed,
+    views_of,
 )
 from representation.compatibility.released_weights import released_state, without_counts
 from representation.data.frames import LABEL, Frames
@@ -314,7 +314,7 @@ class BT2Objective(nn.Module):
 
     def batch(self, frames: Frames, rows: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
         """Views and classes, and the features of the same pictures by both other encoders."""
-        views = labelled_views(self._config, frames, rows, generator)
+        views = views_of(self._config, frames, rows, generator)
         return {"views": views, "labels": labels_of(frames, rows), "old": self._old[rows], "new": self._new[rows]}
 
     def forward(self, batch: Mapping[str, Tensor]) -> Loss:

@@ -32,12 +32,12 @@ from representation.compatibility.class_prototypes import class_prototypes, know
 from representation.compatibility.picture_encoder import (
     PictureConfig,
     features_of,
-    labelled_views,
     labels_of,
     load_headed,
     modality_of,
     new_backbone,
     save_headed,
+    views_of,
 )
 from representation.compatibility.released_weights import released_state, without_counts
 from representation.compatibility.retrieval import prefix_similarity
@@ -227,7 +227,7 @@ class DSimplexObjective(nn.Module):
 
     def batch(self, frames: Frames, rows: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
         """Views and classes."""
-        return {"views": labelled_views(self._config, frames, rows, generator), "labels": labels_of(frames, rows)}
+        return {"views": views_of(self._config, frames, rows, generator), "labels": labels_of(frames, rows)}
 
     def forward(self, batch: Mapping[str, Tensor]) -> Loss:
         """The loss of a batch, and how often its classes are wrong."""

@@ -100,9 +100,7 @@ def load_headed(directory: Path, system: str, build: Callable[[Encoder, Mapping[
     return encoder.eval()
 
 
-def labelled_views(
-    config: PictureConfig, frames: Frames, rows: NDArray[np.int64], generator: torch.Generator
-) -> Tensor:
+def views_of(config: PictureConfig, frames: Frames, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
     """Random squares (B, 3, H, H) with changed colours."""
     pixels = frames.pixels(rows)
     squares = random_squares(pixels, min(pixels.shape[-2:]), config.smallest_crop, generator)

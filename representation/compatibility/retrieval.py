@@ -69,6 +69,13 @@ def retrieval_cmc_map(
     return {"top1": float((first < 1).mean()), "top5": float((first < 5).mean()), "mAP": float(precision.mean())}
 
 
+def mean_reciprocal_rank(queries: Tensor, gallery: Tensor) -> float:
+    """How high (N, p) each find their own partner among (N, q), by `prefix_similarity`; needs no classes."""
+    similar = prefix_similarity(queries, gallery)
+    ranks = 1 + (similar > similar.diagonal()[:, None]).sum(dim=1)
+    return float((1 / ranks).mean())
+
+
 def average_precision(matches: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Mean (Q,) of the precision at each match of (Q, G) hits, nearest first; each row has a match."""
     precision = matches.cumsum(axis=1) / np.arange(1, matches.shape[1] + 1)

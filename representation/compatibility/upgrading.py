@@ -13,7 +13,7 @@ from torch import Tensor
 from representation.compatibility import bt2, d_simplex, oca
 from representation.compatibility.class_prototypes import class_prototypes
 from representation.compatibility.picture_encoder import labels_of
-from representation.compatibility.upgrade_report import UpgradeReport, measure
+from representation.compatibility.upgrade_report import Measurement, UpgradeReport
 from representation.data.batches import split_frames
 from representation.data.frames import Frames
 from representation.embedding import embed
@@ -149,5 +149,7 @@ def _trained_report(
     began = time.perf_counter()
     upgraded = train(objective, training, cfg)
     cost = {"seconds of training": time.perf_counter() - began, "frames trained on": float(len(training))}
-    retrieval, galleries = measure(old, upgraded, given, queries)
-    return UpgradeReport(method, retrieval=retrieval, galleries=galleries, cost=cost)
+    found = Measurement(old, upgraded, given, queries)
+    return UpgradeReport(
+        method, retrieval=found.retrieval, galleries=found.galleries, found_again=found.found_again, cost=cost
+    )

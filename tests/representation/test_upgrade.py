@@ -11,7 +11,8 @@ from representation.compatibility.class_prototypes import class_prototypes, writ
 from representation.compatibility.relative_representations import Config as RelativeConfig
 from representation.compatibility.relative_representations import RelativeEncoder
 from representation.compatibility.relative_representations import new as new_relative
-from representation.compatibility.stored_vectors import read_vectors
+from representation.compatibility.stored_vectors import VectorFile, read_vectors
+from representation.compatibility.upgrade_report import Measurement, Stored
 from representation.data.frames import Frames, write_frames
 from representation.embed import main as embed_main
 from representation.embedding import embed
@@ -70,6 +71,9 @@ def test_oca_needs_no_more_than_a_memory_with_classes(place, tmp_path, capsys):
     assert isinstance(encoder, oca.OCAEncoder)
     assert encoder.width == 8 + 16
     assert set(report["retrieval"]) == {"old/old", "new/old", "new/new", "re-indexed"}
+    assert report["galleries"]["new/old"] == "96 entries of the memory"
+    assert report["galleries"]["new/new"] == "28 held-out frames"
+    assert report["found_again"] is None
     assert report["retrieval"]["new/old"]["mAP"] > 0.5
     assert report["cost"]["vectors rewritten"] == 0
     assert report["cost"]["re-indexing: pictures encoded"] == 96
@@ -112,6 +116,7 @@ def test_without_classes_anchors_do_and_the_memory_becomes_coordinates(place, tm
     assert memory.vectors.shape == (96, 24)
     assert report["cost"]["pictures encoded for the memory"] == 48
     assert report["retrieval"] == {}
+    assert 0 < report["found_again"] <= 1
     before = RelativeEncoder(load_encoder(place / "old"), encoder.anchor_inputs, center=True).eval()
     with torch.no_grad():
         torch.testing.assert_close(torch.from_numpy(memory.vectors), before.project(torch.from_numpy(old.vectors)))
@@ -132,6 +137,7 @@ def test_reindexing_writes_the_memory_anew(place, tmp_path):
     np.testing.assert_allclose(
         read_vectors(tmp_path / "memory.npz").vectors, embed(encoder, colored(seed=2)), atol=1e-6
     )
+    assert report["found_again"] is None
     assert report["retrieval"]["new/old"] == report["retrieval"]["new/new"] == report["retrieval"]["re-indexed"]
 
 
@@ -188,3 +194,28 @@ def test_an_encoder_of_given_sizes_is_trained_between_two_others(place, tmp_path
     assert load_encoder(tmp_path).width == 16
     with pytest.raises(ValueError, match="method: expected oca, bt2"):
         upgrading.upgrade_encoder(old, new, colored(), "other", config)
+
+
+def test_the_same_encoder_finds_every_frame_again_and_old_vectors_are_carried():
+    class Pixels:
+        modality, width = "image", 12
+
+        def encode(self, inputs):
+            return torch.nn.functional.adaptive_avg_pool2d(inputs, 2).flatten(1)
+
+    class Doubled(Pixels):
+        def encode(self, inputs):
+            return 2 * super().encode(inputs).flip(1)
+
+    frames, memory = colored(40), VectorFile(np.ones((5, 12), np.float32), np.arange(5))
+    same = Measurement(Pixels(), Pixels(), Pixels(), frames)
+    assert same.found_again == 1.0
+    assert same.retrieval["old/old"] == same.retrieval["new/old"] == same.retrieval["re-indexed"]
+    stored = Stored(memory, memory.rewritten(memory.vectors), carried=lambda v: v.flip(1))
+    carried = Measurement(Pixels(), Doubled(), Pixels(), frames, stored)
+    assert carried.found_again == 1.0
+    assert carried.retrieval["new/old"] == pytest.approx(same.retrieval["old/old"])
+    assert carried.galleries["new/old"] == "40 held-out frames"
+    dropped = Measurement(Pixels(), Doubled(), Pixels(), frames, Stored(memory, memory, carried=None))
+    assert dropped.found_again is None
+    assert set(dropped.retrieval) == {"new/new", "re-indexed"}

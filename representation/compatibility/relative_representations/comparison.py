@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from representation.compatibility.retrieval import mean_reciprocal_rank
+
 
 def latent_similarity(a: Tensor, b: Tensor, k: int = 10) -> dict[str, float]:
     """How alike two encodings of the same samples are, as far as neighbours by cosine tell.
@@ -30,12 +32,11 @@ def latent_similarity(a: Tensor, b: Tensor, k: int = 10) -> dict[str, float]:
     a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
     across, within = a @ b.T, b @ b.T
     own = across.diagonal()
-    ranks = 1 + (across > own[:, None]).sum(dim=1)
     is_near = [torch.zeros(s.shape, dtype=torch.bool).scatter_(1, s.topk(k, 1).indices, True) for s in (across, within)]
     shared, either = (is_near[0] & is_near[1]).sum(dim=1), (is_near[0] | is_near[1]).sum(dim=1)
     return {
         "jaccard": float((shared / either).mean()),
-        "mrr": float((1 / ranks).mean()),
+        "mrr": mean_reciprocal_rank(a, b),
         "cosine": float(own.mean()),
     }
 

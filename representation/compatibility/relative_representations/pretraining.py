@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from representation.compatibility.picture_encoder import PictureConfig, labelled_views, labels_of, new_backbone
+from representation.compatibility.picture_encoder import PictureConfig, labels_of, new_backbone, views_of
 from representation.compatibility.relative_representations.anchors import select_anchors
 from representation.compatibility.relative_representations.encoder import SYSTEM, RelativeEncoder
 from representation.compatibility.relative_representations.projection import RelativeLayer
@@ -67,7 +67,7 @@ class RelativeObjective(nn.Module):
 
     def batch(self, frames: Frames, rows: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
         """Views, with their classes where these are what is read."""
-        views = {"views": labelled_views(self._config, frames, rows, generator)}
+        views = {"views": views_of(self._config, frames, rows, generator)}
         return views | ({"labels": labels_of(frames, rows)} if self._config.loss == "labels" else {})
 
     def forward(self, batch: Mapping[str, Tensor]) -> Loss:
