@@ -114,6 +114,9 @@ class Situation:
             )
         if self.prototypes is not None and self.prototypes.shape[1] != width:
             raise ValueError(f"prototypes: expected (C, {width}), found {tuple(self.prototypes.shape)}")
+        names = self.frames.names.get(LABEL, ())
+        if names and self.memory.names and names != self.memory.names:
+            raise ValueError(f"data: expected the classes of the memory, {self.memory.names}, found {names}")
         if self.memory_frames is not None and len(self.memory_frames) != len(self.memory.vectors):
             raise ValueError(
                 f"memory_data: expected the {len(self.memory.vectors)} frames of the memory, "
@@ -143,7 +146,8 @@ def upgrade(
         What searches from now on, the memory as it is then (the same object if nothing was rewritten), and the report.
     """
     training, queries = upgrading.split(situation.frames, config.held_out, config.seed)
-    began, memory, carried = time.perf_counter(), situation.memory, as_they_are
+    began, memory = time.perf_counter(), situation.memory
+    carried: Carry | None = as_they_are
     if choice.path == "relative_representations":
         upgraded, memory, carried, encoded = _relative(situation, config)
     elif choice.path == "reindex":

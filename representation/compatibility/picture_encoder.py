@@ -94,7 +94,7 @@ def load_headed(directory: Path, system: str, build: Callable[[Encoder, Mapping[
     config = read_config(directory)["config"]
     try:
         encoder = build(load_encoder(directory / BACKBONE), config)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"{directory}: expected the configuration of a {system} encoder: {error}") from error
     load_weights(encoder.head, directory)
     return encoder.eval()

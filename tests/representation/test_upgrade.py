@@ -155,6 +155,14 @@ def test_parts_that_do_not_fit_are_refused(place, tmp_path):
     write_frames(colored(40), tmp_path / "few")
     with pytest.raises(ValueError, match="memory_data: expected the 96 frames of the memory, found 40"):
         main(words(place, tmp_path / "run", **{"memory-data": tmp_path / "few"}))
+    frames = colored()
+    named = Frames(frames.images, frames.episode, frames.columns, {"label": ("a", "b", "c", "d")})
+    write_frames(named, tmp_path / "named")
+    other = VectorFile(np.ones((8, 8), np.float32), np.arange(8), np.arange(8) % 4, ("b", "a", "c", "d"))
+    other.write(tmp_path / "other.npz")
+    arguments = words(place, tmp_path / "run", memory=tmp_path / "other", data=tmp_path / "named")
+    with pytest.raises(ValueError, match=r"data: expected the classes of the memory, \('b', 'a', 'c', 'd'\)"):
+        main(arguments)
     write_prototypes(torch.ones(4, 5), tmp_path / "p.safetensors")
     with pytest.raises(ValueError, match=r"prototypes: expected \(C, 8\), found \(4, 5\)"):
         main(words(place, tmp_path / "run", prototypes=tmp_path / "p.safetensors"))

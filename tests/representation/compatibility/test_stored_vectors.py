@@ -12,7 +12,8 @@ EPISODE = np.arange(6) // 2
 
 @pytest.mark.parametrize("labels", [None, np.arange(6) % 3])
 def test_a_memory_comes_back_with_and_without_classes(labels, tmp_path):
-    VectorFile(VECTORS, EPISODE, labels).write(tmp_path / "memory.npz")
+    names = () if labels is None else ("cup", "plate", "Löffel")
+    VectorFile(VECTORS, EPISODE, labels, names).write(tmp_path / "memory.npz")
     found = read_vectors(tmp_path / "memory.npz")
     np.testing.assert_array_equal(found.vectors, VECTORS)
     np.testing.assert_array_equal(found.episode, EPISODE)
@@ -20,6 +21,7 @@ def test_a_memory_comes_back_with_and_without_classes(labels, tmp_path):
     other = found.rewritten(VECTORS[:, :2])
     assert other.vectors.shape == (6, 2)
     assert other.labels is found.labels
+    assert found.names == other.names == names
 
 
 @pytest.mark.parametrize(
