@@ -19,31 +19,41 @@ import torch
 import tyro
 
 from representation.benchmarks import (
+    bt2,
     clip,
+    d_simplex,
     geodesic_mixup,
     i2p_mae,
     matryoshka,
     mixed_barlow_twins,
     mochi,
+    oca,
     pretraining,
+    relative_representations,
     sie,
     tvts,
     tvts_arm,
+    upgrade,
 )
 from representation.benchmarks.claims import BenchOptions, Claim
 
 RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/representation.md")
 BENCHMARKS = {
+    "bt2": bt2,
     "clip": clip,
+    "d_simplex": d_simplex,
     "geodesic_mixup": geodesic_mixup,
     "i2p_mae": i2p_mae,
     "matryoshka": matryoshka,
     "mixed_barlow_twins": mixed_barlow_twins,
     "mochi": mochi,
+    "oca": oca,
     "pretraining": pretraining,
+    "relative_representations": relative_representations,
     "sie": sie,
     "tvts": tvts,
     "tvts_arm": tvts_arm,
+    "upgrade": upgrade,
 }
 
 

@@ -1,6 +1,7 @@
 """Vectors of frames into a file: `python -m representation.embed --encoder RUN --data DIR --output vectors.npz`.
 
-The file has `vectors` (N, D) float32 and `episode` (N,), in the order of the frames. It is not pickled.
+The file has `vectors` (N, D) float32, `episode` (N,) and, where they are known, classes `label` (N,) with their
+`label_names`, in the order of the frames. It is not pickled.
 """
 
 from __future__ import annotations
@@ -9,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import tyro
 
-from representation.data.frames import open_frames
+from representation.compatibility.stored_vectors import VectorFile
+from representation.data.frames import LABEL, open_frames
 from representation.embedding import embed
 from representation.registry import load_encoder
 
@@ -45,7 +46,7 @@ def main(args: Sequence[str] | None = None) -> None:
     frames = open_frames(options.data, options.camera, options.image_size, options.points)
     vectors = embed(encoder, frames)
     file = options.output.with_suffix(".npz")
-    np.savez(file, vectors=vectors, episode=frames.episode)
+    VectorFile(vectors, frames.episode, frames.columns.get(LABEL), frames.names.get(LABEL, ())).write(file)
     print(f"{file}: {len(vectors)} vectors of {encoder.width} numbers")
 
 

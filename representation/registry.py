@@ -111,6 +111,41 @@ SYSTEMS: dict[str, System] = {
         role="shows a policy where the things are that its instruction names",
         road="representation.pretrain, .probe and .embed; policies.train --vision-encoder",
     ),
+    "relative_representations": System(
+        module="representation.compatibility.relative_representations",
+        paper="Moschella et al., Relative Representations Enable Zero-Shot Latent Space Communication, ICLR 2023 "
+        "(arXiv 2209.15430)",
+        inputs="pictures; or any encoder, or vectors of anything, and the same anchors for all",
+        outputs="cosines to anchors, on which different encoders agree",
+        role="swaps the encoder of a memory or of a head by showing it some anchors, without labels or training",
+        road="representation.pretrain, .probe, .embed and .upgrade",
+    ),
+    "d_simplex": System(
+        module="representation.compatibility.d_simplex",
+        paper="Biondi et al., Stationary Representations: Optimally Approximating Compatibility and Implications for "
+        "Improved Model Replacements, CVPR 2024 (arXiv 2405.02581)",
+        inputs="pictures with labels; the version before, if there is one",
+        outputs="vectors whose classes lie in the same place in every version",
+        role="encoders whose later versions were planned for: any of them searches what any other stored",
+        road="representation.pretrain, .probe, .embed and .upgrade",
+    ),
+    "bt2": System(
+        module="representation.compatibility.bt2",
+        paper="Zhou et al., BT²: Backward-compatible Training with Basis Transformation, ICCV 2023 (arXiv 2211.03989)",
+        inputs="pictures with labels, the old encoder and an independent new one",
+        outputs="vectors that hold all of the new encoder's, with a part to compare with old ones",
+        role="replaces an encoder by a better one that is there already, while the memory keeps its old vectors",
+        road="representation.pretrain, .probe, .embed and .upgrade",
+    ),
+    "oca": System(
+        module="representation.compatibility.oca",
+        paper="Ricci et al., Backward-Compatible Aligned Representations via an Orthogonal Transformation Layer, BEW "
+        "at ECCV 2024 (arXiv 2408.08793)",
+        inputs="pictures with labels, the old encoder or its class prototypes",
+        outputs="vectors with a part to compare with old ones",
+        role="replaces an encoder in one training, while the memory keeps its old vectors; old pictures may be gone",
+        road="representation.pretrain, .probe, .embed and .upgrade",
+    ),
 }
 
 

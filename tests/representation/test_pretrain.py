@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,12 +43,23 @@ def frames():
     return colored()
 
 
+def config_of(name: str, frames: Frames, place: Path):
+    """The system's own configuration; with two encoders where it stands between two."""
+    config = module_of(name).Config()
+    if name != "bt2":
+        return config
+    oca = module_of("oca")
+    for seed in range(2):
+        oca.new(oca.Config(dim=16 + 8 * seed), frames, seed).encoder.save(place / str(seed))
+    return dataclasses.replace(config, old=str(place / "0"), new=str(place / "1"))
+
+
 @pytest.mark.parametrize("name", TRAINED)
-def test_every_objective_trains_all_that_it_should_and_repeats_itself(name, frames):
+def test_every_objective_trains_all_that_it_should_and_repeats_itself(name, frames, tmp_path):
     module, rows = module_of(name), np.arange(8)
-    losses = []
+    losses, config = [], config_of(name, frames, tmp_path)
     for _ in range(2):
-        objective = module.new(module.Config(), frames, seed=0)
+        objective = module.new(config, frames, seed=0)
         batch = objective.batch(frames, rows, torch.Generator().manual_seed(1))
         losses.append(objective(batch).total)
     assert torch.equal(losses[0], losses[1])
@@ -59,10 +72,10 @@ def test_every_objective_trains_all_that_it_should_and_repeats_itself(name, fram
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_encoder_comes_back_equal_and_does_not_mind_its_neighbours(name, frames, tmp_path):
     module = module_of(name)
-    encoder = module.new(module.Config(), frames, seed=0).encoder.eval()
+    encoder = module.new(config_of(name, frames, tmp_path), frames, seed=0).encoder.eval()
     assert isinstance(encoder, Encoder)
-    encoder.save(tmp_path)
-    again = load_encoder(tmp_path)
+    encoder.save(tmp_path / "saved")
+    again = load_encoder(tmp_path / "saved")
     vectors = embed(encoder, frames)
     assert vectors.shape == (len(frames), encoder.width)
     np.testing.assert_array_equal(embed(again, frames), vectors)

@@ -1,0 +1,91 @@
+"""What an upgrade needs of a memory: its vectors, and their classes if they are known."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from representation.data.frames import LABEL
+
+VECTORS, EPISODE, NAMES = "vectors", "episode", "label_names"
+MAX_BYTES = 16 * 2**30
+
+
+class StoredVectors(Protocol):
+    """Vectors of one encoder, whatever keeps them.
+
+    Attributes:
+        vectors: (N, D) float32.
+        labels: (N,) classes; None if they are not known.
+        names: of the classes; empty if they have none.
+    """
+
+    vectors: NDArray[np.float32]
+    labels: NDArray[np.int64] | None
+    names: tuple[str, ...]
+
+    def rewritten(self, vectors: NDArray[np.float32]) -> StoredVectors:
+        """The same entries with other vectors (N, D')."""
+        ...
+
+    def write(self, path: Path) -> None:
+        """Keep it in a new place."""
+        ...
+
+
+@dataclass(frozen=True)
+class VectorFile:
+    """What `python -m representation.embed` writes.
+
+    Attributes:
+        vectors: (N, D) float32.
+        episode: (N,) number of what each belongs to.
+        labels: (N,) classes; None if they are not known.
+        names: of the classes; empty if they have none.
+    """
+
+    vectors: NDArray[np.float32]
+    episode: NDArray[np.int64]
+    labels: NDArray[np.int64] | None = None
+    names: tuple[str, ...] = ()
+
+    def rewritten(self, vectors: NDArray[np.float32]) -> VectorFile:
+        """The same entries with other vectors (N, D')."""
+        return VectorFile(vectors, self.episode, self.labels, self.names)
+
+    def write(self, path: Path) -> None:
+        """Write an npz file that is not pickled."""
+        known = {} if self.labels is None else {LABEL: self.labels, NAMES: np.array(self.names, np.str_)}
+        np.savez(path, **{VECTORS: self.vectors, EPISODE: self.episode}, **known)
+
+
+def read_vectors(path: Path) -> VectorFile:
+    """Read an npz file of vectors.
+
+    Raises:
+        ValueError: something else, too large, or numbers that are not finite; names the file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > MAX_BYTES:
+            raise ValueError(f"expected at most {MAX_BYTES} bytes, found {size}")
+        with np.load(path, allow_pickle=False) as file:
+            vectors, episode = file[VECTORS].astype(np.float32), file[EPISODE].astype(np.int64)
+            labels = file[LABEL].astype(np.int64) if LABEL in file.files else None
+            names = tuple(map(str, file[NAMES])) if NAMES in file.files else ()
+    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: expected vectors as representation.embed writes them: {error}") from error
+    if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
+        raise ValueError(f"{path}: vectors: expected finite numbers (N, D), found {vectors.shape}")
+    for name, column in ((EPISODE, episode), (LABEL, labels)):
+        if column is not None and column.shape != (len(vectors),):
+            raise ValueError(f"{path}: {name}: expected ({len(vectors)},), found {column.shape}")
+    if labels is not None and labels.min() < 0:
+        raise ValueError(f"{path}: {LABEL}: expected numbers of classes, found {labels.min()}")
+    return VectorFile(vectors, episode, labels, names)
