@@ -28,7 +28,8 @@ def lines(options: ListOptions) -> list[str]:
         ValueError: no such system.
     """
     if not options.system:
-        return [f"{name:<24}{system.role}" for name, system in sorted(SYSTEMS.items())]
+        width = 2 + max(map(len, SYSTEMS))
+        return [f"{name:<{width}}{system.role}" for name, system in sorted(SYSTEMS.items())]
     module, system = module_of(options.system), SYSTEMS[options.system]
     about = [f"{field.name:<9}{getattr(system, field.name)}" for field in dataclasses.fields(system)]
     if not hasattr(module, "Config"):
