@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := install --quiet --no-compile -c constraints.txt
 READY := $(VENV)/.ready
 COLCON := colcon-bash colcon-core colcon-library-path colcon-package-selection colcon-python-setup-py colcon-recursive-crawl colcon-ros
-EXTRAS := ros,sim,record,train,remote,ray,menagerie,dev
+EXTRAS := ros,sim,record,memory,train,remote,ray,menagerie,dev
 
 .PHONY: setup eval test bench bench-policies bench-representation lint format clean
 

@@ -25,12 +25,17 @@ def save_encoder(model: nn.Module, system: str, config: Any, directory: Path) ->
         config: a dataclass or mapping that JSON can hold.
         directory: made if it is not there.
     """
+    save_config(system, config, directory)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, directory / WEIGHTS_FILE)
+
+
+def save_config(system: str, config: Any, directory: Path) -> None:
+    """Write the configuration alone, which is all of an encoder without weights; arguments as of `save_encoder`."""
     directory.mkdir(parents=True, exist_ok=True)
     content = asdict(config) if is_dataclass(config) and not isinstance(config, type) else dict(config)
     text = json.dumps({"system": system, "config": content}, indent=2)
     (directory / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, directory / WEIGHTS_FILE)
 
 
 def read_config(directory: Path) -> dict[str, Any]:
