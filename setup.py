@@ -15,6 +15,7 @@ NODES = (
     "episode_runner_node",
     "faulty_policy_node",
     "keyboard_joy_node",
+    "memory_node",
     "perception_node",
     "policy_node",
     "recorder_node",

@@ -20,9 +20,11 @@ import tyro
 
 from representation.benchmarks import (
     clip,
+    episode_memory,
     geodesic_mixup,
     i2p_mae,
     matryoshka,
+    mbat_vsa,
     mixed_barlow_twins,
     mochi,
     sie,
@@ -34,9 +36,11 @@ from representation.benchmarks.claims import BenchOptions, Claim
 RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/representation.md")
 BENCHMARKS = {
     "clip": clip,
+    "episode_memory": episode_memory,
     "geodesic_mixup": geodesic_mixup,
     "i2p_mae": i2p_mae,
     "matryoshka": matryoshka,
+    "mbat_vsa": mbat_vsa,
     "mixed_barlow_twins": mixed_barlow_twins,
     "mochi": mochi,
     "sie": sie,

@@ -14,12 +14,13 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
+from representation.checkpoint import encoder_key
 from representation.memory import queries
 from representation.memory.episode_memory import EpisodeMemory
 from representation.memory.export import export
 from representation.memory.filters import Filter
 from representation.memory.hits_page import write_hits_page
-from representation.memory.schema import EPISODES, FRAMES, TABLES, EncoderColumns, encoder_key
+from representation.memory.schema import EPISODES, FRAMES, TABLES, EncoderColumns
 from representation.memory.search import Mode, SearchOptions
 from representation.memory.sources import SourceOptions, remember
 from representation.registry import load_encoder

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from operator import and_
+from typing import Any
 
 from lancedb.expr import Expr, col, lit
+
+MAX_VALUES = 10_000  # of a list
+_KINDS: dict[str, Any] = {
+    **dict.fromkeys(("ids", "source", "camera", "task", "task_contains"), str),
+    "episodes": int,
+    **dict.fromkeys(("after", "before"), int | float),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +41,26 @@ class Filter:
     task_contains: str = ""
     after: float | None = None
     before: float | None = None
+
+    @classmethod
+    def from_json(cls, value: object) -> Filter:
+        """Conditions as a stranger gives them: an object of the names above.
+
+        Raises:
+            ValueError: an unknown name, or a value of another type.
+        """
+        if not isinstance(value, Mapping) or not set(value) <= set(_KINDS):
+            raise ValueError(f"where: expected an object of {', '.join(_KINDS)}, found {value!r:.200}")
+        conditions: dict[str, Any] = {}
+        for name, given in value.items():
+            kind = _KINDS[name]
+            several = name in ("ids", "episodes")
+            items = given if several else [given]
+            fits = isinstance(items, list) and len(items) <= MAX_VALUES
+            if not fits or any(isinstance(item, bool) or not isinstance(item, kind) for item in items):
+                raise ValueError(f"where: {name}: expected {kind}, found {given!r:.200}")
+            conditions[name] = tuple(items) if several else given
+        return cls(**conditions)
 
     def expression(self) -> Expr | None:
         """What LanceDB understands; None if every row will do."""

@@ -11,8 +11,9 @@ comes back, `VectorIndex` finds documents. `python -m representation.memory.mbat
 that the registry loads.
 
 Our choices: digests are 64-bit BLAKE2b; numbers are random Fourier features of the value and of its logarithm; arrays
-are bound by a matrix of their own, so that `[x]` is not `x`; strings may be bags of words; each level is brought to unit
-length, which makes one more field shrink its neighbours. "gaussian" is the plain random matrix that the paper replaces.
+are bound by a matrix of their own, so that `[x]` is not `x`; strings may be bags of words; each level is brought to
+unit length, which makes one more field shrink its neighbours. "gaussian" is the plain random matrix that the paper
+replaces.
 """
 
 from __future__ import annotations

@@ -12,13 +12,10 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-
-from representation.checkpoint import read_config
 
 FRAMES, EPISODES = "frames", "episodes"
 TABLES = (FRAMES, EPISODES)
@@ -183,26 +180,6 @@ def row_table(rows: Sequence[Row], vectors: Mapping[EncoderColumns, NDArray]) ->
         for name, array in encoder.arrays(values).items():
             table = table.append_column(encoder.schema().field(name), array)
     return table
-
-
-def encoder_key(directory: Path) -> str:
-    """System and version of a saved encoder; the version is a digest of all its files.
-
-    Args:
-        directory: the encoder's, or a run's that has one in `encoder/`.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    inner = directory / "encoder"
-    directory = inner if inner.is_dir() else directory
-    system = str(read_config(directory)["system"])
-    digest = hashlib.sha256()
-    for path in sorted(file for file in directory.rglob("*") if file.is_file()):
-        digest.update(path.relative_to(directory).as_posix().encode() + b"\0")
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return f"{system}_{digest.hexdigest()[:8]}"
 
 
 def _lists(values: NDArray) -> pa.FixedSizeListArray:

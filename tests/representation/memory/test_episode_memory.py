@@ -10,10 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from representation.benchmarks.memory_kills import survive
+from representation.checkpoint import encoder_key
 from representation.memory.episode_memory import MARK_FILE, EpisodeMemory
 from representation.memory.export import export
 from representation.memory.filters import Filter
-from representation.memory.schema import EPISODES, FRAMES, EncoderColumns, Row, encoder_key, encoders_of
+from representation.memory.schema import EPISODES, FRAMES, EncoderColumns, Row, encoders_of
 from representation.memory.search import MODES, SearchOptions
 
 A = EncoderColumns("a_1", "image", 32, prefix=8, signs=True)
