@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from representation.benchmarks.claims import BenchOptions, Claim
 from representation.benchmarks.memory_kills import survive
-from representation.memory.episode_memory import EpisodeMemory
+from representation.memory.episode_memory import FEWEST_INDEXED, EpisodeMemory
 from representation.memory.schema import FRAMES, EncoderColumns, Row
 from representation.memory.search import SearchOptions
 from representation.pretraining.matryoshka import NestedIndex
@@ -39,7 +39,7 @@ def run(options: BenchOptions) -> list[Claim]:
     claims: list[Claim] = []
     grown: dict[int, list[dict[str, float]]] = {}
     for count in COUNTS:
-        grown[count] = [measure(options.steps(count), seed) for seed in range(options.seeds)]
+        grown[count] = [measure(max(options.steps(count), FEWEST_INDEXED), seed) for seed in range(options.seeds)]
 
     def claim(text: str, name: str, ours: list[float], baseline: list[float], least: float) -> None:
         claims.append(Claim(text, name, tuple(ours), tuple(baseline), least))
