@@ -362,11 +362,12 @@ MEMORY = Graph(
         ),
     ),
     arguments={
-        **PERCEPTION.arguments,
+        "encoder": PERCEPTION.arguments["encoder"],
         "memory": GraphArgument(None, "directory of the memory"),
         "create": GraphArgument("false", "make the memory if there is none", BOOLEAN, bool),
         "source": GraphArgument("live", "path of the bag that is recorded beside it, or another name"),
         "states": GraphArgument("", "directory of an encoder of JSON, for requests of states"),
+        **PERCEPTION.arguments,
         "params_file": GraphArgument(str(config_file("memory.yaml")), "YAML file with the parameters of all nodes"),
     },
 )
