@@ -94,6 +94,7 @@ class MemoryNode(LoadingLifecycleNode):
         self._refusal, self._refused_at = "", 0.0
         self._jobs: deque[tuple[str, str]] = deque()
         self._lock = threading.Lock()  # of the jobs: the executor adds, the worker takes
+        self._writing = threading.Lock()  # of the memory: the end of the node must not meet a slow worker in it
         self._response = self.create_lifecycle_publisher(String, "~/response", STATUS)
         self._heard = [
             self.create_subscription(String, topic, self._listener(kind), qos)
@@ -147,7 +148,8 @@ class MemoryNode(LoadingLifecycleNode):
         result = super().on_deactivate(state)
         if self._live is not None and not self.fault:
             self._work()
-            self._live.end()
+            with self._writing:
+                self._live.end()
         return result
 
     def work_done(self, value: list[str]) -> None:
@@ -194,20 +196,25 @@ class MemoryNode(LoadingLifecycleNode):
             with self._lock:
                 kind, text = self._jobs.popleft()
             try:
-                if kind == "percept":
-                    self._live.take(text)
-                elif kind == "instruction":
-                    self._live.begin(text)
-                elif kind == "commit":
-                    self._counts["committed"] += self._live.flush()
-                else:
-                    answers.append(self._live.answer(text))
-                    self._counts["answered"] += 1
+                with self._writing:
+                    answers += self._do(kind, text)
             except ValueError as error:
                 if kind != "percept":
                     raise
                 self._refuse(str(error))
         return answers
+
+    def _do(self, kind: str, text: str) -> list[str]:
+        if kind == "percept":
+            self._live.take(text)
+        elif kind == "instruction":
+            self._live.begin(text)
+        elif kind == "commit":
+            self._counts["committed"] += self._live.flush()
+        else:
+            self._counts["answered"] += 1
+            return [self._live.answer(text)]
+        return []
 
     def _refuse(self, reason: str) -> None:
         self._counts["refused"] += 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,6 @@ from representation.memory.episode_memory import EpisodeMemory
 from representation.memory.filters import Filter
 from representation.memory.schema import EPISODES, FRAMES, Row
 from representation.memory.search import SearchOptions
-from representation.memory.sources import episode_vector
 from representation.vector_text import from_text
 
 KINDS = ("text", "state", "vector", "like", "now")
@@ -51,12 +50,13 @@ class LiveMemory:
 
     def __init__(self, memory: EpisodeMemory, seen: Named, states: Named | None = None, source: str = "live") -> None:
         self._memory, self._seen, self._states, self._source = memory, seen, states, source
+        self._columns = memory.encoders(FRAMES)[seen.key]
         self._waiting: list[tuple[Row, NDArray[np.float32]]] = []
         self._newest: NDArray[np.float32] | None = None
+        self._newest_frame = -1
         self._task = ""
-        self._begun: int | None = None
-        self._camera = ""
-        self._sum: list[NDArray[np.float32]] = []
+        self._first: Row | None = None  # of the episode
+        self._length, self._directions = 0, np.zeros(self._columns.width, np.float32)
 
     @property
     def waiting(self) -> int:
@@ -64,7 +64,7 @@ class LiveMemory:
         return len(self._waiting)
 
     def take(self, text: str) -> None:
-        """Keep a percept until `flush`.
+        """Keep a percept until `flush`; one with the stamp of the one before is the same and is passed over.
 
         Raises:
             ValueError: it is damaged, or of another encoder.
@@ -77,16 +77,17 @@ class LiveMemory:
             raise ValueError(f"stamp: expected seconds from 0 to 9e9, found {stamp!r:.100}")
         if not isinstance(camera, str):
             raise ValueError(f"camera: expected a name, found {camera!r:.100}")
-        vector = self._columns().checked(from_text(content.get("vector"))[None])[0]
+        vector = self._columns.checked(from_text(content.get("vector"))[None])[0]
         frame = round(stamp * 1e9)
-        if self._begun is None:
-            self._begun, self._camera = frame, camera
-        row = Row(self._source, camera, self._begun, frame, float(stamp), 1, self._task)
-        # A stamp that comes again is the same frame.
-        self._waiting = [(kept, value) for kept, value in self._waiting if kept.id != row.id]
+        if frame == self._newest_frame:
+            return
+        episode = frame if self._first is None else self._first.episode
+        row = Row(self._source, camera, episode, frame, float(stamp), 1, self._task)
+        self._first = self._first or row
         self._waiting.append((row, vector))
-        self._sum.append(vector)
-        self._newest = vector
+        self._newest, self._newest_frame = vector, frame
+        self._directions += vector / np.linalg.norm(vector)
+        self._length += 1
 
     def begin(self, task: str) -> None:
         """Another episode begins; the one before is committed as a whole."""
@@ -96,7 +97,8 @@ class LiveMemory:
     def flush(self) -> int:
         """Commit what waits; returns how many percepts that were."""
         if self._waiting:
-            rows, vectors = zip(*self._waiting, strict=True)
+            # A clock that jumped back may bring stamps again; the newer percept counts.
+            rows, vectors = zip(*{row.id: (row, vector) for row, vector in self._waiting}.values(), strict=True)
             self._memory.add(FRAMES, rows, {self._seen.key: np.stack(vectors)})
         count = len(self._waiting)
         self._waiting = []
@@ -105,11 +107,12 @@ class LiveMemory:
     def end(self) -> None:
         """Commit all of the episode that runs, if one does."""
         self.flush()
-        if self._begun is not None:
-            whole = episode_vector(np.stack(self._sum), self._seen.encoder.modality)
-            row = Row(self._source, self._camera, self._begun, 0, self._begun * 1e-9, len(self._sum), self._task)
+        if self._first is not None:
+            row = replace(self._first, frame=0, length=self._length)
+            # As `sources.episode_vector` has it.
+            whole = self._newest if self._columns.modality == "clip" else self._directions / self._length
             self._memory.add(EPISODES, [row], {self._seen.key: whole[None]})
-        self._begun, self._sum = None, []
+        self._first, self._length, self._directions = None, 0, np.zeros_like(self._directions)
 
     def answer(self, text: str) -> str:
         """The answer to a request, both JSON; what is wrong with it is told in `error`."""
@@ -154,9 +157,6 @@ class LiveMemory:
         if not rows:
             raise ValueError(f"like: expected the id of a row with a vector of {self._seen.key}, found {value!r:.100}")
         return self._seen.key, vectors[0]
-
-    def _columns(self) -> Any:
-        return self._memory.encoders(FRAMES)[self._seen.key]
 
 
 def _object(text: str, what: str) -> dict[str, Any]:
