@@ -92,12 +92,12 @@ class Episodes(NamedTuple):
     """Episodes, one after the other.
 
     Attributes:
-        count: how many there are.
+        total: how many there are.
         camera: whose pictures they have; empty where there is one only.
         frames: of each.
     """
 
-    count: int
+    total: int
     camera: str
     frames: Iterator[Frames]
 
@@ -204,7 +204,7 @@ def _lerobot_episodes(dataset: LeRobotDataset, camera: str, size: int, points: i
     for index in range(dataset.num_episodes):
         episode = dataset.episode(index, [key, *numbers, *views, "timestamp"])
         pictures = episode[key]
-        columns = {name: episode[name] for name in numbers}
+        columns: dict[str, NDArray] = {name: episode[name] for name in numbers}
         columns["progress"] = np.linspace(0.0, 1.0, len(pictures), dtype=np.float32)
         columns[TIME] = episode["timestamp"]
         if points:

@@ -253,7 +253,7 @@ def _state(text: str) -> Any:
 def main(args: Sequence[str] | None = None) -> int:
     """Run a verb; returns the exit code."""
     verbs = {verb.__name__.lower(): verb for verb in VERBS}
-    command = tyro.extras.subcommand_cli_from_dict(verbs, args=args, prog="python -m representation.memory")
+    command: Any = tyro.extras.subcommand_cli_from_dict(verbs, args=args, prog="python -m representation.memory")
     try:
         command.run()
     except (OSError, ValueError, TypeError) as error:

@@ -70,7 +70,7 @@ class LiveMemory:
             ValueError: it is damaged, or of another encoder.
         """
         content = _object(text, "percept")
-        stamp, camera = content.get("stamp"), content.get("camera", "")
+        stamp, camera = content.get("stamp", math.nan), content.get("camera", "")
         if content.get("encoder") != self._seen.key:
             raise ValueError(f"encoder: expected percepts of {self._seen.key}, found {content.get('encoder')!r:.100}")
         if type(stamp) not in (int, float) or not math.isfinite(stamp) or not 0 <= stamp < 9e9:
@@ -107,7 +107,7 @@ class LiveMemory:
     def end(self) -> None:
         """Commit all of the episode that runs, if one does."""
         self.flush()
-        if self._first is not None:
+        if self._first is not None and self._newest is not None:
             row = replace(self._first, frame=0, length=self._length)
             # As `sources.episode_vector` has it.
             whole = self._newest if self._columns.modality == "clip" else self._directions / self._length

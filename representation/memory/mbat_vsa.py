@@ -125,7 +125,7 @@ class MBAT:
     def _signs(self, kind: str, symbol: str) -> NDArray[np.float64]:
         """Random +-1 (D,) of a symbol."""
         words = self.bits(kind, symbol, -(-self.dim // 64)).astype("<u8")
-        return 2.0 * np.unpackbits(words.view(np.uint8), count=self.dim) - 1.0
+        return 2.0 * np.unpackbits(words.view(np.uint8), count=self.dim).astype(np.float64) - 1.0
 
     def _drawn(self, key: str) -> tuple[NDArray, ...]:
         """What a matrix is made of."""

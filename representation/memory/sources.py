@@ -65,7 +65,7 @@ def remember(
     known = [{row.episode for row in memory.rows(EPISODES, where, key)} for key in encoders]
     done = set.intersection(*known)
     count = 0
-    for batch in _batches(tqdm(episodes.frames, "episodes", episodes.count, disable=not progress), done):
+    for batch in _batches(tqdm(episodes.frames, "episodes", episodes.total, disable=not progress), done):
         rows = [row for frames in batch for row in frame_rows(source, episodes.camera, frames)]
         wholes = [episode_row(source, episodes.camera, frames) for frames in batch]
         vectors = {key: [embed(encoder, frames) for frames in batch] for key, encoder in encoders.items()}
