@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 PIP_INSTALL := install --quiet --no-compile -c constraints.txt
 READY := $(VENV)/.ready
 COLCON := colcon-bash colcon-core colcon-library-path colcon-package-selection colcon-python-setup-py colcon-recursive-crawl colcon-ros
-EXTRAS := ros,sim,record,train,remote,ray,menagerie,dev
+EXTRAS := ros,sim,record,memory,train,remote,ray,menagerie,dev
 
 .PHONY: setup eval test bench bench-policies bench-representation lint format clean
 
@@ -54,6 +54,7 @@ bench-representation: setup
 	test -f runs/posed/frames.json || $(BIN)/python -m sim.posed_objects --output runs/posed
 	test -f runs/clouds/frames.json || $(BIN)/python -m sim.renders --count 10 --size 96 --points 1024 --output runs/clouds
 	test -d runs/narrated || $(BIN)/python -m sim.narrated_episodes --output runs/narrated
+	test -f runs/scenes/scenes.jsonl || $(BIN)/python -m sim.scene_descriptions --output runs/scenes
 	$(BIN)/python -m representation.bench --write
 
 format: setup

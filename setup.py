@@ -15,6 +15,7 @@ NODES = (
     "episode_runner_node",
     "faulty_policy_node",
     "keyboard_joy_node",
+    "memory_node",
     "perception_node",
     "policy_node",
     "recorder_node",
@@ -72,6 +73,7 @@ EXTRAS = {
         "rosbags>=0.10",
         "zstandard>=0.22",
     ],
+    "memory": ["lancedb>=0.40", "opencv-python-headless>=4.9", "pyarrow>=16"],
     "remote": ["msgpack>=1.0.8", "pillow>=10", "websockets>=17.1"],
     "menagerie": ["mujoco-menagerie>=2026.1"],
     # The commands of policies.calibration without ROS.

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from representation.data.clips import history
 from representation.data.clouds import clouds
+from representation.data.documents import documents
 from representation.data.frames import Frames
-from representation.interface import Encoder
+from representation.interface import DocumentEncoder, Encoder
 
 
 def inputs_of(encoder: Encoder, frames: Frames, rows: NDArray[np.int64]) -> Tensor:
@@ -29,11 +30,13 @@ def inputs_of(encoder: Encoder, frames: Frames, rows: NDArray[np.int64]) -> Tens
 
 
 @torch.inference_mode()
-def embed(encoder: Encoder, frames: Frames, rows: NDArray[np.int64] | None = None, batch_size: int = 128) -> NDArray:
+def embed(
+    encoder: Encoder | DocumentEncoder, frames: Frames, rows: NDArray[np.int64] | None = None, batch_size: int = 128
+) -> NDArray:
     """Vectors (N, D) float32 of frames.
 
     Args:
-        encoder: of pictures, clips or points.
+        encoder: of pictures, clips, points, or documents, which are made of what else is known of the frames.
         frames: which hold them.
         rows: of these; all if None.
         batch_size: frames at a time.
@@ -42,6 +45,8 @@ def embed(encoder: Encoder, frames: Frames, rows: NDArray[np.int64] | None = Non
         ValueError: see `inputs_of`.
     """
     rows = np.arange(len(frames)) if rows is None else rows
+    if isinstance(encoder, DocumentEncoder):
+        return encoder.encode_batch(documents(frames, rows))
     device = next(encoder.parameters()).device if isinstance(encoder, nn.Module) else torch.device("cpu")
     parts = [
         encoder.encode(inputs_of(encoder, frames, rows[start : start + batch_size]).to(device)).float().cpu().numpy()

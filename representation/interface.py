@@ -1,7 +1,8 @@
 """What the systems of `representation/` have in common: small protocols; each system keeps those that are true of it.
 
 Pictures are (B, 3, H, W) float in [0, 1], of any size; an encoder brings them to its own. Clips are (B, T, 3, H, W),
-frames in the order of time, spread evenly over what is to be understood. Points are (B, N, 3), metres.
+frames in the order of time, spread evenly over what is to be understood. Points are (B, N, 3), metres. Documents are
+values of JSON.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from representation.data.frames import Frames
 
-Modality = Literal["image", "points", "text", "clip"]
+Modality = Literal["image", "points", "text", "clip", "json"]
 
 
 class Loss(NamedTuple):
@@ -51,6 +52,36 @@ class Encoder(Protocol):
 
     def save(self, directory: Path) -> None:
         """Write what `registry.load_encoder` reads."""
+        ...
+
+
+@runtime_checkable
+class DocumentEncoder(Protocol):
+    """Turns documents into vectors; is not trained.
+
+    Attributes:
+        modality: "json".
+        width: numbers D of a vector.
+    """
+
+    modality: Modality
+    width: int
+
+    def encode_batch(self, documents: Sequence[Any]) -> NDArray[np.float32]:
+        """Vectors (N, D) of N documents."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write what `registry.load_encoder` reads."""
+        ...
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """Puts texts into the space of its other vectors, so that one finds the other."""
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Vectors (T, D) of texts."""
         ...
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from representation.checkpoint import read_config
-from representation.interface import Encoder
+from representation.interface import DocumentEncoder, Encoder
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class System:
     Attributes:
         module: where it lives. A system that pretrains an encoder has there a dataclass `Config`, a function
             `new(config, frames, seed)` that returns its `Objective`, and `load(directory)` that returns its `Encoder`.
+            One that needs no training has `load(directory)` alone, and says how what it reads is made.
         paper: authors, title, venue and year, number.
         inputs: what it takes.
         outputs: what it gives.
@@ -146,6 +147,15 @@ SYSTEMS: dict[str, System] = {
         role="replaces an encoder in one training, while the memory keeps its old vectors; old pictures may be gone",
         road="representation.pretrain, .probe, .embed and .upgrade",
     ),
+    "mbat_vsa": System(
+        module="representation.memory.mbat_vsa",
+        paper='Gallant, Orthogonal Matrices for MBAT Vector Symbolic Architectures, and a "Soft" VSA Representation '
+        "for JSON, 2022 (arXiv 2202.04771)",
+        inputs="JSON values",
+        outputs="vectors of them; parts of such vectors, told again",
+        role="finds a state, a task or a report again that is like this one, without training",
+        road="representation.memory, .probe and .embed; memory_node",
+    ),
 }
 
 
@@ -160,7 +170,7 @@ def module_of(name: str) -> ModuleType:
     return importlib.import_module(SYSTEMS[name].module)
 
 
-def load_encoder(directory: Path) -> Encoder:
+def load_encoder(directory: Path) -> Encoder | DocumentEncoder:
     """Read an encoder that a system saved; in evaluation mode.
 
     Args:

@@ -216,9 +216,23 @@ def perception_node(setting: Setting) -> Endpoints:
     """Sees, and tells what it understands; depth and calibration for encoders of points only."""
     camera = setting.drivers.camera((setting.cameras or setting.all_cameras)[0])
     return LIFE_CYCLE | Endpoints(
-        publishes={"~/embedding": NUMBERS, "~/scores": NUMBERS, "~/progress": STRING, "~/timing": DIAGNOSTICS}
+        publishes={
+            "~/embedding": NUMBERS,
+            "~/scores": NUMBERS,
+            "~/progress": STRING,
+            "~/percept": STRING,
+            "~/timing": DIAGNOSTICS,
+        }
         | TELLS_HEALTH,
         subscribes={"instruction": STRING, camera.color: IMAGE, camera.depth: IMAGE, camera.info: CAMERA_INFO},
+    )
+
+
+def memory_node(setting: Setting) -> Endpoints:
+    """Remembers what perception_node sees, and answers requests."""
+    return LIFE_CYCLE | Endpoints(
+        publishes={"~/response": STRING} | TELLS_HEALTH,
+        subscribes={"perception_node/percept": STRING, "instruction": STRING, "~/request": STRING},
     )
 
 
@@ -288,6 +302,7 @@ NODES: dict[str, Callable[[Setting], Endpoints]] = {
     "arm_gateway_node": arm_gateway_node,
     "dashboard": dashboard,
     "episode_runner_node": episode_runner_node,
+    "memory_node": memory_node,
     "perception_node": perception_node,
     "policy_node": policy_node,
     "recorder_node": recorder_node,

@@ -343,7 +343,37 @@ PERCEPTION = Graph(
     },
 )
 
+MEMORY = Graph(
+    nodes=(
+        *PERCEPTION.nodes,
+        GraphNode(
+            "memory_node",
+            {
+                "use_sim_time": "use_sim_time",
+                "memory.robot": "robot",
+                "memory.autostart": "autostart",
+                "memory.path": "memory",
+                "memory.create": "create",
+                "memory.source": "source",
+                "encoder.path": "encoder",
+                "encoder.states": "states",
+                "encoder.device": "device",
+            },
+        ),
+    ),
+    arguments={
+        "encoder": PERCEPTION.arguments["encoder"],
+        "memory": GraphArgument(None, "directory of the memory"),
+        "create": GraphArgument("false", "make the memory if there is none", BOOLEAN, bool),
+        "source": GraphArgument("live", "path of the bag that is recorded beside it, or another name"),
+        "states": GraphArgument("", "directory of an encoder of JSON, for requests of states"),
+        **PERCEPTION.arguments,
+        "params_file": GraphArgument(str(config_file("memory.yaml")), "YAML file with the parameters of all nodes"),
+    },
+)
+
 GRAPHS: dict[str, Graph] = {
+    "memory": MEMORY,
     "perception": PERCEPTION,
     "real_arm": REAL_ARM,
     "record": RECORD,

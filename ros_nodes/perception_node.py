@@ -1,7 +1,8 @@
 """`perception_node`: what an encoder of `representation/` makes of a camera: vectors, scores of phrases, progress.
 
-Publishes `~/embedding`, and `~/scores` and `~/progress` where the encoder can tell them and is asked to. The newest
-picture is looked at in a worker, at most `rate_hz` times a second. Nothing that moves the arm depends on this node.
+Publishes `~/embedding`; the same with stamp and version of the encoder as `~/percept`, for `memory_node`; and
+`~/scores` and `~/progress` where the encoder can tell them and is asked to. The newest picture is looked at in a
+worker, at most `rate_hz` times a second. Nothing that moves the arm depends on this node.
 """
 
 from __future__ import annotations
@@ -24,8 +25,10 @@ from torch import nn
 
 from policies.execution.cadence import Cadence
 from policies.robots import get_drivers
+from representation.checkpoint import encoder_key
 from representation.perceiver import Perceiver, Percept, Sight
 from representation.registry import load_encoder
+from representation.vector_text import to_text
 from ros_nodes.camera_topics import CameraTopics
 from ros_nodes.diagnostics import Health, Latencies, Level, figures_message
 from ros_nodes.lifecycle_node import LoadingLifecycleNode
@@ -106,12 +109,14 @@ class PerceptionNode(LoadingLifecycleNode):
         self._camera = get_drivers(self._config.robot).camera(self._config.camera)
         self._cadence = Cadence(self._config.rate_hz or None)
         self._perceiver: Perceiver | None = None
+        self._encoder_key = ""
         self._topics: CameraTopics | None = None
         self._generation = self._perceived_generation = 0
         self._counts = {"answered": 0, "replaced": 0, "outdated": 0}
         self._encoding, self._node_latency, self._stamp_latency = Latencies(), Latencies(), Latencies()
         self._timing = self.create_publisher(DiagnosticArray, "~/timing", STATUS)
         self._embedding = self.create_lifecycle_publisher(Float32MultiArray, "~/embedding", STATUS)
+        self._percept = self.create_lifecycle_publisher(String, "~/percept", STATUS)
         self._scores = self.create_lifecycle_publisher(Float32MultiArray, "~/scores", STATUS)
         self._progress = self.create_lifecycle_publisher(String, "~/progress", STATUS)
         self._instruction = self.create_subscription(String, "instruction", self._on_instruction, LATCHED)
@@ -123,6 +128,7 @@ class PerceptionNode(LoadingLifecycleNode):
         torch.set_num_threads(config.threads)  # of this thread, the worker's
         if not config.path:
             raise ValueError("encoder.path: expected the directory of an encoder, found none")
+        self._encoder_key = encoder_key(Path(config.path))
         encoder = load_encoder(Path(config.path))
         if isinstance(encoder, nn.Module):
             encoder.to(config.device)
@@ -176,6 +182,8 @@ class PerceptionNode(LoadingLifecycleNode):
             return
         percept = value.percept
         self._embedding.publish(labelled("embedding", percept.vector))
+        described = {"stamp": percept.stamp, "encoder": self._encoder_key, "camera": self._config.camera}
+        self._percept.publish(String(data=json.dumps({**described, "vector": to_text(percept.vector)})))
         if percept.scores is not None:
             self._scores.publish(labelled(json.dumps(self._encoder_config.phrases), percept.scores))
         if self._encoder_config.script:

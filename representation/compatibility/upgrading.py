@@ -101,7 +101,9 @@ def train(objective: Any, frames: Frames, cfg: LoopConfig) -> Encoder:
     run = TrainingLoop(cfg, ObjectiveLearner(cfg, objective, frames), new_accelerator(cfg))
     run.train()
     run.end()
-    return load_encoder(cfg.output)
+    encoder = load_encoder(cfg.output)
+    assert isinstance(encoder, Encoder)
+    return encoder
 
 
 def upgrade_encoder(

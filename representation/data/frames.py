@@ -7,9 +7,10 @@ names of numbered values). Nothing in it is pickled.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -90,6 +91,20 @@ class Frames:
             raise ValueError(f"frames: expected {missing}, found {sorted(known)}")
 
 
+class Episodes(NamedTuple):
+    """Episodes, one after the other.
+
+    Attributes:
+        total: how many there are.
+        camera: whose pictures they have; empty where there is one only.
+        frames: of each.
+    """
+
+    total: int
+    camera: str
+    frames: Iterator[Frames]
+
+
 def expect_empty(output: Path) -> None:
     """End the command where its `--output` holds something already."""
     if output.exists() and any(output.iterdir()):
@@ -149,39 +164,62 @@ def _resized(frames: Frames, size: int) -> Frames:
     return Frames(images, frames.episode, frames.columns, frames.names, frames.texts)
 
 
-def _read_lerobot(dataset: LeRobotDataset, camera: str, size: int, points: int) -> Frames:
+def open_episodes(path: Path, camera: str = "", size: int = 0, points: int = 0) -> Episodes:
+    """The episodes of a directory, one after the other; a LeRobot dataset may be larger than the machine's memory.
+
+    Arguments and errors as of `open_frames`.
+    """
+    if (path / _INFO).is_file() and not (path / FRAMES_FILE).is_file():
+        dataset = LeRobotDataset(path)
+        camera = camera_of(dataset, camera)
+        return Episodes(dataset.num_episodes, camera, _lerobot_episodes(dataset, camera, size, points))
+    frames = open_frames(path, camera, size, points)
+    numbers = np.unique(frames.episode)
+    parts = (frames.subset(np.flatnonzero(frames.episode == number)) for number in numbers)
+    return Episodes(len(numbers), "", parts)
+
+
+def camera_of(dataset: LeRobotDataset, camera: str) -> str:
+    """The camera of that name, or the first one.
+
+    Raises:
+        ValueError: there is none.
+    """
     prefix = "observation.images."
     cameras = [key.removeprefix(prefix) for key in dataset.info.features if key.startswith(prefix)]
     if not cameras or (camera and camera not in cameras):
         raise ValueError(f"{dataset.root}: camera: expected {camera or 'one'}, found {cameras}")
-    camera = camera or cameras[0]
-    key = prefix + camera
+    return camera or cameras[0]
+
+
+def _read_lerobot(dataset: LeRobotDataset, camera: str, size: int, points: int) -> Frames:
+    parts = list(_lerobot_episodes(dataset, camera_of(dataset, camera), size, points))
+    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
+    texts = [text for part in parts for text in part.texts]
+    images, episodes = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "episode"))
+    return Frames(images, episodes, columns, {}, texts)
+
+
+def _lerobot_episodes(dataset: LeRobotDataset, camera: str, size: int, points: int) -> Iterator[Frames]:
+    key = f"observation.images.{camera}"
     views = [f"observation.depth.{camera}", f"observation.camera.{camera}.intrinsics"] if points else []
     missing = [name for name in views if name not in dataset.keys]
     if missing:
         raise ValueError(f"{dataset.root}: expected {missing} to make clouds of, found {dataset.keys}")
     numbers = [name for name in ("observation.state", "action", "next.success") if name in dataset.info.features]
-    images, episodes, texts = [], [], []
-    columns: dict[str, list[NDArray]] = {
-        name: [] for name in (*numbers, "progress", TIME, *([POINTS] if points else []))
-    }
     rng = np.random.default_rng(0)
     for index in range(dataset.num_episodes):
         episode = dataset.episode(index, [key, *numbers, *views, "timestamp"])
         pictures = episode[key]
-        images += list(pictures) if size == 0 else [square(picture, size) for picture in pictures]
-        episodes += [index] * len(pictures)
-        texts += episode["task"]
-        for name in numbers:
-            columns[name].append(episode[name])
-        columns[TIME].append(episode["timestamp"])
+        columns: dict[str, NDArray] = {name: episode[name] for name in numbers}
+        columns["progress"] = np.linspace(0.0, 1.0, len(pictures), dtype=np.float32)
+        columns[TIME] = episode["timestamp"]
         if points:
             depths, lenses = (episode[name] for name in views)
             parts = [depth_to_points(depth, k.reshape(3, 3)) for depth, k in zip(depths, lenses, strict=True)]
-            columns[POINTS].append(np.stack([random_points(part, points, rng) for part in parts]))
-        columns["progress"].append(np.linspace(0.0, 1.0, len(pictures), dtype=np.float32))
-    joined = {name: np.concatenate(parts) for name, parts in columns.items()}
-    return Frames(np.stack(images), np.array(episodes), joined, {}, texts)
+            columns[POINTS] = np.stack([random_points(part, points, rng) for part in parts])
+        images = pictures if size == 0 else np.stack([square(picture, size) for picture in pictures])
+        yield Frames(images, np.full(len(pictures), index), columns, {}, episode["task"])
 
 
 def _read_bags(path: Path, camera: str, size: int, points: int) -> Frames:

@@ -25,6 +25,7 @@ from ros_nodes.arm_gateway_node import ArmGatewayNode
 from ros_nodes.dashboard import Dashboard
 from ros_nodes.enclaves import NODES, Endpoints, Setting, endpoints, main, policy_xml
 from ros_nodes.graphs import GRAPHS, GraphNode, enclave_of
+from ros_nodes.memory_node import MemoryNode
 from ros_nodes.perception_node import PerceptionNode
 from ros_nodes.policy_node import PolicyNode
 from ros_nodes.recorder_node import RecorderNode
@@ -76,7 +77,17 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
     made = {}
     executor = SingleThreadedExecutor()
     try:
-        for make in (SimulatorNode, ArmGatewayNode, PolicyNode, PerceptionNode, TeleopNode, Dashboard, RecorderNode):
+        makers = (
+            SimulatorNode,
+            ArmGatewayNode,
+            PolicyNode,
+            PerceptionNode,
+            MemoryNode,
+            TeleopNode,
+            Dashboard,
+            RecorderNode,
+        )
+        for make in makers:
             node = make()
             made[node.get_name()] = node
             executor.add_node(node)
@@ -84,6 +95,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
             patch.setattr("ros_nodes.policy_node.load_policy", lambda *_: TwoCameras("panda"))
             made["policy_node"].trigger_configure()
             patch.setattr("ros_nodes.perception_node.load_encoder", lambda _: Extent())
+            patch.setattr("ros_nodes.perception_node.encoder_key", lambda _: "extent_0")
             made["perception_node"].trigger_configure()
         joystick = made["teleop_node"].create_publisher(Joy, "joy", 1)
         # The recorder subscribes to what is published.
@@ -107,6 +119,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
     [
         "arm_gateway_node",
         "dashboard",
+        "memory_node",
         "perception_node",
         "policy_node",
         "recorder_node",
@@ -252,6 +265,6 @@ def test_the_command_writes_a_policy_or_says_what_is_wrong(capsys):
     assert len(policy.findall("enclaves/enclave")) == len(GRAPHS["real_arm"].nodes)
     assert "/right_arm_controller/joint_trajectory" in rules(policy, "arm_gateway_node")["publish"]
     assert main(["real_leg"]) == 1
-    assert "expected one of perception, real_arm" in capsys.readouterr().err
+    assert "expected one of memory, perception, real_arm" in capsys.readouterr().err
     assert main(["real_arm", "--robot", "nobody"]) == 1
     assert "nobody" in capsys.readouterr().err

@@ -1,0 +1,238 @@
+"""`EpisodeMemory`: frames and episodes with vectors of several encoders, in a directory.
+
+A LanceDB database: every `add` is one commit, which is there whole or not at all, whenever the process dies. Others may
+read and write at the same time; each search sees the newest commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import numpy as np
+from lancedb.index import IvfFlat
+from numpy.typing import NDArray
+
+from representation.data.atomic_files import write_json
+from representation.data.untrusted_files import read_json
+from representation.memory import search as searching
+from representation.memory.filters import Filter
+from representation.memory.schema import (
+    ROW_COLUMNS,
+    ROW_SCHEMA,
+    TABLES,
+    EncoderColumns,
+    Row,
+    encoders_of,
+    row_table,
+)
+from representation.memory.search import PART, Hit, Mode, SearchOptions
+
+MARK_FILE = "memory.json"
+MARK = {"format": "polyarm episode memory", "version": 1}
+KEEP_VERSIONS = timedelta(hours=1)
+FEWEST_INDEXED = 256  # rows; fewer are compared faster than cells are found
+EVERYTHING = Filter()
+
+
+class EpisodeMemory:
+    """The memory in a directory.
+
+    Args:
+        directory: where it is.
+        create: whether it is made if it is not there.
+
+    Raises:
+        FileNotFoundError: there is none, and none is to be made.
+        ValueError: the directory holds something else, or another version, or is damaged.
+    """
+
+    def __init__(self, directory: Path, create: bool = False) -> None:
+        self.directory = Path(directory)
+        if not (self.directory / MARK_FILE).is_file():
+            if self.directory.exists() and (not self.directory.is_dir() or any(self.directory.iterdir())):
+                raise ValueError(f"{directory}: expected a memory, found something else: no {MARK_FILE}")
+            if not create:
+                raise FileNotFoundError(f"{directory}: expected a memory, found none")
+            write_json(self.directory / MARK_FILE, MARK)
+        mark = read_json(self.directory, MARK_FILE)
+        if mark != MARK:
+            raise ValueError(f"{self.directory / MARK_FILE}: expected {MARK}, found {mark!r:.200}")
+        with self._told("its tables"):
+            self._database = lancedb.connect(self.directory, read_consistency_interval=timedelta(0))
+            there = self._database.list_tables().tables
+            self._tables = {name: self._opened(name, name in there) for name in TABLES}
+        for name in TABLES:
+            missing = set(ROW_SCHEMA.names) - set(self._table(name).schema.names)
+            if missing:
+                raise ValueError(f"{self.directory}: {name}: expected the columns {sorted(missing)}, found none")
+            self.encoders(name)
+
+    def encoders(self, table: str) -> dict[str, EncoderColumns]:
+        """The encoders whose vectors a table has columns for, by key."""
+        with self._told(table):
+            return encoders_of(self._table(table).schema)
+
+    def register(self, encoder: EncoderColumns) -> None:
+        """Make room for the vectors of an encoder in both tables.
+
+        Raises:
+            ValueError: it is there with other columns.
+        """
+        for name in TABLES:
+            known = self.encoders(name).get(encoder.key)
+            if known is None:
+                with self._told(name):
+                    self._table(name).add_columns(encoder.schema())
+            elif known != encoder:
+                raise ValueError(f"{self.directory}: {name}: expected {known}, as it was registered, found {encoder}")
+
+    def add(self, table: str, rows: Sequence[Row], vectors: Mapping[str, NDArray]) -> None:
+        """Commit rows with their vectors (N, D) by key of the encoder; a row that is there gets them beside the others.
+
+        Raises:
+            ValueError: no such encoder, or vectors that do not fit.
+        """
+        known = self.encoders(table)
+        columns = {_known(known, key, f"{self.directory}: {table}"): values for key, values in vectors.items()}
+        content = row_table(rows, columns)
+        if not len(content):
+            return
+        if len(set(content.column("id").to_pylist())) < len(content):
+            raise ValueError("rows: expected each frame or episode once, found some twice")
+        with self._told(table):
+            merge = self._table(table).merge_insert("id")
+            merge.when_matched_update_all().when_not_matched_insert_all().execute(content)
+
+    def count(self, table: str, where: Filter = EVERYTHING, key: str = "") -> int:
+        """How many rows there are; with `key`, those that have a vector of that encoder."""
+        condition = self._condition(table, where, key)
+        with self._told(table):
+            return self._table(table).count_rows(condition or None)
+
+    def rows(self, table: str, where: Filter = EVERYTHING, key: str = "", limit: int | None = None) -> list[Row]:
+        """Rows, not in any order; with `key`, those that have a vector of that encoder."""
+        return [Row(**row) for row in self._select(table, where, key, list(ROW_COLUMNS), limit).to_pylist()]
+
+    def vectors(self, table: str, key: str, where: Filter = EVERYTHING) -> tuple[list[Row], NDArray[np.float32]]:
+        """Rows, and their vectors (N, D) by an encoder; those without one are left out."""
+        name = _known(self.encoders(table), key, f"{self.directory}: {table}").column("vector")
+        found = self._select(table, where, key, [*ROW_COLUMNS, name])
+        width = found.schema.field(name).type.list_size
+        values = found.column(name).combine_chunks().flatten().to_numpy().reshape(-1, width)
+        return [Row(**row) for row in found.select(list(ROW_COLUMNS)).to_pylist()], values
+
+    def search(
+        self,
+        table: str,
+        key: str,
+        query: NDArray,
+        options: SearchOptions | None = None,
+        where: Filter = EVERYTHING,
+    ) -> list[Hit]:
+        """The rows nearest to a vector (D,), the nearest first.
+
+        Raises:
+            ValueError: no such encoder, or see `search.search`.
+        """
+        encoder = _known(self.encoders(table), key, f"{self.directory}: {table}")
+        with self._told(table):
+            return searching.search(self._table(table), encoder, query, options or SearchOptions(), where.expression())
+
+    def index(self, table: str, key: str, mode: Mode) -> None:
+        """Divide the vectors that a mode of search compares into cells; rows that come later are found all the same.
+
+        Raises:
+            ValueError: no such encoder, or too few rows.
+        """
+        encoder = _known(self.encoders(table), key, f"{self.directory}: {table}")
+        column = encoder.column(PART[mode])
+        if mode == "exact" or column not in encoder.schema().names:
+            raise ValueError(f"mode: expected one that {key} has columns for, and an index helps, found {mode}")
+        count = self.count(table, key=key)
+        if count < FEWEST_INDEXED:
+            raise ValueError(f"{table}: expected at least {FEWEST_INDEXED} vectors to index, found {count}")
+        with self._told(table):
+            distance = "hamming" if mode == "signs" else "cosine"
+            cells = IvfFlat(distance_type=distance, num_partitions=max(1, round(count**0.5)))
+            self._table(table).create_index(column, config=cells)
+
+    def delete(self, where: Filter) -> int:
+        """Delete rows of both tables; returns how many.
+
+        Raises:
+            ValueError: without a condition, which would delete everything.
+        """
+        condition = where.expression()
+        if condition is None:
+            raise ValueError("delete: expected a condition, found none")
+        count = 0
+        for name in TABLES:
+            with self._told(name):
+                count += self._table(name).delete(condition).num_deleted_rows
+        return count
+
+    def compact(self, keep: timedelta = KEEP_VERSIONS) -> None:
+        """Join small files, bring the indices up to date and drop what only versions older than `keep` hold.
+
+        Who reads at the time must end within `keep`.
+        """
+        for name in TABLES:
+            with self._told(name):
+                self._table(name).optimize(cleanup_older_than=keep)
+
+    def schema(self, table: str) -> Any:
+        """The columns of a table, as Arrow tells them."""
+        with self._told(table):
+            return self._table(table).schema
+
+    def batches(self, table: str) -> Iterator[Any]:
+        """All of a table, as record batches of Arrow."""
+        with self._told(table):
+            yield from self._table(table).search().to_batches()
+
+    def _select(self, table: str, where: Filter, key: str, columns: list[str], limit: int | None = None) -> Any:
+        condition = self._condition(table, where, key)
+        with self._told(table):
+            query = self._table(table).search()
+            if condition:
+                query = query.where(condition)
+            return query.limit(limit).select(columns).to_arrow()
+
+    def _condition(self, table: str, where: Filter, key: str) -> str:
+        """SQL of a filter, escaped by LanceDB, and of having a vector, whose column's name is a checked key."""
+        expression = where.expression()
+        parts = [] if expression is None else [expression.to_sql()]
+        if key:
+            encoder = _known(self.encoders(table), key, f"{self.directory}: {table}")
+            parts.append(f"{encoder.column('vector')} IS NOT NULL")
+        return " AND ".join(f"({part})" for part in parts)
+
+    def _opened(self, name: str, there: bool) -> Any:
+        if there:
+            return self._database.open_table(name)
+        return self._database.create_table(name, schema=ROW_SCHEMA, exist_ok=True)
+
+    def _table(self, name: str) -> Any:
+        if name not in TABLES:
+            raise ValueError(f"table: expected one of {', '.join(TABLES)}, found {name!r}")
+        return self._tables[name]
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Turn what LanceDB raises over damaged files into an error that names them."""
+        try:
+            yield
+        except (RuntimeError, OSError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ValueError(f"{self.directory}: expected {what} of a memory, found: {reason:.300}") from error
+
+
+def _known(encoders: Mapping[str, EncoderColumns], key: str, where: str) -> EncoderColumns:
+    if key not in encoders:
+        raise ValueError(f"{where}: expected vectors of one of {sorted(encoders)}, found {key!r} asked for")
+    return encoders[key]
