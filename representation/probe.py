@@ -53,14 +53,14 @@ def raw_pixels(frames: Frames) -> NDArray[np.float64]:
 
 
 def probe(vectors: NDArray, frames: Frames, held_out: float, seed: int) -> list[ProbeResult]:
-    """Read every column of the frames from vectors (N, D)."""
+    """Read every column of the frames that has a value or some numbers a frame from vectors (N, D)."""
     episodes = len(np.unique(frames.episode))
     count = min(max(1, round(held_out * episodes)), episodes - 1)
     train, test = split_frames(frames, count, np.random.default_rng(seed))
     results = []
     for name, values in frames.columns.items():
         fitted, scored = ((vectors[rows], values[rows]) for rows in (train, test))
-        if name in frames.names:
+        if name in frames.names and values.ndim == 1:
             results += [knn_probe(fitted, scored, name), linear_probe(fitted, scored, name)]
         elif np.issubdtype(values.dtype, np.floating) and values.ndim <= 2:
             results.append(ridge_probe(fitted, scored, name))
