@@ -54,6 +54,8 @@ bench-representation: setup
 	test -f runs/posed/frames.json || $(BIN)/python -m sim.posed_objects --output runs/posed
 	test -f runs/clouds/frames.json || $(BIN)/python -m sim.renders --count 10 --size 96 --points 1024 --output runs/clouds
 	test -d runs/narrated || $(BIN)/python -m sim.narrated_episodes --output runs/narrated
+	test -f runs/tables/frames.json || $(BIN)/python -m sim.segmented_scenes --tasks sort transfer_cube lift_tray --size 64 \
+	    --count 1000 --output runs/tables
 	test -f runs/scenes/scenes.jsonl || $(BIN)/python -m sim.scene_descriptions --output runs/scenes
 	$(BIN)/python -m representation.bench --write
 

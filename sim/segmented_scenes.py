@@ -1,9 +1,12 @@
 """Pictures of the tables of tasks in which every pixel's thing is known: `python -m sim.segmented_scenes --output DIR`.
 
 The tables are laid out as the tasks lay them out, in the nominal conditions and in other lights and rooms; the arms
-stand as in moments of demonstrations, a closed hand often with the named object in it. Nothing is simulated: the
-pictures show places, not motions. Each camera's picture is a frame, `episode` is the table, `segmentation` (H, W) tells
-what each pixel shows. The format is that of `representation.data.frames`.
+stand as in moments of demonstrations or anyhow, a closed hand often with the named object in it. Nothing is simulated:
+the pictures show places, not motions. Objects are told apart by colour, bins, the tray and its handles by place; zones
+and drawers are not told from what surrounds them.
+
+Each camera's picture is a frame, `episode` is the table, `segmentation` (H, W) tells what each pixel shows. The format
+is that of `representation.data.frames`.
 """
 
 from __future__ import annotations
@@ -18,13 +21,15 @@ import tyro
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from policies.robots import get_named_robot
+from policies.robots import get_robot
+from policies.robots.spec import RobotSpec
 from representation.data.frames import SEGMENTATION, Frames, expect_empty, write_frames
 from representation.data.lerobot_dataset import LeRobotDataset
 from sim.appearance import COLOURS
 from sim.episode_id import EpisodeId
 from sim.rendering import OffscreenRenderer
 from sim.simulation import SimulationConfig, TabletopSimulation
+from sim.tasks import robot_of
 
 SUITES = ("nominal", "nominal", "nominal", "lighting", "background", "distractors", "placement")
 """Conditions, each as often as it is named."""
@@ -35,6 +40,7 @@ OVERSAMPLING = (1, 2)
 HELD_SHARE = 0.75
 """Of the tables on which a hand is closed, how many have the named object in it."""
 
+DRAWN_POSES, SPREAD_RAD = 2000, 0.3
 HANDLE_RADIUS = 0.02  # m
 
 OTHER, BINS, TRAY_HANDLES = "other", ("left bin", "right bin"), {"left": "left handle", "right": "right handle"}
@@ -46,16 +52,16 @@ class SegmentedOptions:
 
     Attributes:
         output: directory to write; must not hold files.
-        poses: LeRobot datasets of the tasks, recorded on one robot; the arms stand as there.
-        tasks: whose tables are drawn.
+        tasks: whose tables are drawn, of one robot.
+        poses: LeRobot datasets of the tasks; the arms stand as there. Without any they stand about their home.
         count: tables.
         size: side of the pictures, pixels.
         seed: of everything that is drawn.
     """
 
     output: Path
-    poses: tuple[Path, ...]
     tasks: tuple[str, ...]
+    poses: tuple[Path, ...] = ()
     count: int = 3000
     size: int = 96
     seed: int = 0
@@ -136,14 +142,11 @@ def segmented_scenes(options: SegmentedOptions) -> Frames:
     """Draw the pictures.
 
     Raises:
-        ValueError: a dataset is damaged, or the datasets are of several robots.
+        ValueError: tasks of several robots, or a dataset is damaged or of another robot.
     """
-    datasets = [LeRobotDataset(path) for path in options.poses]
-    robots = sorted({str(data.info.robot_type) for data in datasets})
-    if len(robots) != 1:
-        raise ValueError(f"--poses: expected datasets of one robot, found {robots}")
-    poses = _poses(datasets, len(get_named_robot(robots[0]).joint_names))
-    rng, tables = np.random.default_rng(options.seed), SegmentedTables(robots[0], options.size)
+    rng, robot = np.random.default_rng(options.seed), get_robot(robot_of(options.tasks))
+    poses = _recorded(options.poses, robot) if options.poses else _drawn(robot, rng)
+    tables = SegmentedTables(robot.name, options.size)
     images, shown = [], []
     for index in tqdm(range(options.count), desc="tables", unit="table"):
         task, suite = str(rng.choice(options.tasks)), str(rng.choice(SUITES))
@@ -156,15 +159,28 @@ def segmented_scenes(options: SegmentedOptions) -> Frames:
     return Frames(np.stack(images), number, {SEGMENTATION: np.stack(shown)}, {SEGMENTATION: tables.names})
 
 
-def _poses(datasets: Sequence[LeRobotDataset], joints: int) -> NDArray[np.float64]:
+def _recorded(paths: Sequence[Path], robot: RobotSpec) -> NDArray[np.float64]:
     """Joints (N, n) of all steps of some datasets."""
     found = []
-    for data in datasets:
+    for path in paths:
+        data = LeRobotDataset(path)
+        if data.info.robot_type != robot.name:
+            raise ValueError(f"{path}: robot: expected {robot.name}, found {data.info.robot_type}")
         states = [data.episode(index, ["observation.state"])["observation.state"] for index in range(data.num_episodes)]
         found.append(np.concatenate(states).astype(np.float64))
-        if found[-1].shape[1:] != (joints,):
-            raise ValueError(f"{data.root}: observation.state: expected {joints} joints, found {found[-1].shape[1:]}")
+        if found[-1].shape[1:] != (len(robot.joint_names),):
+            raise ValueError(
+                f"{path}: observation.state: expected {len(robot.joint_names)} joints, found {found[-1].shape[1:]}"
+            )
     return np.concatenate(found)
+
+
+def _drawn(robot: RobotSpec, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Joints (N, n) about the home pose, the grippers anyhow."""
+    poses = robot.home + rng.normal(0.0, SPREAD_RAD, (DRAWN_POSES, len(robot.home)))
+    grippers = robot.grippers
+    poses[:, grippers] = rng.uniform(robot.lower[grippers], robot.upper[grippers], (DRAWN_POSES, len(grippers)))
+    return poses.clip(robot.lower, robot.upper)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -67,5 +67,15 @@ def test_the_command_writes_frames_whose_arms_stand_as_in_demonstrations(tmp_pat
     assert frames.episode.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
     assert frames.columns[SEGMENTATION].shape == (9, 32, 32)
     assert frames.columns[SEGMENTATION].max() < len(frames.names[SEGMENTATION])
+    with pytest.raises(ValueError, match="demonstrations: robot: expected panda, found aloha"):
+        main(["--output", str(tmp_path / "other"), "--poses", str(dataset), "--tasks", "reach"])
     with pytest.raises(SystemExit, match="--output: expected a new or empty directory"):
         main(words)
+
+
+def test_arms_stand_anyhow_without_demonstrations(tmp_path):
+    main(["--output", str(tmp_path / "tables"), "--tasks", "reach", "--count", "4", "--size", "32"])
+    frames = open_frames(tmp_path / "tables")
+    assert len(frames) == 8
+    wrist = frames.images[1::2]
+    assert len({picture.tobytes() for picture in wrist}) == 4
