@@ -111,6 +111,15 @@ SYSTEMS: dict[str, System] = {
         role="shows a policy where the things are that its instruction names",
         road="representation.pretrain, .probe and .embed; policies.train --vision-encoder",
     ),
+    "origin_identification": System(
+        module="representation.memory.origin_identification",
+        paper="Wang et al., (Generalizable) Origin Identification for Text-Guided Image-to-Image Diffusion Models, "
+        "ICML 2025 (arXiv 2501.02376)",
+        inputs="pictures, and what was made of them if it is known",
+        outputs="unit vectors that are alike for a picture and what was made of it",
+        role="tells which frame an edited or translated frame was made from: leaks between sets, lost labels",
+        road="representation.pretrain, .embed and .memory.origin_identification.trace",
+    ),
 }
 
 

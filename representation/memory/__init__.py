@@ -1,0 +1,5 @@
+"""What the robot has seen: storing it, finding it again, tracing it to where it came from.
+
+- `origin_identification/`: the frame that an edited frame was made from. Choose it where pictures are restyled,
+  compressed or translated, and labels, episodes or leaks between sets are to be found again.
+"""
