@@ -53,6 +53,7 @@ bench-representation: setup
 	test -f runs/renders/frames.json || $(BIN)/python -m sim.renders --size 48 --output runs/renders
 	test -f runs/posed/frames.json || $(BIN)/python -m sim.posed_objects --output runs/posed
 	test -d runs/narrated || $(BIN)/python -m sim.narrated_episodes --output runs/narrated
+	test -f runs/actions/frames.json || $(BIN)/python -m sim.arm_actions --output runs/actions
 	$(BIN)/python -m representation.bench --write
 
 format: setup

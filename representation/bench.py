@@ -21,6 +21,7 @@ import tyro
 from representation.benchmarks import (
     clip,
     geodesic_mixup,
+    grounded_language,
     i2p_mae,
     matryoshka,
     mixed_barlow_twins,
@@ -36,6 +37,7 @@ RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/re
 BENCHMARKS = {
     "clip": clip,
     "geodesic_mixup": geodesic_mixup,
+    "grounded_language": grounded_language,
     "i2p_mae": i2p_mae,
     "matryoshka": matryoshka,
     "mixed_barlow_twins": mixed_barlow_twins,

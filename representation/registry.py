@@ -111,6 +111,15 @@ SYSTEMS: dict[str, System] = {
         role="shows a policy where the things are that its instruction names",
         road="representation.pretrain, .probe and .embed; policies.train --vision-encoder",
     ),
+    "grounded_language": System(
+        module="representation.memory.grounded_language",
+        paper="Kubricht, Yang, Qiu and Tu, Grounding Language Acquisition From Object and Action Imagery, 2023 "
+        "(arXiv 2309.06335)",
+        inputs="pictures with classes, or pictures alone",
+        outputs="messages of a few symbols for each picture, as symbols and as one-hot vectors",
+        role="a short key of what is seen, which can be searched by, logged, and traced to pixels",
+        road="representation.pretrain, .embed and .memory.grounded_language.talk",
+    ),
     "origin_identification": System(
         module="representation.memory.origin_identification",
         paper="Wang et al., (Generalizable) Origin Identification for Text-Guided Image-to-Image Diffusion Models, "
