@@ -8,8 +8,8 @@ over to others, deeper networks do not.
 Read in this order: `autoencoder.py` (a small one, and diffusers' AutoencoderKL), `cosface.py` (the loss),
 `averaging.py`, `identifier.py` (`OriginIdentifier`: the map, fitted to pictures and translations of them), `lda.py`
 (the same in closed form, to compare with), `origin_index.py` (a gallery that is asked), `edits.py` (what becomes of
-frames), `encoder.py` and `pretraining.py` (autoencoder and map trained at once from frames alone), `trace.py` (the
-command).
+frames), `encoder.py` and `pretraining.py` (autoencoder and map trained at once from frames alone), `released.py`
+(published weights), `trace.py` (the command).
 
 What differs from the paper: the mean of the autoencoder's posterior instead of a sample, so that a picture has one
 vector; a small autoencoder learns from the same frames where no large one is at hand.

@@ -21,10 +21,13 @@ from torch import Tensor
 from representation.data.atomic_files import write_json
 from representation.data.frames import Frames, open_frames
 from representation.embedding import embed
+from representation.interface import Encoder
 from representation.memory.origin_identification.edits import edited
 from representation.memory.origin_identification.origin_index import Match, OriginIndex
 from representation.pretraining.small_encoder import resized
 from representation.registry import load_encoder
+
+BATCH = 128
 
 
 @dataclass(frozen=True)
@@ -112,10 +115,7 @@ def main(args: Sequence[str] | None = None) -> None:
     index.add_vectors(frame_ids(gallery), vectors)
     threshold = options.threshold
     if threshold is None:
-        generator, side = torch.Generator().manual_seed(0), min(gallery.images.shape[1:3])
-        pictures = resized(gallery.pixels(np.arange(len(gallery))), side)
-        with torch.inference_mode():
-            changed = torch.cat([encoder.encode(edited(part, generator)) for part in pictures.split(128)])
+        changed = _edited_vectors(encoder, gallery)
         found = gallery_rejection(vectors, changed, gallery.episode, options.accept)
         threshold = found.threshold
         print(
@@ -128,6 +128,16 @@ def main(args: Sequence[str] | None = None) -> None:
     print(f"{traced} of {len(matches)} frames come from the gallery")
     if options.output is not None:
         write_json(options.output, [_content(match, at) for match, at in zip(matches, frame_ids(queries), strict=True)])
+
+
+@torch.inference_mode()
+def _edited_vectors(encoder: Encoder, frames: Frames) -> Tensor:
+    """Vectors (N, D) of an edit of each frame."""
+    generator, side, found = torch.Generator().manual_seed(0), min(frames.images.shape[1:3]), []
+    for start in range(0, len(frames), BATCH):
+        pictures = resized(frames.pixels(np.arange(start, min(start + BATCH, len(frames)))), side)
+        found.append(encoder.encode(edited(pictures, generator)))
+    return torch.cat(found)
 
 
 def _lines(matches: Sequence[Match], places: Sequence[tuple[int, int]]) -> list[str]:

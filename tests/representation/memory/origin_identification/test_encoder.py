@@ -9,6 +9,7 @@ from representation.data.frames import Frames
 from representation.memory.origin_identification import Config, load, new
 from representation.memory.origin_identification.autoencoder import SmallAutoencoder
 from representation.memory.origin_identification.edits import EDITS, edited
+from representation.memory.origin_identification.released import main
 
 
 def noisy(count=6, size=16):
@@ -40,18 +41,24 @@ def test_translations_are_instances_of_their_origins():
         new(Config(resolution=16), frames, seed=0)
 
 
+def small_kl(directory):
+    """An AutoencoderKL whose latents of 256 pixels are 2 x 128 x 128, and its directory."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            block_out_channels=(4, 4),
+            norm_num_groups=2,
+            latent_channels=2,
+            sample_size=32,
+        ).eval()
+    model.save_pretrained(directory)
+    return model
+
+
 def test_an_autoencoder_of_diffusers_stays_as_it_is_and_its_mean_is_what_is_mapped(tmp_path):
-    torch.manual_seed(0)
-    blocks = ("DownEncoderBlock2D",) * 2
-    model = AutoencoderKL(
-        down_block_types=blocks,
-        up_block_types=("UpDecoderBlock2D",) * 2,
-        block_out_channels=(4, 4),
-        norm_num_groups=2,
-        latent_channels=2,
-        sample_size=32,
-    ).eval()
-    model.save_pretrained(tmp_path / "vae")
+    model = small_kl(tmp_path / "vae")
     frames = noisy(4, 32)
     objective = new(Config(vae=str(tmp_path / "vae"), width=8), frames, seed=0)
     batch = objective.batch(frames, np.arange(2), torch.Generator().manual_seed(0))
@@ -69,6 +76,24 @@ def test_an_autoencoder_of_diffusers_stays_as_it_is_and_its_mean_is_what_is_mapp
     (tmp_path / "vae" / "diffusion_pytorch_model.safetensors").write_bytes(b"damaged")
     with pytest.raises(ValueError, match="expected an AutoencoderKL of diffusers"):
         new(Config(vae=str(tmp_path / "vae")), frames, seed=0)
+
+
+def test_published_weights_become_an_encoder(tmp_path, capsys):
+    model = small_kl(tmp_path / "vae")
+    weight = torch.randn(6, 2 * 128**2, generator=torch.Generator().manual_seed(0))
+    torch.save(weight, tmp_path / "w.pth.tar")
+    words = ["--vae", str(tmp_path / "vae"), "--projection", str(tmp_path / "w.pth.tar")]
+    main([*words, "--output", str(tmp_path / "encoder")])
+    assert "an encoder of 6 numbers" in capsys.readouterr().out
+    image = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = model.encode(2 * image - 1).latent_dist.mean.flatten(1) @ weight.T
+        torch.testing.assert_close(load(tmp_path / "encoder").encode(image), expected / expected.norm())
+    torch.save(weight[:, 1:], tmp_path / "w.pth.tar")
+    with pytest.raises(
+        ValueError, match=r"expected a projection of 32768 numbers, as .* gives them, found one of 32767"
+    ):
+        main([*words, "--output", str(tmp_path / "other")])
 
 
 @pytest.mark.parametrize("kind", EDITS)
