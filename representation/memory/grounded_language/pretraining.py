@@ -31,9 +31,14 @@ class LanguageObjective(nn.Module):
         super().__init__()
         self.config, self.encoder = config, LanguageEncoder(config)
         self.needs = (LABEL,) if config.game == "classes" else ()
-        receiver = SymbolReceiver(PictureNet(3, config.hidden, config.pools), config.hidden, config.vocab_size)
-        kind = WithinClassGame if config.game == "classes" else ReferentialGame
-        self.game: Game = kind(self.encoder.sender, receiver, config.balance)
+        vision = PictureNet(3, config.hidden, config.pools)
+        self.receiver = SymbolReceiver(vision, config.hidden, config.vocab_size)
+
+    @property
+    def game(self) -> Game:
+        """What is played; not kept, so that the sender is a part of the encoder alone."""
+        kind = WithinClassGame if self.config.game == "classes" else ReferentialGame
+        return kind(self.encoder.sender, self.receiver, self.config.balance)
 
     def batch(self, frames: Frames, rows: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
         """A batch of the game, see `games`; pairs of a class come from among the rows.

@@ -44,7 +44,10 @@ def test_messages_figures_and_maps_of_frames_are_written(tmp_path, capsys):
 
 def test_games_of_pictures_and_of_classes_get_their_batches():
     frames, generator = squares(), torch.Generator().manual_seed(0)
-    batch = new(Config(groups=2, classes=2), frames, 0).batch(frames, np.arange(9), generator)
+    objective = new(Config(groups=2, classes=2), frames, 0)
+    weights = objective.state_dict().values()
+    assert len({weight.data_ptr() for weight in weights}) == len(weights)  # none is kept twice
+    batch = objective.batch(frames, np.arange(9), generator)
     assert batch["sent"].shape == batch["candidates"].shape == (2, 2, 3, 32, 32)
     assert batch["noise"].shape == (4, 4, 16)
     mute = Frames(frames.images, frames.episode)
