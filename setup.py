@@ -80,6 +80,7 @@ EXTRAS = {
     "calibration": ["opencv-python-headless>=4.9", "pyyaml>=6.0"],
     "train": [
         "accelerate>=1.0",
+        "diffusers>=0.35",
         "ftfy>=6.2",
         "h5py>=3.11",
         "matplotlib>=3.8",

@@ -156,6 +156,24 @@ SYSTEMS: dict[str, System] = {
         role="finds a state, a task or a report again that is like this one, without training",
         road="representation.memory, .probe and .embed; memory_node",
     ),
+    "grounded_language": System(
+        module="representation.memory.grounded_language",
+        paper="Kubricht, Yang, Qiu and Tu, Grounding Language Acquisition From Object and Action Imagery, 2023 "
+        "(arXiv 2309.06335)",
+        inputs="pictures with classes, or pictures alone",
+        outputs="messages of a few symbols for each picture, as symbols and as one-hot vectors",
+        role="a short key of what is seen, which can be searched by, logged, and traced to pixels",
+        road="representation.pretrain, .embed and .memory.grounded_language.talk",
+    ),
+    "origin_identification": System(
+        module="representation.memory.origin_identification",
+        paper="Wang et al., (Generalizable) Origin Identification for Text-Guided Image-to-Image Diffusion Models, "
+        "ICML 2025 (arXiv 2501.02376)",
+        inputs="pictures, and what was made of them if it is known",
+        outputs="unit vectors that are alike for a picture and what was made of it",
+        role="tells which frame an edited or translated frame was made from: leaks between sets, lost labels",
+        road="representation.pretrain, .embed and .memory.origin_identification.trace",
+    ),
 }
 
 

@@ -8,4 +8,8 @@
 - `sources.py`: rows and vectors of datasets; `queries.py`: vectors of pictures, texts and JSON; `pictures.py` and
   `hits_page.py`: what was found, to look at; `live_memory.py`: what `memory_node` wires.
 - `mbat_vsa.py`: vectors of any JSON, without training. Choose it to find a state or a task again.
+- `origin_identification/`: the frame that an edited frame was made from. Choose it where pictures are restyled,
+  compressed or translated, and labels, episodes or leaks between sets are to be found again.
+- `grounded_language/`: a few symbols for each picture, invented by two networks that need them to understand each
+  other. Choose it where a key is wanted that people can read, and that is searched by: `3-7-*-*`.
 """
