@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import tyro
@@ -53,6 +53,7 @@ class Settings:
         image_size: side of the pictures, pixels.
         batch_size: frames per step.
         threads: of a training.
+        mixed_precision: likewise, see `LoopConfig`.
         workers: processes that simulate.
     """
 
@@ -69,6 +70,7 @@ class Settings:
     image_size: int = 96
     batch_size: int = 64
     threads: int = 2
+    mixed_precision: Literal["auto", "no", "bf16"] = "bf16"
     workers: int = 2
 
 
@@ -138,7 +140,7 @@ def _train(settings: Settings, encoder: Path, frozen: bool, output: Path, seed: 
         validation_episodes=len(settings.dataset),
         threads=settings.threads,
         seed=seed,
-        mixed_precision="bf16",
+        mixed_precision=settings.mixed_precision,
         rdt=RDTTraining(
             history=False,
             relative=True,
