@@ -110,7 +110,7 @@ def row(content: dict[str, Any]) -> tuple[str, ...]:
         f"{ours:.3f}",
         f"{baseline:.3f} ({claim.baseline_name})",
         f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]",
-        f"{'yes' if claim.holds() else 'NO'}, wants {claim.least:+g}",
+        "told" if claim.least is None else f"{'yes' if claim.holds() else 'NO'}, wants {claim.least:+g}",
     )
 
 
@@ -127,7 +127,8 @@ def format_page(results: Sequence[dict[str, Any]]) -> str:
         "",
         "What each system is said to do, measured here at small scale beside its natural baseline in the same run.",
         "Means over seeds; differences are paired by seed, with 95 % intervals by Student's t. A claim holds if the",
-        "mean difference is at least the number that stands beside it. Seconds are of the whole benchmark.",
+        "mean difference is at least the number that stands beside it; where nothing is claimed, numbers are told.",
+        "Seconds are of the whole benchmark.",
         "",
         "| system | claim | ours | baseline | difference | holds | seeds | seconds | command |",
         "|---|---|---|---|---|---|---|---|---|",

@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,8 @@ def test_the_interval_is_that_of_students_t_over_paired_seeds():
     assert mean - low == pytest.approx(high - mean)
     assert claim.holds()
     assert not Claim("right answers", "guessing", (0.9, 0.8), (0.5, 0.6), least=0.31).holds()
+    told = Claim("seconds", "before", (0.9, 0.8), (0.5, 0.6), None)
+    assert bench.row(asdict(told))[-1] == "told"
 
 
 def test_equal_differences_have_no_width():

@@ -124,8 +124,9 @@ def test_percepts_of_another_version_of_the_encoder_are_refused_and_named(asking
 
 
 def test_a_new_instruction_ends_an_episode_and_so_does_the_end(asking, directory):
-    asking.robot.instruct("push the red cube")
     memory = EpisodeMemory(directory)
+    asking.robot.wait_for(lambda: memory.count(FRAMES) > 0, "frames of the first episode")
+    asking.robot.instruct("push the red cube")
     asking.robot.wait_for(lambda: memory.count(EPISODES) == 1, "an episode")
     asking.robot.wait_for(lambda: asking.ask(now=True, where={"task": "push the red cube"})["hits"], "its frames")
     assert asking.robot.change_state(NODE, Transition.TRANSITION_DEACTIVATE)
