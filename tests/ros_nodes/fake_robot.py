@@ -43,6 +43,7 @@ SIZE = (24, 32)
 INTRINSICS = np.array([[20.0, 0, 16], [0, 20, 12], [0, 0, 1]])
 MOUNT = CameraMount(SPEC.base_frame, np.array([1.2, 0.0, 0.5]), np.array([0.5, 0.5, -0.5, -0.5]))
 PATIENCE_S = 60.0
+ASK_AGAIN_S = 20.0
 REPLAY_PERIOD_S = 0.01
 JUMP_TOLERANCE = 0.01  # rad
 JOINT_PERIOD_S = 0.02
@@ -279,10 +280,18 @@ class FakeRobot:
         """Call a service and return its answer."""
         client = self.node.create_client(kind, service)
         self.wait_for(client.service_is_ready, f"service {service}")
-        future = client.call_async(request if request is not None else kind.Request())
-        self.wait_for(future.done, f"an answer of {service}", limit_s=60.0)
+        # A server that has not found this client yet answers into nothing: the request is then sent again.
+        futures = [client.call_async(request if request is not None else kind.Request())]
+
+        def answered() -> bool:
+            if time.monotonic() > begun + ASK_AGAIN_S * len(futures):
+                futures.append(client.call_async(request if request is not None else kind.Request()))
+            return any(future.done() for future in futures)
+
+        begun = time.monotonic()
+        self.wait_for(answered, f"an answer of {service}", limit_s=PATIENCE_S)
         self.node.destroy_client(client)
-        return future.result()
+        return next(future for future in futures if future.done()).result()
 
     def reset_gateway(self) -> Trigger.Response:
         """Call the gateway's reset."""
