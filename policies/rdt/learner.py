@@ -92,6 +92,7 @@ class RDTLearner:
                 )
         self.held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])
         self.weights = self.mixture.weights(options.weights, self.training) if options.weights else None
+        self._sees_once = self._is_shown_the_same()
         self.background = self._background()
         self.mixture.embody(embodiments, self._pictures(embodiments), self.training, self._missing())
 
@@ -134,8 +135,7 @@ class RDTLearner:
             if asked not in (None, found):
                 raise ValueError(f"--rdt.{name.replace('_', '-')}: expected the policy's {found}, found {asked}")
 
-    @property
-    def _sees_once(self) -> bool:
+    def _is_shown_the_same(self) -> bool:
         """Whether each picture is always the same to a tower that is always the same."""
         tower, config = self.model.tower, self.config
         fixed = tower is not None and not any(parameter.requires_grad for parameter in tower.parameters())
