@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from representation.data.lerobot_writer import LeRobotWriter
 from sim.demonstrations import NO_NOISE, NoiseConfig, demonstrate
 from sim.episode_id import EpisodeId
 from sim.expert import MAX_STEP
+from sim.leader import Leader, LeaderConfig
 from sim.simulation import SimulationConfig, TabletopSimulation
 from sim.tasks import TASKS, named_tasks, robot_of
 
@@ -43,6 +44,7 @@ class CollectConfig:
         severity: its severity.
         noisy: disturb the expert, so that recoveries are recorded too.
         noise: how.
+        leader: a policy that drives first; the expert goes on from where it came to.
         step_m: longest way of a tool in 0.1 s, metres.
         cameras: cameras to record; all that the robot has if left out.
         size: width and height of the images, pixels.
@@ -57,6 +59,7 @@ class CollectConfig:
     severity: int = 1
     noisy: bool = True
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    leader: LeaderConfig = field(default_factory=LeaderConfig)
     step_m: float = MAX_STEP
     cameras: tuple[str, ...] | None = None
     size: int = 224
@@ -91,7 +94,7 @@ def features(cameras: tuple[str, ...], size: int, robot: RobotSpec) -> dict[str,
 
 
 def collect(config: CollectConfig) -> dict[str, int]:
-    """Record until every task has its number of demonstrations; return how many attempts failed, by task."""
+    """Record until every task has its number of demonstrations; return how many attempts were not recorded, by task."""
     simulation = config.simulation()
     failures = {}
     with _Recorder(config.output, simulation) as recorder:
@@ -172,15 +175,18 @@ def _demonstrations(
         pool.join()
 
 
-_simulations: dict[SimulationConfig, TabletopSimulation] = {}
+@cache
+def _simulation(simulation: SimulationConfig, leader: LeaderConfig) -> tuple[TabletopSimulation, Leader | None]:
+    """What a process makes its demonstrations with."""
+    world = TabletopSimulation(simulation)
+    return world, Leader(leader, world) if leader.policy else None
 
 
 def _demonstrate(config: CollectConfig, simulation_config: SimulationConfig, task: str, index: int) -> Demonstration:
-    if simulation_config not in _simulations:
-        _simulations[simulation_config] = TabletopSimulation(simulation_config)
-    simulation = _simulations[simulation_config]
+    simulation, leader = _simulation(simulation_config, config.leader)
     episode = EpisodeId(task, config.suite, config.severity, index, config.seed)
-    frames = demonstrate(simulation, episode, config.noise if config.noisy else NO_NOISE, config.step_m)
+    noise = config.noise if config.noisy else NO_NOISE
+    frames = demonstrate(simulation, episode, noise, config.step_m, leader)
     return index, simulation.instruction, frames
 
 
@@ -189,7 +195,8 @@ def main() -> None:
     config = tyro.cli(CollectConfig, description=__doc__)
     failures = collect(config)
     print(f"{config.output}: {config.episodes} demonstrations of each of {', '.join(config.tasks)}")
-    print("failed attempts (not recorded): " + ", ".join(f"{task} {number}" for task, number in failures.items()))
+    found = ", ".join(f"{task} {number}" for task, number in failures.items())
+    print(f"attempts that failed or left nothing to do (not recorded): {found}")
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from policies.execution.arm_gateway import ArmGateway
 from policies.execution.chunk_scheduler import ChunkScheduler
 from sim.episode_id import EpisodeId
 from sim.expert import MAX_STEP, PACE_PERIOD, Expert
+from sim.leader import Leader
 from sim.simulation import TabletopSimulation
 
 
@@ -112,7 +113,11 @@ class Disturbance:
 
 
 def demonstrate(
-    simulation: TabletopSimulation, episode: EpisodeId, noise: NoiseConfig, max_step: float = MAX_STEP
+    simulation: TabletopSimulation,
+    episode: EpisodeId,
+    noise: NoiseConfig,
+    max_step: float = MAX_STEP,
+    leader: Leader | None = None,
 ) -> list[dict[str, Any]] | None:
     """Record one episode.
 
@@ -121,13 +126,17 @@ def demonstrate(
         episode: which one; the noise is drawn from it as well.
         noise: how it is disturbed.
         max_step: longest way of a tool in 0.1 s, metres.
+        leader: drives first; what it does is not recorded.
 
     Returns:
-        One dictionary a control step, keys as `sim.collect.features`; None when the expert did not succeed. Actions
-        are Cartesian steps of a robot's only arm, or commanded joint positions where there are several arms.
+        One dictionary a control step, keys as `sim.collect.features`; None when the expert did not succeed, or had
+        nothing left to do. Actions are Cartesian steps of a robot's only arm, or commanded joint positions where there
+        are several arms.
     """
     rng = np.random.default_rng(episode.seed_sequence("noise"))
     simulation.reset(episode, _start(simulation, noise, rng))
+    if leader is not None:
+        leader.drive(episode, rng)
     expert = Expert(simulation, max_step)
     disturbance = Disturbance(noise, rng, simulation.control_period, len(simulation.robot.arms))
     scheduler, gateway = ChunkScheduler(simulation.robot), ArmGateway(simulation.robot)
@@ -152,7 +161,7 @@ def demonstrate(
                 "collection.disturbed": np.array([not np.array_equal(row, label.rows[0])]),
             }
         )
-    return frames if status.success else None
+    return frames if frames and status.success else None
 
 
 def _start(simulation: TabletopSimulation, noise: NoiseConfig, rng: np.random.Generator) -> NDArray[np.float64] | None:

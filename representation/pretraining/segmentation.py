@@ -8,9 +8,10 @@ Sources: Fully Convolutional Networks for Semantic Segmentation, Long et al., CV
 place of a map from End-to-End Training of Deep Visuomotor Policies, Levine et al., JMLR 2016 (arXiv 1504.00702), which
 also trains what sees before what acts. Takes pictures (B, 3, H, W) in [0, 1]; gives vectors (B, 7 K) of K kinds.
 
-What differs from the papers: a small network without upsampling, whose target is the share of each kind in a place; the
-maps of known kinds stand for learned ones; rare kinds count more in training, as a table fills most of a picture, and
-as much less afterwards, so that shares are shares.
+What differs from the papers: a small network without upsampling, that sees wide by dilated convolutions (Multi-Scale
+Context Aggregation by Dilated Convolutions, Yu and Koltun, ICLR 2016, arXiv 1511.07122), whose target is the share of
+each kind in a place; the maps of known kinds stand for learned ones; rare kinds count more in training, as a table
+fills most of a picture, and as much less afterwards, so that shares are shares.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Config:
     Attributes:
         resolution: side of the pictures, pixels; a multiple of 4.
         channels: of the convolutions of stride 2, and of those behind them.
+        dilations: of those behind them; the default ones see 137 pixels wide.
         kinds: names of the kinds that are told apart, the first one is everything else; those of the frames by default.
         jitter: strength of the change of colours.
         rarity: a kind counts by its share of the pixels to the power of minus this.
@@ -55,6 +57,7 @@ class Config:
 
     resolution: int = 96
     channels: tuple[int, int, int] = (24, 32, 48)
+    dilations: tuple[int, ...] = (1, 1, 2, 4, 8)
     kinds: tuple[str, ...] = ()
     jitter: float = 0.2
     rarity: float = 0.5
@@ -109,8 +112,10 @@ class SegmentationEncoder(nn.Module):
         self.config, self.width = config, NUMBERS * len(config.kinds)
         channels, layers = 3, []
         first, second, last = config.channels
-        for out, size, stride in ((first, 5, 2), (second, 3, 2), (last, 3, 1), (last, 3, 1)):
-            layers += [nn.Conv2d(channels, out, size, stride, size // 2), nn.BatchNorm2d(out), nn.ReLU()]
+        wide = [(last, 3, 1, dilation) for dilation in config.dilations]
+        for out, size, stride, dilation in ((first, 5, 2, 1), (second, 3, 2, 1), *wide):
+            padding = dilation * (size // 2)
+            layers += [nn.Conv2d(channels, out, size, stride, padding, dilation), nn.BatchNorm2d(out), nn.ReLU()]
             channels = out
         self.features, self.head = nn.Sequential(*layers), nn.Conv2d(channels, len(config.kinds), 1)
         self.register_buffer("log_weights", torch.zeros(len(config.kinds)))
@@ -210,7 +215,7 @@ def load(directory: Path) -> SegmentationEncoder:
     """
     try:
         content = dict(read_config(directory)["config"])
-        content |= {name: tuple(content[name]) for name in ("channels", "kinds")}
+        content |= {name: tuple(content[name]) for name in ("channels", "dilations", "kinds")}
         encoder = SegmentationEncoder(Config(**content))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{directory}: expected the configuration of a segmentation encoder: {error}") from error
