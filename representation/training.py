@@ -77,6 +77,7 @@ class LoopConfig:
         threads: threads of torch on the CPU.
         seed: of weights, order of the data, augmentation and choice of held-out episodes.
         mixed_precision: "auto" is bf16 on a GPU and none on a CPU.
+        compile: compile the forward and backward pass, which takes a minute at the start and a C++ compiler.
         resume: continue the run in `output`.
     """
 
@@ -101,6 +102,7 @@ class LoopConfig:
     threads: int = 2
     seed: int = 0
     mixed_precision: Literal["auto", "no", "bf16"] = "auto"
+    compile: bool = False
     resume: bool = False
 
 
@@ -185,6 +187,8 @@ class TrainingLoop:
         self.learner, self.accelerator = learner, accelerator
         self.is_main = accelerator.is_main_process
         self.average = copy.deepcopy(learner.model).to(accelerator.device).eval()
+        if config.compile:
+            learner.model.compile()
         self.model, self.optimizer = accelerator.prepare(learner.model, build_optimizer(learner.model, config))
         self.bare_model = accelerator.unwrap_model(self.model)
         self.progress = Progress()

@@ -325,10 +325,10 @@ def build_model(config: RDTConfig, seed: int) -> RDTModel:
 
 
 def _attention_mask(valid: Tensor | None) -> Tensor | None:
-    """Mask (B, 1, 1, m) from valid tokens (B, m), or None when all are, which is faster."""
-    if valid is None or bool(valid.all()):
+    """Mask (B, 1, 1, m) from valid tokens (B, m), or None when all are, which is faster; compiled code does not look."""
+    if valid is None or (not torch.compiler.is_compiling() and bool(valid.all())):
         return None
-    if not bool(valid.any(-1).all()):
+    if not torch.compiler.is_compiling() and not bool(valid.any(-1).all()):
         raise ValueError("language mask: expected a valid token in every row, found a row without")
     return valid[:, None, None, :]
 

@@ -75,8 +75,8 @@ def diffusion_loss(
         ValueError: delays for a network without `clean_prefix`.
     """
     config = model.config
-    power = torch.from_numpy(alphas_cumprod(config.num_train_timesteps))
-    noisy = add_noise(targets.actions, random.noise, random.timesteps, power.to(targets.actions.device))
+    power = _signal_power(config.num_train_timesteps).to(targets.actions.device)
+    noisy = add_noise(targets.actions, random.noise, random.timesteps, power)
     clean = None
     if random.delays is not None:
         if not config.clean_prefix:
@@ -100,3 +100,8 @@ def regression_loss(model: RDTModel, targets: Targets, conditions: Conditions, m
     error = (predicted.float() - targets.actions).square()
     weight = targets.slots[:, None].expand_as(error) if masked else torch.ones_like(error)
     return (error * weight).sum() / weight.sum().clamp(min=1)
+
+
+@torch.compiler.assume_constant_result
+def _signal_power(steps: int) -> Tensor:
+    return torch.from_numpy(alphas_cumprod(steps))

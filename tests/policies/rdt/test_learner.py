@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import partialmethod
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from policies.interface import CameraView, Observation, load_policy
 from policies.lora import LoraSettings
@@ -358,6 +360,25 @@ def test_a_frozen_tower_sees_pictures_that_do_not_change_once(config, finished, 
     torch.testing.assert_close(features["images"], found, atol=1e-5, rtol=1e-5)
     assert not list((tmp_path / "once").glob("pictures*"))
     assert once.validate(once.model, 8).keys() == each.validate(each.model, 8).keys()
+
+
+def test_a_compiled_run_is_one_graph_and_learns_the_same(config, tmp_path, monkeypatch):
+    graphs = []
+
+    def backend(graph, inputs):  # one that generates code takes a minute
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(nn.Module.compile, backend=backend, fullgraph=True))
+    runs = {
+        compiled: run(
+            replace(config, output=tmp_path / str(compiled), steps=4, validation_episodes=0, compile=compiled)
+        )
+        for compiled in (False, True)
+    }
+    assert graphs
+    for name, value in runs[False].average.state_dict().items():
+        torch.testing.assert_close(runs[True].average.state_dict()[name], value, rtol=1e-4, atol=1e-5)
 
 
 def test_what_only_spatialvla_has_is_refused(config, tmp_path):
