@@ -325,7 +325,7 @@ def build_model(config: RDTConfig, seed: int) -> RDTModel:
 
 
 def _attention_mask(valid: Tensor | None) -> Tensor | None:
-    """Mask (B, 1, 1, m) from valid tokens (B, m), or None when all are, which is faster; compiled code does not look."""
+    """Mask (B, 1, 1, m) from valid tokens (B, m), or None when all are and code is not compiled."""
     if valid is None or (not torch.compiler.is_compiling() and bool(valid.all())):
         return None
     if not torch.compiler.is_compiling() and not bool(valid.any(-1).all()):
