@@ -1,11 +1,13 @@
-"""Replace the encoder of a memory: `python -m representation.upgrade --memory OLD.npz --new-encoder RUN --data DIR`.
+"""Replace the encoder of a memory: `python -m representation.upgrade --memory OLD --new-encoder RUN --data DIR`.
 
-OLD.npz is what `representation.embed` wrote with the old encoder; DIR holds frames to learn from and to measure with,
-some episodes each. What else there is (`--old-encoder`, `--prototypes`, `--anchors`, `--memory-data`, classes in DIR
-and in OLD.npz) decides which way is taken; `--plan` only says so. `--output` then holds
+OLD is an episode memory (`representation.memory`), or the file that `representation.embed` wrote with the old encoder;
+DIR holds frames to learn from and to measure with, some episodes each. What else there is (`--old-encoder`,
+`--prototypes`, `--anchors`, `--memory-data`, classes in DIR and in OLD) decides which way is taken; `--plan` only says
+so. `--output` then holds
 
-- `encoder/`: what searches from now on, and what new entries are made with;
-- `memory.npz`: the memory, if it was rewritten, as coordinates or anew; without this file the old one stays in use;
+- `encoder/`: what searches from now on, and what new entries are made with; an episode memory holds vectors under its
+  key, beside those of the old encoder;
+- `memory.npz`: the vectors of a file, if they were rewritten, as coordinates or anew; else the old file stays in use;
 - `upgrade.json`: path, reasons, retrieval of old and new queries beside full re-indexing, and cost, as printed.
 """
 
@@ -20,6 +22,7 @@ import torch
 import tyro
 from torch import Tensor
 
+from representation.checkpoint import encoder_key
 from representation.compatibility import upgrading
 from representation.compatibility.class_prototypes import class_prototypes, read_prototypes
 from representation.compatibility.d_simplex import DSimplexEncoder
@@ -40,7 +43,7 @@ from representation.interface import Encoder
 from representation.registry import load_encoder
 from representation.training import LoopConfig, check_output
 
-MEMORY_FILE, REPORT_FILE = "memory.npz", "upgrade.json"
+REPORT_FILE = "upgrade.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +51,15 @@ class UpgradeConfig(LoopConfig):
     """What there is, after the arguments of the training that three of the paths do.
 
     Attributes:
-        memory: vectors of the old encoder; with their classes if these are known.
+        memory: vectors of the old encoder; with their classes if these are known to a file.
+        key: of the old encoder in an episode memory; that of `old_encoder` if left out.
         new_encoder: directory of an encoder or of a run.
         data: directory of frames, with classes if they are known.
         old_encoder: directory of the encoder that made the memory, if it still runs.
         prototypes: file with its class prototypes; they also follow from a memory with classes.
         anchors: directory of frames that become anchors.
-        memory_data: directory of the frames that the memory holds, in its order.
+        memory_data: directory of the frames that the memory holds, in its order; that of an episode memory is the order
+            of its source.
         keep_new: the new encoder was trained by itself and shall lose nothing.
         path: "auto", or the path that is wanted.
         plan: only say which path is taken.
@@ -66,6 +71,7 @@ class UpgradeConfig(LoopConfig):
     """
 
     memory: Path
+    key: str = ""
     new_encoder: Path
     data: Path
     old_encoder: Path | None = None
@@ -210,7 +216,7 @@ def read_situation(config: UpgradeConfig) -> Situation:
     def frames(path: Path | None) -> Frames | None:
         return None if path is None else open_frames(path, config.camera, config.image_size)
 
-    memory, prototypes = read_vectors(config.memory), None
+    memory, prototypes = _stored(config), None
     if config.prototypes is not None:
         prototypes = read_prototypes(config.prototypes)
     elif memory.labels is not None:
@@ -225,6 +231,18 @@ def read_situation(config: UpgradeConfig) -> Situation:
         frames(config.anchors),
         frames(config.memory_data),
     )
+
+
+def _stored(config: UpgradeConfig) -> StoredVectors:
+    if not config.memory.is_dir():
+        if config.key:
+            raise ValueError(f"--key: expected none, as {config.memory} is no episode memory, found {config.key!r}")
+        return read_vectors(config.memory)
+    from representation.memory.memory_vectors import MemoryVectors  # needs the extra `memory`
+
+    if not config.key and config.old_encoder is None:
+        raise ValueError("--key: expected the old encoder's, or --old-encoder, found neither")
+    return MemoryVectors.read(config.memory, config.key or encoder_key(config.old_encoder))
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -242,8 +260,7 @@ def main(args: Sequence[str] | None = None) -> None:
     upgraded, memory, report = upgrade(situation, choice, config)
     config.output.mkdir(parents=True, exist_ok=True)
     upgraded.save(config.output / "encoder")
-    if memory is not situation.memory:
-        memory.write(config.output / MEMORY_FILE)
+    memory.keep(config.output, encoder_key(config.output), upgraded, memory is not situation.memory)
     report.write(config.output / REPORT_FILE)
     print("\n".join(report.lines()))
 

@@ -11,30 +11,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from representation.data.frames import LABEL
+from representation.interface import Encoder
 
+MEMORY_FILE = "memory.npz"
 VECTORS, EPISODE, NAMES = "vectors", "episode", "label_names"
 MAX_BYTES = 16 * 2**30
 
 
 class StoredVectors(Protocol):
-    """Vectors of one encoder, whatever keeps them.
+    """Vectors of one encoder, whatever keeps them."""
 
-    Attributes:
-        vectors: (N, D) float32.
-        labels: (N,) classes; None if they are not known.
-        names: of the classes; empty if they have none.
-    """
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """(N, D)."""
+        ...
 
-    vectors: NDArray[np.float32]
-    labels: NDArray[np.int64] | None
-    names: tuple[str, ...]
+    @property
+    def labels(self) -> NDArray[np.int64] | None:
+        """Classes (N,); None if they are not known."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes; empty if they have none."""
+        ...
 
     def rewritten(self, vectors: NDArray[np.float32]) -> StoredVectors:
         """The same entries with other vectors (N, D')."""
         ...
 
-    def write(self, path: Path) -> None:
-        """Keep it in a new place."""
+    def keep(self, output: Path, key: str, encoder: Encoder, changed: bool) -> None:
+        """Let the upgraded encoder search it.
+
+        Args:
+            output: directory of the upgrade.
+            key: of the upgraded encoder.
+            encoder: it.
+            changed: whether these are other vectors than before the upgrade.
+        """
         ...
 
 
@@ -57,6 +71,11 @@ class VectorFile:
     def rewritten(self, vectors: NDArray[np.float32]) -> VectorFile:
         """The same entries with other vectors (N, D')."""
         return VectorFile(vectors, self.episode, self.labels, self.names)
+
+    def keep(self, output: Path, key: str, encoder: Encoder, changed: bool) -> None:
+        """Write a new file, if there is anything new; the encoder finds its way by what is stored."""
+        if changed:
+            self.write(output / MEMORY_FILE)
 
     def write(self, path: Path) -> None:
         """Write an npz file that is not pickled."""

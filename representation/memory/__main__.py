@@ -1,4 +1,4 @@
-"""The robot's episode memory: `python -m representation.memory add|search|show|index|delete|compact|export`."""
+"""The robot's episode memory: `python -m representation.memory add|search|show|index|delete|forget|compact|export`."""
 
 from __future__ import annotations
 
@@ -201,6 +201,24 @@ class Delete:
 
 
 @dataclass(frozen=True)
+class Forget:
+    """Drop the vectors of an encoder; the rows stay.
+
+    Attributes:
+        memory: directory of the memory.
+        key: of the encoder.
+    """
+
+    memory: Memory
+    key: str
+
+    def run(self) -> None:
+        """Drop them."""
+        EpisodeMemory(self.memory).forget(self.key)
+        print(f"{self.memory}: holds no vectors of {self.key} any more")
+
+
+@dataclass(frozen=True)
 class Compact:
     """Join small files and drop what only old versions hold.
 
@@ -238,7 +256,7 @@ class Export:
         print(f"{self.output}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
-VERBS = (Add, Search, Show, Index, Delete, Compact, Export)
+VERBS = (Add, Search, Show, Index, Delete, Forget, Compact, Export)
 
 
 def _state(text: str) -> Any:

@@ -176,6 +176,17 @@ class EpisodeMemory:
                 count += self._table(name).delete(condition).num_deleted_rows
         return count
 
+    def forget(self, key: str) -> None:
+        """Drop the vectors of an encoder from both tables; the rows stay.
+
+        Raises:
+            ValueError: no such encoder.
+        """
+        for name in TABLES:
+            encoder = _known(self.encoders(name), key, f"{self.directory}: {name}")
+            with self._told(name):
+                self._table(name).drop_columns(encoder.schema().names)
+
     def compact(self, keep: timedelta = KEEP_VERSIONS) -> None:
         """Join small files, bring the indices up to date and drop what only versions older than `keep` hold.
 

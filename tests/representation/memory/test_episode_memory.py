@@ -135,6 +135,17 @@ def test_adding_twice_keeps_one_and_deleting_needs_a_condition(memory):
     assert {row.episode for row in memory.rows(FRAMES)} == {0}
 
 
+def test_an_encoder_is_forgotten_and_the_rows_stay(memory):
+    memory.register(B)
+    memory.add(FRAMES, some_rows(10), {A.key: directions(10), B.key: directions(10, 16)})
+    memory.forget(A.key)
+    assert set(memory.encoders(FRAMES)) == set(memory.encoders(EPISODES)) == {B.key}
+    assert not [name for name in memory.schema(FRAMES).names if A.key in name]
+    assert len(memory.search(FRAMES, B.key, directions(1, 16)[0])) == memory.count(FRAMES) == 10
+    with pytest.raises(ValueError, match="expected vectors of one of"):
+        memory.forget(A.key)
+
+
 def test_what_does_not_fit_is_refused(memory):
     row = some_rows(1)
     for vectors, words in (
