@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from policies.lora import ADAPTERS_DIRECTORY, merged, save_adapters
 from policies.rdt import encoded_pictures
@@ -94,6 +95,7 @@ class RDTLearner:
         self.weights = self.mixture.weights(options.weights, self.training) if options.weights else None
         self._sees_once = self._is_shown_the_same()
         self.background = self._background()
+        self.longest_text = max(len(self._tokens(text)) for text in ("", *self.mixture.all_texts()))
         self.mixture.embody(embodiments, self._pictures(embodiments), self.training, self._missing())
 
     def _embodiments(self, stored: RDTSettings | None) -> list[Embodiment]:
@@ -200,6 +202,10 @@ class RDTLearner:
         batch = drop_conditions(batch, substitutes, generator, options.drop)
         random = draw(targets_of(batch), self.model.model.config.num_train_timesteps, generator, options.max_delay)
         batch |= {"noise": random.noise, "timesteps": random.timesteps}
+        if self.config.compile:  # once, for one shape
+            missing = self.longest_text - batch["language"].shape[1]
+            batch["language"] = functional.pad(batch["language"], (0, 0, 0, missing))
+            batch["language_mask"] = functional.pad(batch["language_mask"], (0, missing))
         return batch if random.delays is None else batch | {"delays": random.delays}
 
     def _plain(self, frames: NDArray[np.int64], generator: np.random.Generator | None) -> dict[str, Tensor]:
