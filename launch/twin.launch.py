@@ -18,6 +18,11 @@ def config_file(name: str) -> PathJoinSubstitution:
     return PathJoinSubstitution([FindPackageShare("polyarm"), "config", name])
 
 
+def enclave(node: str) -> PathJoinSubstitution:
+    """Path of a node's security enclave, used where SROS2 is on: its namespace and its name."""
+    return PathJoinSubstitution(["/", LaunchConfiguration("namespace"), node])
+
+
 def value(argument: str, kind: type) -> ParameterValue:
     """Value of a launch argument, as a parameter of one type."""
     return ParameterValue(LaunchConfiguration(argument), value_type=kind)
@@ -31,7 +36,7 @@ def graph_node(executable: str, parameters: dict) -> Node:
         name=executable,
         namespace=LaunchConfiguration("namespace"),
         parameters=[LaunchConfiguration("params_file"), parameters],
-        ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+        ros_arguments=["--log-level", LaunchConfiguration("log_level"), "--enclave", enclave(executable)],
         additional_env={"FASTRTPS_DEFAULT_PROFILES_FILE": config_file("fastdds_shm.xml")},
         output="screen",
         on_exit=Shutdown(reason=f"{executable} ended"),

@@ -86,6 +86,8 @@ def problems(source: str) -> list[str]:
                 found.append(f"line {call.lineno}: a node without {keyword}")
             else:
                 found += [f"line {call.lineno}: no {keyword} '{v}'" for v in possible_values(value, tree) - known]
+        if f"'--enclave', enclave({ast.unparse(argument(call, None, 'executable'))})" not in ast.unparse(call):
+            found.append(f"line {call.lineno}: a node without its enclave")
     declared = {v for call in calls(tree, "DeclareLaunchArgument") for v in possible_values(call.args[0], tree)}
     read = {v for call in calls(tree, "LaunchConfiguration") for v in possible_values(call.args[0], tree)}
     found += [f"argument '{name}' is read but not declared" for name in sorted(read - declared)]
@@ -121,7 +123,7 @@ def generate_launch_description():
     for name in ("use_sim_time", "namespace", "params_file", "log_level"):
         DeclareLaunchArgument(name, default_value="", description="why")
         LaunchConfiguration(name)
-    return [Node(package="polyarm", executable=node) for node in NODES]
+    return [Node(package="polyarm", executable=node, ros_arguments=["--enclave", enclave(node)]) for node in NODES]
 """
 
 
@@ -138,6 +140,7 @@ def test_the_walker_accepts_a_launch_file_in_order() -> None:
         (('default_value=""', 'default_value="lost.yaml"'), "no file 'lost.yaml'"),
         (("def generate", "def make"), "no function generate_launch_description"),
         ((', description="why"', ""), "an argument without a description"),
+        (("enclave(node)", "enclave(other)"), "a node without its enclave"),
     ],
 )
 def test_the_walker_sees_what_does_not_exist(change: tuple[str, str], problem: str) -> None:
