@@ -21,6 +21,7 @@ import tyro
 from representation.benchmarks import (
     bt2,
     clip,
+    commutative_monoids,
     d_simplex,
     episode_memory,
     geodesic_mixup,
@@ -30,6 +31,7 @@ from representation.benchmarks import (
     mbat_vsa,
     mixed_barlow_twins,
     mochi,
+    object_evidence,
     oca,
     origin_identification,
     pretraining,
@@ -46,6 +48,7 @@ RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/re
 BENCHMARKS = {
     "bt2": bt2,
     "clip": clip,
+    "commutative_monoids": commutative_monoids,
     "d_simplex": d_simplex,
     "episode_memory": episode_memory,
     "geodesic_mixup": geodesic_mixup,
@@ -55,6 +58,7 @@ BENCHMARKS = {
     "mbat_vsa": mbat_vsa,
     "mixed_barlow_twins": mixed_barlow_twins,
     "mochi": mochi,
+    "object_evidence": object_evidence,
     "oca": oca,
     "origin_identification": origin_identification,
     "pretraining": pretraining,

@@ -174,6 +174,15 @@ SYSTEMS: dict[str, System] = {
         role="tells which frame an edited or translated frame was made from: leaks between sets, lost labels",
         road="representation.pretrain, .embed and .memory.origin_identification.trace",
     ),
+    "commutative_monoids": System(
+        module="representation.structure.commutative_monoids",
+        paper="Ong and Veličković, Learnable Commutative Monoids for Graph Neural Networks, LoG 2022 "
+        "(arXiv 2212.08541)",
+        inputs="sets of any size; sights of things by several cameras",
+        outputs="a state of each set, which a new element changes in log n steps; where things are",
+        role="fuses what cameras saw of each thing, in any order and in parts, and holds what means and maxima lose",
+        road="representation.structure.train_object_evidence; perception_node",
+    ),
 }
 
 
