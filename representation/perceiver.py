@@ -98,6 +98,11 @@ class Perceiver:
         """Whether sights must have depth and intrinsics."""
         return self._find or self.encoder.modality == "points"
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the K kinds of things that are found; none if the encoder finds none."""
+        return self.encoder.kinds if isinstance(self.encoder, ThingFinder) else ()
+
     def restart(self) -> None:
         """An episode begins."""
         self._clip.restart()

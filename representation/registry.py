@@ -183,6 +183,15 @@ SYSTEMS: dict[str, System] = {
         role="fuses what cameras saw of each thing, in any order and in parts, and holds what means and maxima lose",
         road="representation.structure.train_object_evidence; perception_node",
     ),
+    "sheaf_diffusion": System(
+        module="representation.structure.sheaf_diffusion",
+        paper="Bodnar et al., Neural Sheaf Diffusion: A Topological Perspective on Heterophily and Oversmoothing in "
+        "GNNs, NeurIPS 2022 (arXiv 2202.04579)",
+        inputs="graphs: features of nodes, edges",
+        outputs="classes of nodes; how the ends of edges are related",
+        role="tells which part each thing of a scene plays, by what it touches and what bears it",
+        road="representation.structure.label_scenes, on scene graphs of sim.scene_graphs",
+    ),
 }
 
 

@@ -183,7 +183,7 @@ class PerceptionNode(LoadingLifecycleNode):
         )
         if self._fusion is not None:
             base, others = get_robot(config.robot).base_frame, self._fusion_config.others
-            self._objects = ObjectTopics(self, self._fusion, result.encoder.kinds, self._camera, base, others)
+            self._objects = ObjectTopics(self, self._fusion, result.kinds, self._camera, base, others)
 
     def unloaded(self) -> None:
         """End the subscriptions and free the weights."""

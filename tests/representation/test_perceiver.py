@@ -104,6 +104,7 @@ def test_places_of_things_are_told_where_they_are_asked_for():
     depth = np.ones((8, 8), np.float32)
     perceiver = Perceiver(Finder(), find=True)
     assert perceiver.needs_depth
+    assert (perceiver.kinds, Perceiver(Brightness()).kinds) == (("red",), ())
     np.testing.assert_allclose(perceiver.look(sight(255, depth)).found, [[1, 1, 1, 0]])
     assert Perceiver(Finder()).look(sight(255)).found is None
     with pytest.raises(ValueError, match="things: expected none with Brightness, which is no ThingFinder"):
