@@ -1,8 +1,8 @@
 """Graphs of piles of blocks, which the simulation let come to rest: `python -m sim.scene_graphs --output DIR`.
 
 Blocks are put down one after the other: on the table, on a block, or across two blocks of one height. Some fall. When
-all have come to rest, contacts are read from the simulation; one whose normal is nearer to the vertical than to the
-table is a support. The format is that of `representation.data.scene_graphs`.
+all have come to rest, contacts are read from the simulation; one whose normal is within 60 degrees of the vertical is a
+support. The format is that of `representation.data.scene_graphs`.
 """
 
 from __future__ import annotations

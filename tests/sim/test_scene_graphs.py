@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from representation.data.scene_graphs import read_scene_graphs
-from sim.scene_graphs import Block, drawn_blocks, graph_of, main, pile, rest
+from sim.scene_graphs import Block, graph_of, main, pile, rest
 
 FLAT = np.array([0.03, 0.03, 0.02])
 
@@ -36,8 +36,6 @@ def test_piles_repeat_themselves_and_nothing_floats():
         assert graph == again
         borne = {above for _, above in graph.supports}
         assert borne == set(range(1, len(graph.nodes)))
-    for a, b in zip(*[drawn_blocks(9, np.random.default_rng(3))] * 2, strict=True):
-        assert a is b
 
 
 def test_the_command_writes_what_can_be_read(tmp_path, monkeypatch, capsys):

@@ -38,5 +38,5 @@ def test_damaged_lines_are_named(tmp_path, change, words):
 
 
 def test_none_is_said_how_to_make(tmp_path):
-    with pytest.raises(FileNotFoundError, match="python -m sim.scene_graphs"):
+    with pytest.raises(FileNotFoundError, match=r"python -m sim\.scene_graphs"):
         read_scene_graphs(tmp_path)
