@@ -1,8 +1,8 @@
 """Train what tells the part that each thing of a scene plays: `python -m representation.structure.label_scenes`.
 
-`--data DIR` holds scene graphs (`python -m sim.scene_graphs --output DIR`). A network of sheaf diffusion learns from what
-touches what, and from kinds and sizes, but from no heights and no supports, what each thing is: the table, alone on it,
-the base of others, between others, or on top. A fifth of the scenes is held out.
+`--data DIR` holds scene graphs (`python -m sim.scene_graphs --output DIR`). A network of sheaf diffusion learns from
+what touches what, and from kinds and sizes, but from no heights and no supports, what each thing is: the table, alone
+on it, the base of others, between others, or on top. A fifth of the scenes is held out.
 """
 
 from __future__ import annotations
