@@ -192,6 +192,23 @@ SYSTEMS: dict[str, System] = {
         role="tells which part each thing of a scene plays, by what it touches and what bears it",
         road="representation.structure.label_scenes, on scene graphs of sim.scene_graphs",
     ),
+    "d_sla": System(
+        module="representation.structure.d_sla",
+        paper="Kim, Baek and Hwang, Graph Self-supervised Learning with Accurate Discrepancy Learning, NeurIPS 2022 "
+        "(arXiv 2202.02989)",
+        inputs="graphs whose nodes and edges have types; no labels",
+        outputs="a vector of each graph, whose distances count changed edges",
+        role="tells by how many relations a scene differs from a goal, and which scenes are like it",
+        road="representation.structure.compare_scenes, on scene graphs of sim.scene_graphs",
+    ),
+    "spen": System(
+        module="representation.structure.spen",
+        paper="Mitton and Murray-Smith, Subgraph Permutation Equivariant Networks, TMLR 2023 (arXiv 2111.11840)",
+        inputs="graphs: features of nodes and edges",
+        outputs="classes of graphs; vectors of nodes",
+        role="tells whether a scene has closed loops of supports, such as bridges",
+        road="representation.structure.classify_scenes, on scene graphs of sim.scene_graphs",
+    ),
 }
 
 

@@ -8,9 +8,9 @@ Source: Graph Self-supervised Learning with Accurate Discrepancy Learning, Kim, 
 2202.02989). A graph has integer types of nodes (n,) and edges (2, E), each in both directions with an integer type, and
 without loops: molecules as well as scenes. Gives vectors (B, dim).
 
-The distance of a copy is the number of pairs of nodes that were joined or parted: k deletions and k additions count 2 k.
-A changed graph may be isomorphic to the first, so that this is an upper bound. Deleted edges are not added again. In
-place of batch normalisation, which would let copies see each other, layers are normalised node by node.
+The distance of a copy is the number of pairs of nodes that were joined or parted: k deletions and k additions count
+2 k. A changed graph may be isomorphic to the first, so that this is an upper bound. Deleted edges are not added again.
+In place of batch normalisation, which would let copies see each other, layers are normalised node by node.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from representation.data.frames import expect_empty
 from representation.data.scene_graphs import SceneGraph, read_scene_graphs
 from representation.structure.sheaf_diffusion import SheafConfig, SheafDiffusion
 
+GraphT = TypeVar("GraphT")
 ROLES = ("table", "alone", "base", "between", "top")
 FEATURES, SCALE = 4, 0.03  # numbers of a node; m
 BATCH, LR = 16, 0.01
@@ -98,7 +100,7 @@ def accuracy(model: nn.Module, graphs: Sequence[SceneGraph]) -> float:
     return float(right[wanted != 0].float().mean())
 
 
-def split(graphs: Sequence[SceneGraph]) -> tuple[Sequence[SceneGraph], Sequence[SceneGraph]]:
+def split(graphs: Sequence[GraphT]) -> tuple[Sequence[GraphT], Sequence[GraphT]]:
     """Four fifths to train on, and the others.
 
     Raises:
