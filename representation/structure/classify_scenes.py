@@ -22,7 +22,7 @@ from representation.data.scene_graphs import SceneGraph, read_scene_graphs
 from representation.structure.label_scenes import split
 from representation.structure.spen import SPEN, SPENConfig
 
-BATCH, LR = 16, 3e-3
+BATCH, LR = 16, 1e-2
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ def test_a_bridge_closes_a_loop_and_a_touch_does_not():
 
 def test_the_command_learns_to_tell_bridges(tmp_path, capsys):
     write_scene_graphs([TOWER, BRIDGE] * 5, tmp_path / "data")
-    words = ["--data", str(tmp_path / "data"), "--output", str(tmp_path / "run"), "--steps", "25", "--hidden", "8"]
+    words = ["--data", str(tmp_path / "data"), "--output", str(tmp_path / "run"), "--steps", "80", "--hidden", "8"]
     main(words)
     assert "2 scenes: 1.000 told, 0.500 the same class" in capsys.readouterr().out
     graphs = [plain_graph(scene) for scene in (TOWER, BRIDGE)]
