@@ -201,14 +201,6 @@ SYSTEMS: dict[str, System] = {
         role="tells by how many relations a scene differs from a goal, and which scenes are like it",
         road="representation.structure.compare_scenes, on scene graphs of sim.scene_graphs",
     ),
-    "spen": System(
-        module="representation.structure.spen",
-        paper="Mitton and Murray-Smith, Subgraph Permutation Equivariant Networks, TMLR 2023 (arXiv 2111.11840)",
-        inputs="graphs: features of nodes and edges",
-        outputs="classes of graphs; vectors of nodes",
-        role="tells whether a scene has closed loops of supports, such as bridges",
-        road="representation.structure.classify_scenes, on scene graphs of sim.scene_graphs",
-    ),
 }
 
 
