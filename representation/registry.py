@@ -174,6 +174,33 @@ SYSTEMS: dict[str, System] = {
         role="tells which frame an edited or translated frame was made from: leaks between sets, lost labels",
         road="representation.pretrain, .embed and .memory.origin_identification.trace",
     ),
+    "commutative_monoids": System(
+        module="representation.structure.commutative_monoids",
+        paper="Ong and Veličković, Learnable Commutative Monoids for Graph Neural Networks, LoG 2022 "
+        "(arXiv 2212.08541)",
+        inputs="sets of any size; sights of things by several cameras",
+        outputs="a state of each set, which a new element changes in log n steps; where things are",
+        role="fuses what cameras saw of each thing, in any order and in parts, and holds what means and maxima lose",
+        road="representation.structure.train_object_evidence; perception_node",
+    ),
+    "sheaf_diffusion": System(
+        module="representation.structure.sheaf_diffusion",
+        paper="Bodnar et al., Neural Sheaf Diffusion: A Topological Perspective on Heterophily and Oversmoothing in "
+        "GNNs, NeurIPS 2022 (arXiv 2202.04579)",
+        inputs="graphs: features of nodes, edges",
+        outputs="classes of nodes; how the ends of edges are related",
+        role="tells which part each thing of a scene plays, by what it touches and what bears it",
+        road="representation.structure.label_scenes, on scene graphs of sim.scene_graphs",
+    ),
+    "d_sla": System(
+        module="representation.structure.d_sla",
+        paper="Kim, Baek and Hwang, Graph Self-supervised Learning with Accurate Discrepancy Learning, NeurIPS 2022 "
+        "(arXiv 2202.02989)",
+        inputs="graphs whose nodes and edges have types; no labels",
+        outputs="a vector of each graph, whose distances count changed edges",
+        role="tells by how many relations a scene differs from a goal, and which scenes are like it",
+        road="representation.structure.compare_scenes, on scene graphs of sim.scene_graphs",
+    ),
 }
 
 

@@ -1,0 +1,174 @@
+"""Do distances of graphs count changed edges? D-SLA, the same without its loss of distances, and contrastive learning.
+
+Graphs of 20 nodes of one type: edges at random (Erdős and Rényi), rings with rewired edges (Watts and Strogatz), and
+growth by preferential attachment (Barabási and Albert), a third each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+from torch.nn import functional as F  # noqa: N812
+
+from representation.benchmarks.claims import BenchOptions, Claim
+from representation.structure.d_sla import (
+    DSLA,
+    GINConfig,
+    GINEncoder,
+    TypedGraph,
+    make_candidates,
+    perturb_graph,
+    pretrain,
+    typed_graph,
+)
+
+NODES, TRAINING, TEST, BATCH, STEPS = 20, 300, 100, 32, 800
+DIM, LAYERS, MASK, STRENGTH, MARGIN, TEMPERATURE = 48, 3, 0.2, 0.05, 5.0, 0.2
+EDITS = (1, 2, 3, 4, 6, 8, 10, 12)
+FAMILIES = ("random", "rings", "grown")
+
+
+def drawn_graph(family: str, rng: np.random.Generator) -> TypedGraph:
+    """A graph of 20 nodes and about 40 edges."""
+    pairs: set[tuple[int, int]] = set()
+    if family == "random":
+        pairs = {(a, b) for a in range(NODES) for b in range(a + 1, NODES) if rng.uniform() < 0.2}
+    elif family == "rings":
+        for a in range(NODES):
+            for step in (1, 2):
+                b = int(rng.integers(NODES)) if rng.uniform() < 0.2 else (a + step) % NODES
+                if a != b:
+                    pairs.add((min(a, b), max(a, b)))
+    else:
+        ends = [0, 1]
+        for new in range(2, NODES):
+            for old in set(rng.choice(ends, 2).tolist()):
+                pairs.add((old, new))
+                ends += [old, new]
+    return typed_graph(torch.zeros(NODES, dtype=torch.long), dict.fromkeys(pairs, 0))
+
+
+def drawn_graphs(count: int, seed: int) -> list[TypedGraph]:
+    """Graphs of all families in turn."""
+    rng = np.random.default_rng(seed)
+    return [drawn_graph(FAMILIES[number % len(FAMILIES)], rng) for number in range(count)]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How an encoder does on graphs that were held out.
+
+    Attributes:
+        rank: rank correlation of distances and changes.
+        spread: standard deviation over mean of distance by change.
+        told: share of the graphs that are told from three copies, by family; empty without a head for it.
+    """
+
+    rank: float
+    spread: float
+    told: dict[str, float]
+
+
+def run(options: BenchOptions) -> list[Claim]:
+    """All claims, by seed."""
+    steps, seeds = options.steps(STEPS), range(options.seeds)
+    ours = [scores(trained(seed, steps), seed) for seed in seeds]
+    without = [scores(trained(seed, steps, edit_weight=0.0), seed) for seed in seeds]
+    contrast = [scores(contrasted(seed, steps), seed) for seed in seeds]
+    spread = tuple(-one.spread for one in ours)
+    told = tuple(float(np.mean(list(one.told.values()))) for one in ours)
+    return [
+        Claim(
+            "rank correlation of distances and 1 to 12 changed edges",
+            "contrastive",
+            tuple(one.rank for one in ours),
+            tuple(one.rank for one in contrast),
+            0.08,
+        ),
+        Claim(
+            "spread of distance by change, negated",
+            "0.85 of the contrastive one's, negated",
+            spread,
+            tuple(-0.85 * one.spread for one in contrast),
+        ),
+        Claim(
+            "spread of distance by change, negated",
+            "without the loss of distances: by 1.2, negated",
+            spread,
+            tuple(-one.spread / 1.2 for one in without),
+        ),
+        Claim("graphs told from three changed copies", "asked", told, (0.5,) * options.seeds),
+        *(
+            Claim(
+                f"graphs told from three changed copies, {family}",
+                "chance",
+                tuple(one.told[family] for one in ours),
+                (0.25,) * options.seeds,
+                None,
+            )
+            for family in FAMILIES
+        ),
+    ]
+
+
+def trained(seed: int, steps: int, edit_weight: float = 0.7) -> DSLA:
+    """D-SLA on graphs of all families."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        dsla = DSLA(GINEncoder(GINConfig(1, 1, DIM, LAYERS)), MARGIN, edit_weight)
+    pretrain(dsla, drawn_graphs(TRAINING, seed), steps, seed, batch=BATCH, strength=STRENGTH, mask=MASK)
+    return dsla
+
+
+def contrasted(seed: int, steps: int) -> GINEncoder:
+    """The same encoder, for which changed copies of a graph are alike and other graphs are not (GraphCL)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = GINEncoder(GINConfig(1, 1, DIM, LAYERS))
+        head = nn.Sequential(nn.Linear(DIM, DIM), nn.ReLU(), nn.Linear(DIM, DIM))
+    graphs, generator = drawn_graphs(TRAINING, seed), torch.Generator().manual_seed(seed)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], 1e-3)
+    for _ in range(steps):
+        rows = torch.randperm(len(graphs), generator=generator)[:BATCH].tolist()
+        made = [candidates(graphs[row], generator) for row in rows]
+        u, v = (F.normalize(head(encoder([one[place] for one in made])), dim=1) for place in (0, 1))
+        logits, own = u @ v.T / TEMPERATURE, torch.arange(len(rows))
+        optimizer.zero_grad()
+        ((F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2).backward()
+        optimizer.step()
+    return encoder.eval()
+
+
+def candidates(graph: TypedGraph, generator: torch.Generator) -> list[TypedGraph]:
+    """A graph and its changed copies, as in training."""
+    return make_candidates(graph, 4, STRENGTH, MASK, None, strong=False, mask_type=1, generator=generator)[0]
+
+
+@torch.no_grad()
+def scores(model: DSLA | GINEncoder, seed: int) -> Scores:
+    """How it does on graphs that no training has seen."""
+    encoder = model.encoder if isinstance(model, DSLA) else model
+    graphs, generator = drawn_graphs(TEST, 1_000_000 + seed), torch.Generator().manual_seed(1_000_000 + seed)
+    first, distances, changes = encoder(graphs), [], []
+    for count in EDITS:
+        copies = [perturb_graph(graph, count, generator=generator) for graph in graphs]
+        distances.append((encoder([copy for copy, _ in copies]) - first).norm(dim=1))
+        changes.append(torch.tensor([change for _, change in copies]))
+    d, e = torch.cat(distances).numpy(), torch.cat(changes).numpy()
+    by_change = d / e
+    told = {} if not isinstance(model, DSLA) else _told(model, graphs, generator)
+    return Scores(float(spearmanr(d, e).statistic), float(by_change.std() / by_change.mean()), told)
+
+
+def _told(dsla: DSLA, graphs: Sequence[TypedGraph], generator: torch.Generator) -> dict[str, float]:
+    """Share of the graphs that score highest among copies with 2, 4 and 6 changes, without masks."""
+    right = []
+    for graph in graphs:
+        copies = [perturb_graph(graph, count, generator=generator)[0] for count in (1, 2, 3)]
+        right.append(float(dsla.scores(dsla.encoder([graph, *copies])).argmax() == 0))
+    return {name: float(np.mean(right[place :: len(FAMILIES)])) for place, name in enumerate(FAMILIES)}

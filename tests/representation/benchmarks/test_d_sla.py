@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+import torch
+
+from representation.benchmarks import d_sla
+from representation.benchmarks.d_sla import FAMILIES, NODES, contrasted, drawn_graph, scores, trained
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_graphs_have_about_forty_edges_and_no_loops(family):
+    graphs = [drawn_graph(family, np.random.default_rng(number)) for number in range(20)]
+    assert 30 < np.mean([len(graph.pairs()) for graph in graphs]) < 45
+    assert all(int(graph.edges.max()) < NODES and (graph.edges[0] != graph.edges[1]).all() for graph in graphs)
+
+
+def test_both_trainings_repeat_themselves_and_are_scored_alike(monkeypatch):
+    monkeypatch.setattr(d_sla, "TRAINING", 12)
+    monkeypatch.setattr(d_sla, "TEST", 6)
+    monkeypatch.setattr(d_sla, "BATCH", 4)
+    for train in (trained, contrasted):
+        first, second = (train(0, steps=2) for _ in range(2))
+        for one, other in zip(first.parameters(), second.parameters(), strict=True):
+            assert torch.equal(one, other)
+        found = scores(first, 0)
+        assert -1 <= found.rank <= 1
+        assert found.spread > 0
+        assert set(found.told) == (set(FAMILIES) if train is trained else set())
