@@ -174,6 +174,24 @@ SYSTEMS: dict[str, System] = {
         role="tells which frame an edited or translated frame was made from: leaks between sets, lost labels",
         road="representation.pretrain, .embed and .memory.origin_identification.trace",
     ),
+    "ponita": System(
+        module="representation.equivariant.ponita",
+        paper="Bekkers et al., Fast, Expressive SE(n) Equivariant Networks through Weight-Sharing in "
+        "Position-Orientation Space, ICLR 2024 (arXiv 2310.02970)",
+        inputs="point clouds, and what is known of them: labels, normals, grasps, poses",
+        outputs="a vector of each cloud that no motion changes; scalars, and vectors that turn with it, at points",
+        role="tells from depth where to grasp and how an object lies, in any pose after training in few",
+        road="representation.pretrain, .probe, .embed and .cloud_road; perception_node",
+    ),
+    "gaunt_tensor_product": System(
+        module="representation.equivariant.gaunt_tensor_product",
+        paper="Luo et al., Enabling Efficient Equivariant Operations in the Fourier Basis via Gaunt Tensor Products, "
+        "ICLR 2024 (arXiv 2401.10216)",
+        inputs="point clouds, and what is known of them; or features of any degrees",
+        outputs="a vector of each cloud that no motion changes; features of points of any degree; products of features",
+        role="heads for what turns with an object and is more than a vector: inertia, stiffness, curvature",
+        road="representation.pretrain, .probe, .embed and .cloud_road; perception_node",
+    ),
 }
 
 
