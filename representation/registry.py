@@ -192,6 +192,23 @@ SYSTEMS: dict[str, System] = {
         role="heads for what turns with an object and is more than a vector: inertia, stiffness, curvature",
         road="representation.pretrain, .probe, .embed and .cloud_road; perception_node",
     ),
+    "frame_averaging": System(
+        module="representation.equivariant.frame_averaging",
+        paper="Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022 (arXiv 2110.03336)",
+        inputs="point clouds, and what is known of them; or any network of points, bodies or graphs",
+        outputs="a vector of each cloud that no motion changes; scalars, and vectors that turn with it, at points",
+        role="makes a network that learned in one pose of an object work in all of them, exactly",
+        road="representation.pretrain, .probe and .embed; perception_node",
+    ),
+    "lie_decompositions": System(
+        module="representation.equivariant.lie_decompositions",
+        paper="Mironenco and Forré, Lie Group Decompositions for Equivariant Neural Networks, ICLR 2024 "
+        "(arXiv 2310.11366)",
+        inputs="pictures of flat things with labels",
+        outputs="vectors of pictures that rotations and affine maps change little",
+        role="tells labels, markers and faces of boxes from any side after seeing each from one",
+        road="representation.pretrain, .probe and .embed; perception_node",
+    ),
 }
 
 

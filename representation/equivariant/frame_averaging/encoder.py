@@ -1,0 +1,104 @@
+"""`FrameAveragedEncoder`: a PointNet, averaged over frames, as an encoder of clouds, and what trains and reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from representation.checkpoint import load_weights, read_config, save_encoder
+from representation.data.clouds import unit_sphere
+from representation.data.frames import Frames
+from representation.equivariant.cloud_features import CloudFeatures, thinned_rows
+from representation.equivariant.cloud_objective import CloudObjective
+from representation.equivariant.frame_averaging.point_frames import Group
+from representation.equivariant.frame_averaging.point_net import HEAD, WIDTHS, FAPointNet
+from representation.interface import Modality
+
+
+@dataclass(frozen=True)
+class Config:
+    """Sizes that train on two cores in minutes; those of the paper are in `point_net`.
+
+    Attributes:
+        points: that a cloud is thinned out to.
+        local: whether neighbours are seen in frames of their own; better at normals, slower.
+        neighbours: of each point, itself among them, if so.
+        group: "SO" keeps left and right apart, "O" does not.
+        widths: of the layers of a point.
+        head: widths of the layers that see point and cloud.
+        scalars: that come out at each point; numbers of a cloud's vector.
+        vectors: that come out at each point.
+        turn: whether clouds are turned at random in training, which changes next to nothing.
+    """
+
+    points: int = 128
+    local: bool = True
+    neighbours: int = 20
+    group: Group = "SO"
+    widths: tuple[int, ...] = WIDTHS
+    head: tuple[int, ...] = HEAD
+    scalars: int = 32
+    vectors: int = 16
+    turn: bool = False
+
+
+class FrameAveragedEncoder(nn.Module):
+    """A `CloudEncoder`. Places are taken from the middle of the cloud, in radii of it."""
+
+    modality: Modality = "points"
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config, self.width, self.vectors = config, config.scalars, config.vectors
+        self.network = FAPointNet(
+            config.scalars,
+            config.vectors,
+            config.local,
+            config.neighbours,
+            config.group,
+            config.widths,
+            config.head,
+        )
+
+    def features(self, points: Tensor) -> CloudFeatures:
+        """Scalars and vectors at points of clouds (B, N, 3), of as many points as there are neighbours or more."""
+        fewest = self.config.neighbours if self.config.local else 2
+        rows = thinned_rows(points, self.config.points, fewest)
+        return CloudFeatures(rows, *self.network(unit_sphere(points[:, rows])[0]))
+
+    def encode(self, inputs: Tensor) -> Tensor:
+        """Vectors (B, D) of clouds (B, N, 3), which stay the same when a cloud is moved."""
+        return self.features(inputs).scalars.mean(dim=1)
+
+    def save(self, directory: Path) -> None:
+        """Write the encoder."""
+        save_encoder(self, "frame_averaging", self.config, directory)
+
+
+def new(config: Config, frames: Frames, seed: int) -> CloudObjective:
+    """An untrained encoder with heads for what is known of the frames' clouds.
+
+    Raises:
+        ValueError: see `CloudObjective`.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return CloudObjective(FrameAveragedEncoder(config), frames, config.turn)
+
+
+def load(directory: Path) -> FrameAveragedEncoder:
+    """Read what `FrameAveragedEncoder.save` wrote; in evaluation mode.
+
+    Raises:
+        ValueError: damaged; names the file.
+    """
+    content = read_config(directory)["config"]
+    try:
+        encoder = FrameAveragedEncoder(Config(**content))
+    except TypeError as error:
+        raise ValueError(f"{directory}: expected the configuration of frame averaging: {error}") from error
+    load_weights(encoder, directory)
+    return encoder.eval()
