@@ -21,6 +21,7 @@ import tyro
 from representation.benchmarks import (
     bt2,
     clip,
+    cloud_road,
     d_simplex,
     episode_memory,
     gaunt_tensor_product,
@@ -48,6 +49,7 @@ RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/re
 BENCHMARKS = {
     "bt2": bt2,
     "clip": clip,
+    "cloud_road": cloud_road,
     "d_simplex": d_simplex,
     "episode_memory": episode_memory,
     "gaunt_tensor_product": gaunt_tensor_product,

@@ -21,7 +21,7 @@ from representation.equivariant.gaunt_tensor_product.product import path_strengt
 from representation.equivariant.gaunt_tensor_product.spherical_harmonics import number_of, real_spherical_harmonics
 
 PRODUCTS, POINTS, CLOUDS, TESTS = 256, 8, 256, 256
-STEPS, BATCH, RATE = 300, 64, 3e-3
+STEPS, BATCH, RATE = 80, 64, 3e-3
 SLOPE_DEGREES = (4, 6, 8, 10)
 MOMENTS = (0, 2, 3)  # degrees of what is told
 
