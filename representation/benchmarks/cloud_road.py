@@ -51,11 +51,14 @@ class Settings:
     lr: float = 5e-3
 
 
+POINTS = 32  # of a cloud, for all networks
 MAKERS: dict[str, Callable[[Frames, int], CloudObjective]] = {
-    PONITA: lambda frames, seed: ponita.new(ponita.Config(hidden=16, layers=2), frames, seed),
-    GAUNT: lambda frames, seed: gaunt_tensor_product.new(gaunt_tensor_product.Config(), frames, seed),
-    PLAIN: lambda frames, seed: new_objective(PointNet, PointNetConfig(), frames, seed, turn=False),
-    TURNED: lambda frames, seed: new_objective(PointNet, PointNetConfig(), frames, seed, turn=True),
+    PONITA: lambda frames, seed: ponita.new(ponita.Config(points=POINTS, anchors=2, hidden=16, layers=2), frames, seed),
+    GAUNT: lambda frames, seed: gaunt_tensor_product.new(
+        gaunt_tensor_product.Config(points=POINTS, anchors=2), frames, seed
+    ),
+    PLAIN: lambda frames, seed: new_objective(PointNet, PointNetConfig(points=POINTS), frames, seed, turn=False),
+    TURNED: lambda frames, seed: new_objective(PointNet, PointNetConfig(points=POINTS), frames, seed, turn=True),
 }
 
 

@@ -1,8 +1,8 @@
 """How well an encoder of clouds tells what it was trained for: `python -m representation.equivariant.cloud_report`.
 
 `--encoder RUN --data DIR` prints, for each target that the frames know, the mean and the median over clouds of how far
-the answer is off: normals, approach and rotation in degrees, the centre in millimetres, labels as the share that is wrong.
-`--turn` turns the clouds at random before, with all that is known of them.
+the answer is off: normals, approach and rotation in degrees, the centre in millimetres, labels as the share that is
+wrong. `--turn` turns the clouds at random before, with all that is known of them.
 """
 
 from __future__ import annotations
