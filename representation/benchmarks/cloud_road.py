@@ -46,7 +46,7 @@ class Settings:
 
     held_out: int = 10
     tests: int = 120
-    steps: int = 150
+    steps: int = 400
     batch: int = 16
     lr: float = 5e-3
 
