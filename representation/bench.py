@@ -21,9 +21,11 @@ import tyro
 from representation.benchmarks import (
     bt2,
     clip,
+    cloud_road,
     d_simplex,
     episode_memory,
     frame_averaging,
+    gaunt_tensor_product,
     geodesic_mixup,
     grounded_language,
     i2p_mae,
@@ -49,9 +51,11 @@ RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/re
 BENCHMARKS = {
     "bt2": bt2,
     "clip": clip,
+    "cloud_road": cloud_road,
     "d_simplex": d_simplex,
     "episode_memory": episode_memory,
     "frame_averaging": frame_averaging,
+    "gaunt_tensor_product": gaunt_tensor_product,
     "geodesic_mixup": geodesic_mixup,
     "grounded_language": grounded_language,
     "i2p_mae": i2p_mae,

@@ -181,7 +181,7 @@ SYSTEMS: dict[str, System] = {
         inputs="point clouds, and what is known of them: labels, normals, grasps, poses",
         outputs="a vector of each cloud that no motion changes; scalars, and vectors that turn with it, at points",
         role="tells from depth where to grasp and how an object lies, in any pose after training in few",
-        road="representation.pretrain, .probe, .embed and .cloud_road; perception_node",
+        road="representation.pretrain, .probe, .embed and .equivariant.cloud_report; perception_node",
     ),
     "gaunt_tensor_product": System(
         module="representation.equivariant.gaunt_tensor_product",
@@ -190,7 +190,7 @@ SYSTEMS: dict[str, System] = {
         inputs="point clouds, and what is known of them; or features of any degrees",
         outputs="a vector of each cloud that no motion changes; features of points of any degree; products of features",
         role="heads for what turns with an object and is more than a vector: inertia, stiffness, curvature",
-        road="representation.pretrain, .probe, .embed and .cloud_road; perception_node",
+        road="representation.pretrain, .probe, .embed and .equivariant.cloud_report; perception_node",
     ),
     "frame_averaging": System(
         module="representation.equivariant.frame_averaging",
@@ -198,7 +198,7 @@ SYSTEMS: dict[str, System] = {
         inputs="point clouds, and what is known of them; or any network of points, bodies or graphs",
         outputs="a vector of each cloud that no motion changes; scalars, and vectors that turn with it, at points",
         role="makes a network that learned in one pose of an object work in all of them, exactly",
-        road="representation.pretrain, .probe and .embed; perception_node",
+        road="representation.pretrain, .probe, .embed and .equivariant.cloud_report; perception_node",
     ),
     "lie_decompositions": System(
         module="representation.equivariant.lie_decompositions",

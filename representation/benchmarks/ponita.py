@@ -19,8 +19,9 @@ from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.charged_particles import PARTICLES, simulate_charged
 from representation.benchmarks.claims import BenchOptions, Claim
+from representation.benchmarks.timing import Growth, least_seconds
 from representation.data.batches import BatchOrder
-from representation.equivariant.cloud_graphs import complete_graph, radius_graph
+from representation.equivariant.cloud_graphs import cloud_graph, complete_graph, radius_graph
 from representation.equivariant.cloud_targets import random_turns
 from representation.equivariant.ponita import Ponita
 from representation.equivariant.ponita.model import PLAIN
@@ -83,6 +84,30 @@ def run(options: BenchOptions) -> list[Claim]:
         Claim(f"{error}: PONITA", CONSTANT_VELOCITY, column(motions, PONITA, -1.0), constant),
         Claim(f"{error}: PONITA", GRAPH_NETWORK, column(motions, PONITA, -1.0), column(motions, GRAPH_NETWORK, -1.0)),
     ]
+
+
+def growth() -> Growth:
+    """Milliseconds for clouds of more and more points, each told by 8 others."""
+    counts, seconds = [2**power for power in range(6, 13)], {}
+    for name, num_ori in (("12 orientations", 12), (DISTANCES, PLAIN)):
+        torch.manual_seed(0)
+        model = Ponita(1, 0, 16, 1, 0, 3, num_ori=num_ori).eval()
+        seconds[name] = []
+        for count in counts:
+            points, scalars = torch.rand(count, 3), torch.ones(count, 1)
+            edges = cloud_graph(points[None], neighbours=8)
+            with torch.inference_mode():
+                seconds[name].append(
+                    least_seconds(lambda m=model, p=points, s=scalars, e=edges: m(p, s, None, e), repeats=5)
+                )
+    return Growth(
+        "PONITA of 3 layers and 16 channels, 8 neighbours",
+        "python -m representation.benchmarks.growth ponita",
+        "points",
+        counts,
+        seconds,
+        fitted_from=256,
+    )
 
 
 def digit_scores(seed: int, settings: Settings) -> dict[str, float]:

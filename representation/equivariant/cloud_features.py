@@ -1,13 +1,11 @@
-"""What encoders of clouds that respect motions give beside a vector: scalars and vectors at points."""
+"""What networks tell of points of clouds: scalars that stay when a cloud is moved, and vectors that turn with it."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from representation.interface import Modality
 
 
 class CloudFeatures(NamedTuple):
@@ -15,32 +13,13 @@ class CloudFeatures(NamedTuple):
 
     Attributes:
         rows: (P,) numbers of the points.
-        scalars: (B, P, S), the same when a cloud is moved.
-        vectors: (B, P, V, 3), which turn with the cloud.
+        scalars: (B, P, S).
+        vectors: (B, P, V, 3).
     """
 
     rows: Tensor
     scalars: Tensor
     vectors: Tensor
-
-
-@runtime_checkable
-class CloudEncoder(Protocol):
-    """An `Encoder` of clouds that also tells of points; an `nn.Module`.
-
-    Attributes:
-        modality: "points".
-        width: numbers S of scalars at a point, and D of the vector of a cloud.
-        vectors: number V of vectors at a point.
-    """
-
-    modality: Modality
-    width: int
-    vectors: int
-
-    def features(self, points: Tensor) -> CloudFeatures:
-        """Features of clouds (B, N, 3)."""
-        ...
 
 
 def thinned_rows(points: Tensor, count: int, fewest: int) -> Tensor:

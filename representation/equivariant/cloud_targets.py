@@ -1,4 +1,4 @@
-"""What is to be told of clouds, heads that tell it, and how far they are off.
+"""What is to be told of clouds.
 
 Columns of `Frames`, beside `points` and `label`, all in the frame of the points: `normals` (N, P, 3) unit vectors;
 `approach` (N, 3) the unit vector along which a gripper should come; `pose` (N, 7) the object's place, metres, and
@@ -7,23 +7,47 @@ rotation, quaternion x, y, z, w.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
-from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch import Tensor
 
-from representation.data.clouds import clouds, unit_sphere
+from representation.data.clouds import clouds
 from representation.data.frames import LABEL, POINTS, Frames
-from representation.equivariant.cloud_features import CloudFeatures
 
 NORMALS, APPROACH, POSE = "normals", "approach", "pose"
 ROTATION, CENTER = "rotation", "center"
-POSE_VECTORS = 3  # two of the rotation, and the way to the object's origin
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is told of clouds.
+
+    Attributes:
+        classes: number of labels; 0 if they have none.
+        told: the other targets, out of `normals`, `approach` and `pose`.
+    """
+
+    classes: int = 0
+    told: tuple[str, ...] = ()
+
+
+def known_of(frames: Frames) -> Known:
+    """What frames know of their clouds.
+
+    Raises:
+        ValueError: they have none, or nothing that could be told of them.
+    """
+    frames.need((POINTS,))
+    classes = int(frames.columns[LABEL].max()) + 1 if LABEL in frames.columns else 0
+    known = Known(classes, tuple(name for name in (NORMALS, APPROACH, POSE) if name in frames.columns))
+    if known == Known():
+        raise ValueError(f"frames: expected one of {[LABEL, NORMALS, APPROACH, POSE]}, found {sorted(frames.columns)}")
+    return known
 
 
 def targets_of(frames: Frames, rows: NDArray[np.int64]) -> dict[str, Tensor]:
@@ -63,105 +87,3 @@ def random_turns(count: int, generator: torch.Generator) -> Tensor:
     """Rotations (count, 3, 3), all alike likely."""
     quaternion = torch.randn(count, 4, generator=generator).double().numpy()
     return torch.from_numpy(Rotation.from_quat(quaternion).as_matrix()).float()
-
-
-class CloudHeads(nn.Module):
-    """Tells targets from features; what it makes of vectors turns with them.
-
-    Vectors of a cloud are means over its points, mixed by weights that its scalars choose.
-
-    Args:
-        width: scalars S of a point.
-        vectors: V of a point.
-        classes: number of labels; 0 to tell none.
-        told: names of the other targets, out of `normals`, `approach` and `pose`.
-    """
-
-    def __init__(self, width: int, vectors: int, classes: int, told: tuple[str, ...]) -> None:
-        super().__init__()
-        self.label = nn.Linear(width, classes) if classes else None
-        self.normals = nn.Linear(vectors, 1, bias=False) if NORMALS in told else None
-        sizes = {APPROACH: 1, POSE: POSE_VECTORS}
-        self.mixers = nn.ModuleDict(
-            {
-                name: nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, size * vectors))
-                for name, size in sizes.items()
-                if name in told
-            }
-        )
-
-    def forward(self, points: Tensor, features: CloudFeatures) -> dict[str, Tensor]:
-        """Logits `label` (B, K), unit `normals` (B, P, 3) and `approach` (B, 3), `rotation` (B, 3, 3), `center` (B, 3).
-
-        Args:
-            points: clouds (B, N, 3).
-            features: of them.
-        """
-        pooled, mean = features.scalars.mean(dim=1), features.vectors.mean(dim=1)
-        found = {} if self.label is None else {LABEL: self.label(pooled)}
-        if self.normals is not None:
-            found[NORMALS] = F.normalize(self.normals(features.vectors.transpose(2, 3))[..., 0], dim=2)
-        mixed = {
-            name: torch.einsum("bsv,bvn->bsn", mixer(pooled).unflatten(1, (-1, mean.shape[1])), mean)
-            for name, mixer in self.mixers.items()
-        }
-        if APPROACH in mixed:
-            found[APPROACH] = F.normalize(mixed[APPROACH][:, 0], dim=1)
-        if POSE in mixed:
-            found[ROTATION] = rotation_of(mixed[POSE][:, :2])
-            _, center, radius = unit_sphere(points)
-            found[CENTER] = (center + radius * mixed[POSE][:, 2:])[:, 0]
-        return found
-
-
-def rotation_of(pair: Tensor) -> Tensor:
-    """Rotations (B, 3, 3) whose first two columns are pairs of vectors (B, 2, 3), made orthonormal one by one."""
-    first = F.normalize(pair[:, 0], dim=1)
-    second = F.normalize(pair[:, 1] - (pair[:, 1] * first).sum(dim=1, keepdim=True) * first, dim=1)
-    return torch.stack([first, second, torch.linalg.cross(first, second, dim=1)], dim=2)
-
-
-def losses(told: Mapping[str, Tensor], targets: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-    """The loss of each target that was told: entropies, one minus cosines, squares.
-
-    Args:
-        told: by `CloudHeads`.
-        targets: from `targets_of`.
-        rows: points that normals are told of.
-    """
-    found = {}
-    for name, value in told.items():
-        if name == LABEL:
-            found[name] = F.cross_entropy(value, targets[name])
-        elif name == NORMALS:
-            found[name] = 1 - (value * targets[name][:, rows]).sum(dim=2).mean()
-        elif name == APPROACH:
-            found[name] = 1 - (value * targets[name]).sum(dim=1).mean()
-        elif name == ROTATION:
-            found[name] = (value - targets[name]).square().sum(dim=(1, 2)).mean() / 4
-        else:
-            radius = unit_sphere(targets[POINTS])[2][:, 0]
-            found[name] = ((value - targets[name]) / radius).square().sum(dim=1).mean()
-    return found
-
-
-@torch.no_grad()
-def errors(told: Mapping[str, Tensor], targets: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-    """How far each cloud (B,) is off: labels 0 or 1, centres metres, all else degrees."""
-    found = {}
-    for name, value in told.items():
-        if name == LABEL:
-            found[name] = (value.argmax(dim=1) != targets[name]).float()
-        elif name == NORMALS:
-            found[name] = _degrees((value * targets[name][:, rows]).sum(dim=2)).mean(dim=1)
-        elif name == APPROACH:
-            found[name] = _degrees((value * targets[name]).sum(dim=1))
-        elif name == ROTATION:
-            found[name] = _degrees(((value * targets[name]).sum(dim=(1, 2)) - 1) / 2)
-        else:
-            found[name] = (value - targets[name]).norm(dim=1)
-    return found
-
-
-def _degrees(cosine: Tensor) -> Tensor:
-    return cosine.clamp(-1, 1).arccos() * (180 / math.pi)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from representation.checkpoint import load_weights, read_config, save_encoder
 from representation.data.clouds import unit_sphere
 from representation.data.frames import Frames
+from representation.equivariant.cloud_encoder import CloudEncoder, CloudObjective, load_cloud_encoder, new_objective
 from representation.equivariant.cloud_features import CloudFeatures, thinned_rows
-from representation.equivariant.cloud_objective import CloudObjective
+from representation.equivariant.cloud_targets import Known
 from representation.equivariant.frame_averaging.point_frames import Group
 from representation.equivariant.frame_averaging.point_net import HEAD, WIDTHS, FAPointNet
-from representation.interface import Modality
 
 
 @dataclass(frozen=True)
@@ -45,14 +43,13 @@ class Config:
     turn: bool = False
 
 
-class FrameAveragedEncoder(nn.Module):
-    """A `CloudEncoder`. Places are taken from the middle of the cloud, in radii of it."""
+class FrameAveragedEncoder(CloudEncoder):
+    """An encoder of clouds. Places are taken from the middle of the cloud, in radii of it."""
 
-    modality: Modality = "points"
+    system = "frame_averaging"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config, self.width, self.vectors = config, config.scalars, config.vectors
+    def __init__(self, config: Config, known: Known) -> None:
+        super().__init__(config, config.scalars, config.vectors, known)
         self.network = FAPointNet(
             config.scalars,
             config.vectors,
@@ -69,24 +66,14 @@ class FrameAveragedEncoder(nn.Module):
         rows = thinned_rows(points, self.config.points, fewest)
         return CloudFeatures(rows, *self.network(unit_sphere(points[:, rows])[0]))
 
-    def encode(self, inputs: Tensor) -> Tensor:
-        """Vectors (B, D) of clouds (B, N, 3), which stay the same when a cloud is moved."""
-        return self.features(inputs).scalars.mean(dim=1)
-
-    def save(self, directory: Path) -> None:
-        """Write the encoder."""
-        save_encoder(self, "frame_averaging", self.config, directory)
-
 
 def new(config: Config, frames: Frames, seed: int) -> CloudObjective:
     """An untrained encoder with heads for what is known of the frames' clouds.
 
     Raises:
-        ValueError: see `CloudObjective`.
+        ValueError: the frames have no clouds, or nothing that could be told of them.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return CloudObjective(FrameAveragedEncoder(config), frames, config.turn)
+    return new_objective(FrameAveragedEncoder, config, frames, seed, config.turn)
 
 
 def load(directory: Path) -> FrameAveragedEncoder:
@@ -95,10 +82,4 @@ def load(directory: Path) -> FrameAveragedEncoder:
     Raises:
         ValueError: damaged; names the file.
     """
-    content = read_config(directory)["config"]
-    try:
-        encoder = FrameAveragedEncoder(Config(**content))
-    except TypeError as error:
-        raise ValueError(f"{directory}: expected the configuration of frame averaging: {error}") from error
-    load_weights(encoder, directory)
-    return encoder.eval()
+    return load_cloud_encoder(directory, FrameAveragedEncoder, Config)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from representation.checkpoint import load_weights, read_config, save_encoder
 from representation.data.clouds import unit_sphere
 from representation.data.frames import Frames
+from representation.equivariant.cloud_encoder import CloudEncoder, CloudObjective, load_cloud_encoder, new_objective
 from representation.equivariant.cloud_features import CloudFeatures, thinned_rows
 from representation.equivariant.cloud_graphs import cloud_graph
-from representation.equivariant.cloud_objective import CloudObjective
+from representation.equivariant.cloud_targets import Known
 from representation.equivariant.gaunt_tensor_product.point_net import GauntPointNet
-from representation.interface import Modality
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,13 @@ class Config:
             raise ValueError(f"l_max: expected at least 1, found {self.l_max}")
 
 
-class GauntEncoder(nn.Module):
-    """A `CloudEncoder`, exact under rotations. Places are taken from the middle of the cloud, in radii of it."""
+class GauntEncoder(CloudEncoder):
+    """An encoder of clouds, exact under rotations. Places are taken from the middle of the cloud, in radii of it."""
 
-    modality: Modality = "points"
+    system = "gaunt_tensor_product"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config, self.width, self.vectors = config, config.outputs, config.outputs
+    def __init__(self, config: Config, known: Known) -> None:
+        super().__init__(config, config.outputs, config.outputs, known)
         self.network = GauntPointNet(config.l_max, config.channels, config.layers, (0, 1), config.outputs)
 
     def features(self, points: Tensor) -> CloudFeatures:
@@ -67,24 +64,14 @@ class GauntEncoder(nn.Module):
         scalars, vectors = (found[degree].unflatten(0, (batch, count)) for degree in (0, 1))
         return CloudFeatures(rows, scalars[..., 0], vectors)
 
-    def encode(self, inputs: Tensor) -> Tensor:
-        """Vectors (B, D) of clouds (B, N, 3), which stay the same when a cloud is moved."""
-        return self.features(inputs).scalars.mean(dim=1)
-
-    def save(self, directory: Path) -> None:
-        """Write the encoder."""
-        save_encoder(self, "gaunt_tensor_product", self.config, directory)
-
 
 def new(config: Config, frames: Frames, seed: int) -> CloudObjective:
     """An untrained encoder with heads for what the frames know of their clouds.
 
     Raises:
-        ValueError: see `CloudObjective`.
+        ValueError: the frames have no clouds, or nothing that could be told of them.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return CloudObjective(GauntEncoder(config), frames, config.turn)
+    return new_objective(GauntEncoder, config, frames, seed, config.turn)
 
 
 def load(directory: Path) -> GauntEncoder:
@@ -93,10 +80,4 @@ def load(directory: Path) -> GauntEncoder:
     Raises:
         ValueError: damaged; names the file.
     """
-    content = read_config(directory)["config"]
-    try:
-        encoder = GauntEncoder(Config(**content))
-    except TypeError as error:
-        raise ValueError(f"{directory}: expected the configuration of a GauntEncoder: {error}") from error
-    load_weights(encoder, directory)
-    return encoder.eval()
+    return load_cloud_encoder(directory, GauntEncoder, Config)

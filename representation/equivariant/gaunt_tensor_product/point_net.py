@@ -51,7 +51,7 @@ class GauntLayer(nn.Module):
             way: (E, 3) from receiver to sender.
             edges: (2, E) senders and receivers.
         """
-        messages = self.conv(x[edges[0]], way, self.radial(way.norm(dim=1)))
+        messages = self.conv(x.index_select(0, edges[0]), way, self.radial(way.norm(dim=1)))
         degree = torch.bincount(edges[1], minlength=len(x)).clamp(min=1)
         told = torch.zeros_like(x).index_add(0, edges[1], messages) / degree[:, None, None]
         x = x + self.told(told)

@@ -104,7 +104,7 @@ def to_torus(features: Tensor, band: int) -> Tensor:
     """Values (..., N, N) at N of each angle, enough for products up to `band`, of features (..., (L + 1)^2)."""
     l_max, size = degree_of(features), next_fast_len(2 * band + 1, real=True)
     index, table = (values.to(features.device) for values in packed(l_max, None, features.dtype))
-    padded = torch.nn.functional.pad(features.flatten(0, -2), (0, 1))
+    padded = torch.nn.functional.pad(features.reshape(-1, features.shape[-1]), (0, 1))
     # Orders first: a matrix for each of them.
     by_order = padded[:, index.flatten()].unflatten(1, index.shape).transpose(0, 1)
     waves = torch.view_as_complex((by_order @ torch.view_as_real(table).flatten(2)).unflatten(2, (-1, 2)))
@@ -113,12 +113,12 @@ def to_torus(features: Tensor, band: int) -> Tensor:
     spectrum[:, : l_max + 1, : l_max + 1] = shifted[:, l_max:]
     if l_max:
         spectrum[:, -l_max:, : l_max + 1] = shifted[:, :l_max]
-    return torch.fft.irfft2(spectrum, s=(size, size), norm="forward").unflatten(0, features.shape[:-1])
+    return torch.fft.irfft2(spectrum, s=(size, size), norm="forward").reshape(*features.shape[:-1], size, size)
 
 
 def from_torus(values: Tensor, l_out: int, band: int) -> Tensor:
     """Features (..., (l_out + 1)^2) of values (..., N, N) at both angles, of a product of degrees up to `band`."""
-    spectrum = torch.fft.rfft2(values.flatten(0, -3), norm="forward")[:, :, : l_out + 1]
+    spectrum = torch.fft.rfft2(values.reshape(-1, *values.shape[-2:]), norm="forward")[:, :, : l_out + 1]
     # (v, B, u from -band to band)
     shifted = torch.cat([spectrum[:, spectrum.shape[1] - band :], spectrum[:, : band + 1]], dim=1).permute(2, 0, 1)
     index, table = (one.to(values.device) for one in packed(l_out, band, values.dtype))
@@ -128,7 +128,7 @@ def from_torus(values: Tensor, l_out: int, band: int) -> Tensor:
     by_order[1:] = 2 * by_order[1:]  # orders m stand for frequencies m and -m
     found = by_order.new_zeros(by_order.shape[1], number_of(l_out) + 1)
     found = found.index_add(1, index.flatten(), by_order.transpose(0, 1).flatten(1))
-    return found[:, :-1].unflatten(0, values.shape[:-2])
+    return found[:, :-1].reshape(*values.shape[:-2], -1)
 
 
 @lru_cache(maxsize=64)

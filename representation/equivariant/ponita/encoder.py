@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from representation.checkpoint import load_weights, read_config, save_encoder
 from representation.data.clouds import clouds, unit_sphere
 from representation.data.frames import Frames
+from representation.equivariant.cloud_encoder import CloudEncoder, CloudObjective, load_cloud_encoder, new_objective
 from representation.equivariant.cloud_features import CloudFeatures, thinned_rows
 from representation.equivariant.cloud_graphs import cloud_graph
-from representation.equivariant.cloud_objective import CloudObjective
+from representation.equivariant.cloud_targets import Known
 from representation.equivariant.ponita.model import Ponita
-from representation.interface import Modality
 
 CALIBRATION_CLOUDS = 16
 
@@ -48,14 +47,13 @@ class Config:
     turn: bool = True
 
 
-class PonitaEncoder(nn.Module):
-    """A `CloudEncoder`. Places are taken from the middle of the cloud, in radii of it."""
+class PonitaEncoder(CloudEncoder):
+    """An encoder of clouds. Places are taken from the middle of the cloud, in radii of it."""
 
-    modality: Modality = "points"
+    system = "ponita"
 
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.config, self.width, self.vectors = config, config.scalars, config.vectors
+    def __init__(self, config: Config, known: Known) -> None:
+        super().__init__(config, config.scalars, config.vectors, known)
         self.network = Ponita(
             0, 1, config.hidden, config.scalars, config.vectors, config.layers, num_ori=config.num_ori
         )
@@ -71,24 +69,14 @@ class PonitaEncoder(nn.Module):
         scalars, vectors = self.network(flat, None, flat[:, None], edges, number)
         return CloudFeatures(rows, scalars.unflatten(0, (batch, count)), vectors.unflatten(0, (batch, count)))
 
-    def encode(self, inputs: Tensor) -> Tensor:
-        """Vectors (B, D) of clouds (B, N, 3), which stay the same when a cloud is moved."""
-        return self.features(inputs).scalars.mean(dim=1)
-
-    def save(self, directory: Path) -> None:
-        """Write the encoder."""
-        save_encoder(self, "ponita", self.config, directory)
-
 
 def new(config: Config, frames: Frames, seed: int) -> CloudObjective:
     """An untrained encoder, its kernels scaled to the frames' clouds, with heads for what is known of them.
 
     Raises:
-        ValueError: see `CloudObjective`.
+        ValueError: the frames have no clouds, or nothing that could be told of them.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        objective = CloudObjective(PonitaEncoder(config), frames, config.turn)
+    objective = new_objective(PonitaEncoder, config, frames, seed, config.turn)
     with torch.no_grad():
         objective.encoder.encode(clouds(frames, np.arange(min(CALIBRATION_CLOUDS, len(frames)))))
     return objective
@@ -100,10 +88,4 @@ def load(directory: Path) -> PonitaEncoder:
     Raises:
         ValueError: damaged; names the file.
     """
-    content = read_config(directory)["config"]
-    try:
-        encoder = PonitaEncoder(Config(**content))
-    except TypeError as error:
-        raise ValueError(f"{directory}: expected the configuration of a PONITA: {error}") from error
-    load_weights(encoder, directory)
-    return encoder.eval()
+    return load_cloud_encoder(directory, PonitaEncoder, Config)

@@ -41,7 +41,7 @@ class SeparableFiberConv(nn.Module):
 
     def _convolved(self, x: Tensor, edges: Tensor, basis: Tensor, fiber_basis: Tensor | None) -> tuple[Tensor, Tensor]:
         """Features after the convolution over places, and then over orientations."""
-        told = torch.zeros_like(x).index_add(0, edges[1], self.kernel(basis) * x[edges[0]])
+        told = torch.zeros_like(x).index_add(0, edges[1], self.kernel(basis) * x.index_select(0, edges[0]))
         if self.fiber_kernel is None:
             return told, told
         return told, torch.einsum("opc,noc->npc", self.fiber_kernel(fiber_basis), told) / x.shape[1]

@@ -5,17 +5,10 @@ from scipy.spatial.transform import Rotation
 
 from representation.data.clouds import frames_of_clouds
 from representation.data.shapes import shapes
+from representation.equivariant.cloud_encoder import CloudEncoder, CloudObjective
 from representation.equivariant.cloud_features import CloudFeatures
-from representation.equivariant.cloud_objective import CloudObjective
-from representation.equivariant.cloud_targets import (
-    CloudHeads,
-    errors,
-    losses,
-    random_turns,
-    rotation_of,
-    targets_of,
-    turned,
-)
+from representation.equivariant.cloud_heads import CloudHeads, errors, losses, rotation_of
+from representation.equivariant.cloud_targets import Known, known_of, random_turns, targets_of, turned
 
 TOLD = ("normals", "approach", "pose")
 
@@ -61,7 +54,7 @@ def test_right_answers_have_no_error_and_wrong_ones_the_angle_that_they_are_off(
 
 def test_heads_turn_with_the_vectors_and_mind_no_scale():
     torch.manual_seed(0)
-    heads = CloudHeads(8, 5, 2, TOLD)
+    heads = CloudHeads(8, 5, Known(2, TOLD))
     points, vectors, rows = torch.randn(3, 10, 3), torch.randn(3, 10, 5, 3), torch.arange(10)
     scalars = torch.randn(3, 10, 8)
     turn = random_turns(1, torch.Generator().manual_seed(0))[0]
@@ -96,24 +89,30 @@ def test_rotations_come_from_any_two_vectors():
     torch.testing.assert_close(rotation_of(pair)[0], torch.eye(3))
 
 
+class FirstPoints(CloudEncoder):
+    """Tells of the first points where they are."""
+
+    system = "first_points"
+
+    def __init__(self, known):
+        super().__init__(None, 4, 2, known)
+
+    def features(self, points):
+        first = points[:, :5]
+        return CloudFeatures(torch.arange(5), first[..., :1].expand(-1, -1, 4), first[:, :, None].expand(-1, -1, 2, -1))
+
+
 def test_objectives_tell_what_the_frames_know():
-    class Features(torch.nn.Module):
-        width, vectors = 4, 2
-
-        def features(self, points):
-            return CloudFeatures(
-                torch.arange(5), points[:, :5, :1].expand(-1, -1, 4), points[:, :5, None].expand(-1, -1, 2, -1)
-            )
-
-    frames = known_clouds()
-    objective = CloudObjective(Features(), frames, turn=True)
-    batch = objective.batch(frames, np.arange(4), torch.Generator().manual_seed(0))
-    assert not torch.allclose(batch["points"], targets_of(frames, np.arange(4))["points"])
+    frames, rows, generator = known_clouds(), np.arange(4), torch.Generator().manual_seed(0)
+    objective = CloudObjective(FirstPoints(known_of(frames)), turn=True)
+    batch = objective.batch(frames, rows, generator)
+    assert not torch.allclose(batch["points"], targets_of(frames, rows)["points"])
     assert set(objective(batch).parts) == {"label", "normals", "approach", "rotation", "center"}
-    labelled = CloudObjective(Features(), shapes(8, 16, seed=0), turn=False)
-    assert set(labelled(labelled.batch(shapes(8, 16, seed=0), np.arange(4), torch.Generator())).parts) == {"label"}
+    labelled = shapes(8, 16, seed=0)
+    objective = CloudObjective(FirstPoints(known_of(labelled)), turn=False)
+    assert set(objective(objective.batch(labelled, rows, generator)).parts) == {"label"}
     with pytest.raises(ValueError, match=r"frames: expected one of .*'approach'"):
-        CloudObjective(Features(), frames_of_clouds(np.zeros((2, 9, 3), np.float32), {}, {}), turn=False)
+        known_of(frames_of_clouds(np.zeros((2, 9, 3), np.float32), {}, {}))
 
 
 def test_columns_of_other_shapes_are_refused():

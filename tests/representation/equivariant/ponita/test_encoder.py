@@ -4,7 +4,6 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from representation.data.shapes import shapes
-from representation.equivariant.cloud_features import CloudEncoder
 from representation.equivariant.ponita import Config, load, new
 
 SMALL = Config(points=24, hidden=8, layers=2, scalars=8, vectors=4)
@@ -19,7 +18,6 @@ def frames():
 def test_what_is_told_of_points_turns_with_the_cloud(frames, num_ori, tolerance):
     config = Config(points=24, hidden=8, layers=2, num_ori=num_ori, neighbours=4, anchors=2)
     encoder = new(config, frames, seed=0).encoder.eval()
-    assert isinstance(encoder, CloudEncoder)
     points = torch.from_numpy(frames.columns["points"])
     turn = torch.from_numpy(Rotation.random(rng=0).as_matrix()).float()
     with torch.no_grad():
@@ -41,11 +39,11 @@ def test_damaged_configurations_are_named(frames, tmp_path):
     new(SMALL, frames, seed=0).encoder.save(tmp_path)
     file = tmp_path / "encoder.json"
     file.write_text(file.read_text().replace("hidden", "concealed"))
-    with pytest.raises(ValueError, match=r"expected the configuration of a PONITA"):
+    with pytest.raises(ValueError, match=r"expected the configuration of an encoder of ponita"):
         load(tmp_path)
 
 
 def test_clouds_of_too_few_points_are_refused(frames):
     encoder = new(SMALL, frames, seed=0).encoder
-    with pytest.raises(ValueError, match=r"points: expected \(B, 9 or more, 3\), found \(2, 8, 3\)"):
-        encoder.encode(torch.zeros(2, 8, 3))
+    with pytest.raises(ValueError, match=r"points: expected \(B, 7 or more, 3\), found \(2, 6, 3\)"):
+        encoder.encode(torch.zeros(2, 6, 3))
