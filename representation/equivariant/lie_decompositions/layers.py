@@ -67,17 +67,17 @@ class GroupConv2d(nn.Module):
 
         Args:
             places: (..., 2) seen from the map out.
-            between: maps (..., 2, 2), inverse map out times map in.
+            between: maps (..., 2, 2), inverse map out times map in; for many places at once where a size is 1.
         """
-        coordinates = torch.cat([places, self.group.coords(between)], dim=-1)
+        maps = self.group.coords(between).expand(*places.shape[:-1], -1)
+        coordinates = torch.cat([places, maps], dim=-1)
         values = self.kernel(coordinates.to(self.kernel.last.weight.dtype))
-        return values * mask_of(self.group, places, between)[..., None, None]
+        return values * mask_of(self.group, places, maps[..., :-2])[..., None, None]
 
     def weights(self, out: MapPair, into: MapPair) -> Tensor:
         """Kernels (C', G', C, G, k, k)."""
         places = seen_from(out, self.kernel_size)[:, None].expand(-1, len(into.g), -1, -1, -1)
-        between = (out.inverse[:, None] @ into.g)[:, :, None, None].expand(*places.shape[:-1], 2, 2)
-        values = self.values(places, between)
+        values = self.values(places, (out.inverse[:, None] @ into.g)[:, :, None, None])
         values = values / _determinants(self.group, into.g).to(values)[:, None, None, None, None] / len(into.g)
         return values.permute(4, 0, 5, 1, 2, 3)
 
@@ -93,13 +93,13 @@ def seen_from(maps: MapPair, side: int) -> Tensor:
     return torch.einsum("gij,uvj->guvi", maps.inverse, pixel_grid(side).to(maps.inverse))
 
 
-def mask_of(group: AffineGroup, places: Tensor, between: Tensor | None = None) -> Tensor:
-    """How much kernels count (...) at places (..., 2) and maps (..., 2, 2): inside the unit circle, softly for gl2."""
+def mask_of(group: AffineGroup, places: Tensor, stretch: Tensor | None = None) -> Tensor:
+    """How much kernels count (...) at places (..., 2): inside the unit circle; for gl2 softly, and by log stretches."""
     distance = places.square().sum(dim=-1)
     if group.kind != "gl2":
         return (distance <= 1).to(torch.get_default_dtype())
-    if between is not None:
-        distance = distance + group.coords(between)[..., :-2].square().sum(dim=-1)
+    if stretch is not None:
+        distance = distance + stretch.square().sum(dim=-1)
     return (SOFTNESS * (1 - distance.sqrt())).sigmoid().to(torch.get_default_dtype())
 
 
