@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from representation.equivariant.frame_averaging.averaging import FrameAveraging
 from representation.equivariant.frame_averaging.point_frames import Group, pca_frames
 
-PUBLISHED_WIDTHS, PUBLISHED_HEAD = (64, 128, 128, 512, 2048), (256, 256, 128)
 WIDTHS, HEAD = (32, 64, 64, 128, 256), (64, 64, 32)
 PATCH_VECTORS = 42
 
