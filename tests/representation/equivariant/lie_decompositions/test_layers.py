@@ -19,6 +19,7 @@ def test_kernels_do_not_change_when_all_maps_and_places_are_moved(kind):
     out, into, (moved, _) = draw(group, 5), draw(group, 5, 1), draw(group, 1, 2)
     points = torch.rand(5, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64) - 0.5
 
+    @torch.no_grad()
     def kernel(h, h_in, p):
         inverse = torch.linalg.inv(h)
         return layer.values((inverse @ p[..., None])[..., 0], inverse @ h_in)
