@@ -54,7 +54,8 @@ class CloudOptions:
         views: of each object, half of them upright.
         points: of each cloud.
         size: side of the pictures, pixels.
-        seed: of everything that is drawn.
+        seed: of the classes.
+        variant: of objects and views; another one draws other objects of the same classes.
     """
 
     output: Path
@@ -64,6 +65,7 @@ class CloudOptions:
     points: int = 128
     size: int = 64
     seed: int = 0
+    variant: int = 0
 
 
 class CloudScene:
@@ -143,7 +145,9 @@ def part_normals(kind: int, size: NDArray[np.float64], places: NDArray[np.float6
     return ways / np.linalg.norm(ways, axis=1, keepdims=True)
 
 
-def object_clouds(classes: int, instances: int, views: int, points: int, size: int, seed: int) -> Frames:
+def object_clouds(
+    classes: int, instances: int, views: int, points: int, size: int, seed: int, variant: int = 0
+) -> Frames:
     """Draw the clouds; arguments as in `CloudOptions`. Views of too few points are drawn again.
 
     Returns:
@@ -152,6 +156,7 @@ def object_clouds(classes: int, instances: int, views: int, points: int, size: i
     """
     rng = np.random.default_rng(seed)
     kinds = [[draw_part(rng) for _ in range(PARTS)] for _ in range(classes)]
+    rng = np.random.default_rng((seed, variant))
     images, columns = [], {POINTS: [], NORMALS: [], APPROACH: [], POSE: []}
     for number in tqdm(range(classes * instances), desc="objects", unit="object"):
         scene = CloudScene([part.varied(rng) for part in kinds[number % classes]], size)
@@ -181,7 +186,13 @@ def main() -> None:
     options = tyro.cli(CloudOptions, description=__doc__)
     expect_empty(options.output)
     frames = object_clouds(
-        options.classes, options.instances, options.views, options.points, options.size, options.seed
+        options.classes,
+        options.instances,
+        options.views,
+        options.points,
+        options.size,
+        options.seed,
+        options.variant,
     )
     write_frames(frames, options.output)
     print(f"{options.output}: {len(frames)} clouds of {options.classes * options.instances} objects")

@@ -64,7 +64,7 @@ def growth() -> Growth:
         full = o3.FullTensorProduct(irreps, irreps, filter_ir_out=[irrep for _, irrep in irreps])
         seconds["e3nn"].append(least_seconds(lambda full=full, one=one, other=other: full(one, other)))
     return Growth(
-        f"Products of {PRODUCTS} pairs of features of degrees 0 to L, degrees 0 to L kept",
+        f"Products of {PRODUCTS} pairs of features of degrees 0 to L",
         "python -m representation.benchmarks.growth gaunt_tensor_product",
         "L",
         list(degrees),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,20 +58,24 @@ class CloudEncoder(nn.Module):
         save_encoder(self, self.system, asdict(self.config) | asdict(self.known), directory)
 
 
-def load_cloud_encoder(directory: Path, encoder_class: type[EncoderT], config_class: type) -> EncoderT:
+def load_cloud_encoder(directory: Path, make: Callable[[Any, Known], EncoderT], config_class: type) -> EncoderT:
     """Read what `CloudEncoder.save` wrote; in evaluation mode.
+
+    Args:
+        directory: where it is.
+        make: makes an encoder of a configuration and what is told.
+        config_class: of the configuration.
 
     Raises:
         ValueError: damaged; names the file.
     """
-    content = read_config(directory)["config"]
+    system, content = (read_config(directory)[name] for name in ("system", "config"))
     names = {field.name for field in fields(Known)}
     try:
         known = Known(int(content["classes"]), tuple(map(str, content["told"])))
-        encoder = encoder_class(config_class(**{k: v for k, v in content.items() if k not in names}), known)
+        encoder = make(config_class(**{k: v for k, v in content.items() if k not in names}), known)
     except (KeyError, TypeError) as error:
-        name = encoder_class.system
-        raise ValueError(f"{directory}: expected the configuration of an encoder of {name}: {error}") from error
+        raise ValueError(f"{directory}: expected the configuration of an encoder of {system}: {error}") from error
     load_weights(encoder, directory)
     return encoder.eval()
 
@@ -102,11 +106,13 @@ class CloudObjective(nn.Module):
         return Loss(torch.stack(list(parts.values())).sum(), {name: value.detach() for name, value in parts.items()})
 
 
-def new_objective(encoder_class: type[EncoderT], config: Any, frames: Frames, seed: int, turn: bool) -> CloudObjective:
+def new_objective(
+    make: Callable[[Any, Known], CloudEncoder], config: Any, frames: Frames, seed: int, turn: bool
+) -> CloudObjective:
     """An untrained encoder with heads for what the frames know.
 
     Args:
-        encoder_class: a `CloudEncoder` that is made of a configuration and what is told.
+        make: makes an encoder of a configuration and what is told.
         config: of it.
         frames: which it is to learn from.
         seed: of the weights.
@@ -118,4 +124,4 @@ def new_objective(encoder_class: type[EncoderT], config: Any, frames: Frames, se
     known = known_of(frames)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return CloudObjective(encoder_class(config, known), turn)
+        return CloudObjective(make(config, known), turn)

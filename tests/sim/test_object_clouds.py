@@ -76,3 +76,9 @@ def test_half_of_the_views_are_upright():
     up = [Rotation.from_quat(pose[3:]).apply((0, 0, 1)) for pose in frames.columns["pose"]]
     np.testing.assert_allclose(up[0], up[2], atol=1e-6)
     assert np.abs(up[1] - up[0]).max() > 0.01
+    others = object_clouds(classes=2, instances=1, views=2, points=32, size=48, seed=0, variant=1)
+    handles = [
+        Rotation.from_quat(one.columns["pose"][0, 3:]).inv().apply(one.columns["approach"][0])
+        for one in (frames, others)
+    ]
+    assert 1e-4 < np.abs(handles[0] - handles[1]).max() < 0.5
