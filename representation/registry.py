@@ -205,8 +205,8 @@ SYSTEMS: dict[str, System] = {
         paper="Mironenco and Forré, Lie Group Decompositions for Equivariant Neural Networks, ICLR 2024 "
         "(arXiv 2310.11366)",
         inputs="pictures of flat things with labels",
-        outputs="vectors of pictures that rotations and affine maps change little",
-        role="tells labels, markers and faces of boxes from any side after seeing each from one",
+        outputs="vectors of pictures that quarter turns do not change; coordinates, draws and measures of affine maps",
+        role="coordinates of affine maps for estimation; its encoder of flat things did not learn well in our benchmark",
         road="representation.pretrain, .probe and .embed; perception_node",
     ),
 }
