@@ -54,6 +54,7 @@ bench-representation: setup
 	test -f runs/piles/scene_graphs.jsonl || $(BIN)/python -m sim.scene_graphs --output runs/piles
 	test -f runs/posed/frames.json || $(BIN)/python -m sim.posed_objects --output runs/posed
 	test -f runs/clouds/frames.json || $(BIN)/python -m sim.renders --count 10 --size 96 --points 1024 --output runs/clouds
+	test -f runs/grasp_clouds/frames.json || $(BIN)/python -m sim.object_clouds --output runs/grasp_clouds
 	test -d runs/narrated || $(BIN)/python -m sim.narrated_episodes --output runs/narrated
 	test -f runs/tables/frames.json || $(BIN)/python -m sim.segmented_scenes --tasks sort transfer_cube lift_tray --size 64 \
 	    --count 1000 --output runs/tables

@@ -96,6 +96,7 @@ EXTRAS = {
     # Takes MuJoCo below 3.9; beside a newer one it gets an environment of its own, see sim/gym_aloha/environment.py.
     "gym-aloha": ["gym-aloha==0.1.5"],
     "dev": [
+        "e3nn>=0.6",
         "hypothesis>=6.100",
         "mypy>=1.11",
         "pillow>=10",

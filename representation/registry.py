@@ -201,6 +201,41 @@ SYSTEMS: dict[str, System] = {
         role="tells by how many relations a scene differs from a goal, and which scenes are like it",
         road="representation.structure.compare_scenes, on scene graphs of sim.scene_graphs",
     ),
+    "ponita": System(
+        module="representation.equivariant.ponita",
+        paper="Bekkers et al., Fast, Expressive SE(n) Equivariant Networks through Weight-Sharing in "
+        "Position-Orientation Space, ICLR 2024 (arXiv 2310.02970)",
+        inputs="point clouds, and what is known of them: labels, normals, grasps, poses",
+        outputs="a vector of each cloud that no motion changes; scalars, and vectors that turn with it, at points",
+        role="tells from depth where to grasp and how an object lies, in any pose after training in few",
+        road="representation.pretrain, .probe, .embed and .equivariant.cloud_report; perception_node",
+    ),
+    "gaunt_tensor_product": System(
+        module="representation.equivariant.gaunt_tensor_product",
+        paper="Luo et al., Enabling Efficient Equivariant Operations in the Fourier Basis via Gaunt Tensor Products, "
+        "ICLR 2024 (arXiv 2401.10216)",
+        inputs="point clouds, and what is known of them; or features of any degrees",
+        outputs="a vector of each cloud that no motion changes; features of points of any degree; products of features",
+        role="heads for what turns with an object and is more than a vector: inertia, stiffness, curvature",
+        road="representation.pretrain, .probe, .embed and .equivariant.cloud_report; perception_node",
+    ),
+    "frame_averaging": System(
+        module="representation.equivariant.frame_averaging",
+        paper="Puny et al., Frame Averaging for Invariant and Equivariant Network Design, ICLR 2022 (arXiv 2110.03336)",
+        inputs="point clouds, and what is known of them; or any network of points, bodies or graphs",
+        outputs="a vector of each cloud that no motion changes; scalars, and vectors that turn with it, at points",
+        role="makes a network that learned in one pose of an object work in all of them, exactly",
+        road="representation.pretrain, .probe, .embed and .equivariant.cloud_report; perception_node",
+    ),
+    "lie_decompositions": System(
+        module="representation.equivariant.lie_decompositions",
+        paper="Mironenco and Forré, Lie Group Decompositions for Equivariant Neural Networks, ICLR 2024 "
+        "(arXiv 2310.11366)",
+        inputs="pictures of flat things with labels",
+        outputs="vectors of pictures that quarter turns do not change; coordinates, draws and measures of affine maps",
+        role="coordinates of affine maps for estimation; its encoder of flat things learns badly in the benchmark",
+        road="representation.pretrain, .probe and .embed; perception_node",
+    ),
 }
 
 

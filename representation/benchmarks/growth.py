@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Annotated
 
 import matplotlib as mpl
-import torch
 import tyro
 
-from representation.benchmarks import commutative_monoids
+from representation.benchmarks import commutative_monoids, gaunt_tensor_product, ponita
 from representation.benchmarks.timing import Growth
 
 GROWTHS: dict[str, Callable[[], Growth]] = {
     "commutative_monoids": commutative_monoids.growth,
+    "gaunt_tensor_product": gaunt_tensor_product.growth,
+    "ponita": ponita.growth,
 }
 
 
@@ -42,7 +43,6 @@ def main(args: Sequence[str] | None = None) -> None:
     if arguments.name not in (*GROWTHS, "all"):
         raise SystemExit(f"name: expected one of {', '.join(GROWTHS)} or all, found {arguments.name!r}")
     mpl.use("Agg")
-    torch.set_num_threads(1)
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name in GROWTHS if arguments.name == "all" else [arguments.name]:
         growth = GROWTHS[name]()

@@ -1,0 +1,1 @@
+"""Encoders that respect rotations, motions and affine maps."""
