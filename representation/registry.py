@@ -174,6 +174,15 @@ SYSTEMS: dict[str, System] = {
         role="tells which frame an edited or translated frame was made from: leaks between sets, lost labels",
         road="representation.pretrain, .embed and .memory.origin_identification.trace",
     ),
+    "hamiltonian_meta": System(
+        module="representation.dynamics.hamiltonian_meta",
+        paper="Song and Jeong, Towards Cross Domain Generalization of Hamiltonian Representation via Meta Learning, "
+        "ICLR 2024 (arXiv 2212.01168)",
+        inputs="positions, momenta and their rates at some moments",
+        outputs="energy, rates and what will follow",
+        role="a model of the tool in the gripper after two seconds of swinging; its energy tells collisions and slips",
+        road="representation.dynamics.hamiltonian_meta.train and .watch; sim.held_tools",
+    ),
 }
 
 
