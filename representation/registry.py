@@ -183,6 +183,15 @@ SYSTEMS: dict[str, System] = {
         role="a model of the tool in the gripper after two seconds of swinging; its energy tells collisions and slips",
         road="representation.dynamics.hamiltonian_meta.train and .watch; sim.held_tools",
     ),
+    "ponet": System(
+        module="representation.structure.ponet",
+        paper="Tan et al., PoNet: Pooling Network for Efficient Token Mixing in Long Sequences, ICLR 2022 "
+        "(arXiv 2110.02442)",
+        inputs="sequences of features or of tokens, of any length",
+        outputs="features of each step, and a vector of all",
+        role="understands long histories of readings in time that grows with their length and not with its square",
+        road="representation.structure.ponet_growth",
+    ),
 }
 
 

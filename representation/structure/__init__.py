@@ -1,0 +1,1 @@
+"""Encoders of graphs, sets and long sequences."""
