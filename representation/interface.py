@@ -111,6 +111,11 @@ class DenseEncoder(Protocol):
 class ThingFinder(Protocol):
     """Tells where in pictures each of some kinds of things is."""
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the K kinds."""
+        ...
+
     def find(self, images: Tensor) -> Tensor:
         """Some numbers of the place of each of K kinds, (B, K, F), for pictures (B, 3, H, W)."""
         ...

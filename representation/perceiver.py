@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from representation.data.back_projection import depth_to_points, random_points
-from representation.interface import Encoder, Progress, ProgressTracker, TextImageScorer
+from representation.interface import Encoder, Progress, ProgressTracker, TextImageScorer, ThingFinder
 from representation.live_clip import LiveClip
 
 MODALITIES = ("image", "points", "clip")
@@ -43,12 +43,14 @@ class Percept:
         vector: (D,) float32.
         scores: (P,) probabilities of the phrases, which sum to 1; None without phrases.
         progress: of the episode in the script; None without a script, or where it is not clear.
+        found: (K, F) of the places of kinds of things, see `ThingFinder`; None if it was not asked for.
     """
 
     stamp: float
     vector: NDArray[np.float32]
     scores: NDArray[np.float32] | None = None
     progress: Progress | None = None
+    found: NDArray[np.float32] | None = None
 
 
 class Perceiver:
@@ -59,26 +61,33 @@ class Perceiver:
         phrases: that pictures are scored against.
         script: sentences of the steps of the task, in their order.
         points: of a cloud, drawn from the depth picture.
+        find: whether the places of things are asked for.
 
     Raises:
         ValueError: the encoder cannot do what is asked of it.
     """
 
     def __init__(
-        self, encoder: Encoder, phrases: Sequence[str] = (), script: Sequence[str] = (), points: int = 1024
+        self,
+        encoder: Encoder,
+        phrases: Sequence[str] = (),
+        script: Sequence[str] = (),
+        points: int = 1024,
+        find: bool = False,
     ) -> None:
         if encoder.modality not in MODALITIES:
             raise ValueError(f"encoder: expected one of {', '.join(MODALITIES)}, found one of {encoder.modality}")
         for asked, protocol, what in (
             (phrases, TextImageScorer, "phrases"),
             (script, ProgressTracker, "script"),
+            (find, ThingFinder, "things"),
         ):
             if asked and not isinstance(encoder, protocol):
                 raise ValueError(
                     f"{what}: expected none with {type(encoder).__name__}, which is no {protocol.__name__}"
                 )
         self.encoder, self.phrases, self.script = encoder, tuple(phrases), tuple(script)
-        self._points = points
+        self._points, self._find = points, find
         self._clip = LiveClip()
         self._rng = np.random.default_rng(0)
         first = next(iter(encoder.parameters()), None) if isinstance(encoder, nn.Module) else None
@@ -87,7 +96,7 @@ class Perceiver:
     @property
     def needs_depth(self) -> bool:
         """Whether sights must have depth and intrinsics."""
-        return self.encoder.modality == "points"
+        return self._find or self.encoder.modality == "points"
 
     def restart(self) -> None:
         """An episode begins."""
@@ -102,12 +111,14 @@ class Perceiver:
         """
         inputs = self._inputs(sight).to(self._device)
         vector = self.encoder.encode(inputs[None])[0].float().cpu().numpy()
-        scores = progress = None
+        scores = progress = found = None
         if self.phrases and isinstance(self.encoder, TextImageScorer):
             scores = self.encoder.scores(inputs[None], self.phrases)[0].float().cpu().numpy()
         if self.script and isinstance(self.encoder, ProgressTracker):
             progress = self.encoder.progress(inputs, self.script)
-        return Percept(sight.stamp, vector, scores, progress)
+        if self._find and isinstance(self.encoder, ThingFinder):
+            found = self.encoder.find(inputs[None])[0].float().cpu().numpy()
+        return Percept(sight.stamp, vector, scores, progress, found)
 
     def _inputs(self, sight: Sight) -> Tensor:
         """What the encoder takes, without the batch."""

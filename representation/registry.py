@@ -190,7 +190,16 @@ SYSTEMS: dict[str, System] = {
         inputs="sequences of features or of tokens, of any length",
         outputs="features of each step, and a vector of all",
         role="understands long histories of readings in time that grows with their length and not with its square",
-        road="representation.structure.ponet_growth",
+        road="representation.bench ponet: the history of a held tool",
+    ),
+    "commutative_monoids": System(
+        module="representation.structure.commutative_monoids",
+        paper="Ong and Veličković, Learnable Commutative Monoids for Graph Neural Networks, LoG 2022 "
+        "(arXiv 2212.08541)",
+        inputs="sets of any size; sights of things by several cameras",
+        outputs="a state of each set, which a new element changes in log n steps; where things are",
+        role="fuses what cameras saw of each thing, in any order and in parts, and holds what means and maxima lose",
+        road="representation.structure.train_object_evidence; perception_node",
     ),
 }
 

@@ -70,7 +70,7 @@ class CameraTopics:
             if stamp <= self._taken:
                 break
             others = {part: self._nearest(part, stamp) for part in (DEPTH, INFO) if part in self._kept}
-            if None in others.values():
+            if any(other is None for other in others.values()):
                 continue
             self._taken, self._taken_at = stamp, self._steady()
             matrix, size = others.get(INFO) or (None, rgb.shape[:2])

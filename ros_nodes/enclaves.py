@@ -221,10 +221,18 @@ def perception_node(setting: Setting) -> Endpoints:
             "~/scores": NUMBERS,
             "~/progress": STRING,
             "~/percept": STRING,
+            "~/evidence": STRING,
+            "~/things": STRING,
             "~/timing": DIAGNOSTICS,
         }
         | TELLS_HEALTH,
-        subscribes={"instruction": STRING, camera.color: IMAGE, camera.depth: IMAGE, camera.info: CAMERA_INFO},
+        subscribes={
+            "instruction": STRING,
+            camera.color: IMAGE,
+            camera.depth: IMAGE,
+            camera.info: CAMERA_INFO,
+            camera.extrinsics: TRANSFORM,
+        },
     )
 
 

@@ -1,8 +1,8 @@
 """`perception_node`: what an encoder of `representation/` makes of a camera: vectors, scores of phrases, progress.
 
 Publishes `~/embedding`; the same with stamp and version of the encoder as `~/percept`, for `memory_node`; and
-`~/scores` and `~/progress` where the encoder can tell them and is asked to. The newest picture is looked at in a
-worker, at most `rate_hz` times a second. Nothing that moves the arm depends on this node.
+`~/scores`, `~/progress` and `~/things` where the encoder can tell them and is asked to. The newest picture is looked at
+in a worker, at most `rate_hz` times a second. Nothing that moves the arm depends on this node.
 """
 
 from __future__ import annotations
@@ -24,15 +24,18 @@ from std_msgs.msg import Float32MultiArray, MultiArrayDimension, String
 from torch import nn
 
 from policies.execution.cadence import Cadence
-from policies.robots import get_drivers
+from policies.robots import get_drivers, get_robot
 from representation.checkpoint import encoder_key
+from representation.object_fusion import ObjectFusion
 from representation.perceiver import Perceiver, Percept, Sight
 from representation.registry import load_encoder
+from representation.structure.object_evidence import load_object_evidence
 from representation.vector_text import to_text
 from ros_nodes.camera_topics import CameraTopics
 from ros_nodes.diagnostics import Health, Latencies, Level, figures_message
 from ros_nodes.lifecycle_node import LoadingLifecycleNode
 from ros_nodes.node_process import run_node
+from ros_nodes.object_topics import ObjectTopics
 from ros_nodes.params import declare
 from ros_nodes.qos import LATCHED, STATUS, Mode
 
@@ -89,10 +92,28 @@ class EncoderConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FusionConfig:
+    """How sights of things are fused, for encoders that find things, behind a camera with depth that stands still.
+
+    Attributes:
+        path: directory of what fuses, see `representation.structure.train_object_evidence`; nothing is if empty.
+        window: sights of a thing that are kept.
+        others: topics of the evidence of other cameras, such as side/perception_node/evidence.
+        max_age_s: after which what another camera told counts no more, by the stamps of pictures.
+    """
+
+    path: str = ""
+    window: int = field(default=32, metadata={"range": (1, 1_000_000)})
+    others: tuple[str, ...] = ()
+    max_age_s: float = field(default=1.0, metadata={"range": (0.01, 3600.0)})
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A percept, and the part of the run (`generation`) that it belongs to; seconds of the steady clock."""
 
     generation: int
+    sight: Sight
     percept: Percept
     received_at: float
     begun_at: float
@@ -106,11 +127,14 @@ class PerceptionNode(LoadingLifecycleNode):
         super().__init__("perception_node")
         self._config = declare(self, NodeConfig)
         self._encoder_config = declare(self, EncoderConfig, "encoder")
+        self._fusion_config = declare(self, FusionConfig, "fusion")
         self._camera = get_drivers(self._config.robot).camera(self._config.camera)
         self._cadence = Cadence(self._config.rate_hz or None)
         self._perceiver: Perceiver | None = None
         self._encoder_key = ""
         self._topics: CameraTopics | None = None
+        self._fusion: ObjectFusion | None = None
+        self._objects: ObjectTopics | None = None
         self._generation = self._perceived_generation = 0
         self._counts = {"answered": 0, "replaced": 0, "outdated": 0}
         self._encoding, self._node_latency, self._stamp_latency = Latencies(), Latencies(), Latencies()
@@ -132,7 +156,10 @@ class PerceptionNode(LoadingLifecycleNode):
         encoder = load_encoder(Path(config.path))
         if isinstance(encoder, nn.Module):
             encoder.to(config.device)
-        perceiver = Perceiver(encoder, config.phrases, config.script, config.points)
+        fusion = self._fusion_config
+        if fusion.path:
+            self._fusion = ObjectFusion(load_object_evidence(Path(fusion.path)), fusion.window, fusion.max_age_s)
+        perceiver = Perceiver(encoder, config.phrases, config.script, config.points, bool(fusion.path))
         size = (WARM_UP_SIZE, WARM_UP_SIZE)
         intrinsics = np.array([[size[1], 0, size[1] / 2], [0, size[0], size[0] / 2], [0, 0, 1]], dtype=np.float64)
         for run in range(WARM_UP_RUNS):
@@ -154,12 +181,17 @@ class PerceptionNode(LoadingLifecycleNode):
             self._steady_s,
             self._on_input,
         )
+        if self._fusion is not None:
+            base, others = get_robot(config.robot).base_frame, self._fusion_config.others
+            self._objects = ObjectTopics(self, self._fusion, result.encoder.kinds, self._camera, base, others)
 
     def unloaded(self) -> None:
         """End the subscriptions and free the weights."""
         if self._topics is not None:
             self._topics.destroy()
-        self._topics = self._perceiver = None
+        if self._objects is not None:
+            self._objects.destroy()
+        self._topics = self._perceiver = self._fusion = self._objects = None
 
     def refusal(self) -> str:
         """Name the topics of the camera that nobody publishes."""
@@ -189,6 +221,8 @@ class PerceptionNode(LoadingLifecycleNode):
         if self._encoder_config.script:
             told = None if percept.progress is None else asdict(percept.progress)
             self._progress.publish(String(data=json.dumps({"stamp": percept.stamp, "progress": told})))
+        if self._objects is not None:
+            self._objects.add(value.sight, percept.found)
         self._counts["answered"] += 1
         self._encoding.add(value.encoding_s)
         self._node_latency.add(self._steady_s() - value.received_at)
@@ -216,7 +250,7 @@ class PerceptionNode(LoadingLifecycleNode):
             self._perceived_generation = generation
         begun_at = self._steady_s()
         percept = self._perceiver.look(sight)
-        return Answer(generation, percept, received_at, begun_at, self._steady_s() - begun_at)
+        return Answer(generation, sight, percept, received_at, begun_at, self._steady_s() - begun_at)
 
     def _on_instruction(self, message: String) -> None:
         self._restart()
@@ -224,6 +258,8 @@ class PerceptionNode(LoadingLifecycleNode):
     def _restart(self) -> None:
         self._generation += 1
         self._cadence.reset()
+        if self._objects is not None:
+            self._objects.restart()
 
     def _inputs_health(self) -> Health:
         if self._topics is None or not self.active:
@@ -240,6 +276,7 @@ class PerceptionNode(LoadingLifecycleNode):
             "modality": "" if encoder is None else encoder.modality,
             "width": 0 if encoder is None else encoder.width,
             **self._counts,
+            "evidence refused": 0 if self._objects is None else self._objects.refused,
             **self._encoding.values("encoding"),
             **self._node_latency.values("input_to_publish"),
             **self._stamp_latency.values("stamp_to_publish"),

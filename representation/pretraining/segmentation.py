@@ -116,6 +116,11 @@ class SegmentationEncoder(nn.Module):
         self.register_buffer("log_weights", torch.zeros(len(config.kinds)))
         draw_weights(self, generator)
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the K kinds."""
+        return self.config.kinds
+
     def logits(self, images: Tensor) -> Tensor:
         """Scores (B, K, R / 4, R / 4) of pictures (B, 3, R, R) in [0, 1]."""
         return self.head(self.features(2 * images - 1))

@@ -88,3 +88,23 @@ def test_what_an_encoder_cannot_do_is_refused():
         Perceiver(Extent(), phrases=("red",))
     with pytest.raises(ValueError, match="script: expected none with Brightness, which is no ProgressTracker"):
         Perceiver(Brightness(), script=("reach for it",))
+
+
+class Finder(Brightness):
+    """Finds one kind of thing, as far to the right as the picture is red."""
+
+    kinds = ("red",)
+
+    def find(self, images):
+        red = images[:, 0].mean(dim=(1, 2))
+        return torch.stack([torch.ones_like(red), red, red, 0 * red], dim=1)[:, None]
+
+
+def test_places_of_things_are_told_where_they_are_asked_for():
+    depth = np.ones((8, 8), np.float32)
+    perceiver = Perceiver(Finder(), find=True)
+    assert perceiver.needs_depth
+    np.testing.assert_allclose(perceiver.look(sight(255, depth)).found, [[1, 1, 1, 0]])
+    assert Perceiver(Finder()).look(sight(255)).found is None
+    with pytest.raises(ValueError, match="things: expected none with Brightness, which is no ThingFinder"):
+        Perceiver(Brightness(), find=True)

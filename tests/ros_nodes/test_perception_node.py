@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from lifecycle_msgs.msg import Transition
-from std_msgs.msg import Float32MultiArray
+from std_msgs.msg import Float32MultiArray, String
 
 from representation.data.frames import Frames
 from representation.registry import module_of
+from representation.structure.object_evidence import EvidenceConfig, ObjectEvidence
+from representation.vector_text import to_text
 from ros_nodes.qos import STATUS
 from tests.ros_nodes.fake_robot import FakeRobot, Faults, node_process
 
@@ -122,3 +125,35 @@ def test_what_cannot_be_loaded_is_named(encoder, namespace, parameter, words):
     ):
         assert not robot.change_state(NODE, Transition.TRANSITION_CONFIGURE)
         robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "not loaded", words)
+
+
+def test_things_are_fused_with_what_other_cameras_tell(tmp_path):
+    module = module_of("segmentation")
+    names, pictures = {"segmentation": ("rest", "cup")}, np.zeros((2, 32, 32, 3), np.uint8)
+    frames = Frames(pictures, np.arange(2), {"segmentation": np.zeros((2, 32, 32), np.uint8)}, names)
+    module.new(module.Config(resolution=32), frames, seed=0).encoder.eval().save(tmp_path / "encoder")
+    fuser = ObjectEvidence(EvidenceConfig(dim=8))
+    fuser.save(tmp_path / "fuser")
+    settings = [f"encoder.path:={tmp_path / 'encoder'}", f"fusion.path:={tmp_path / 'fuser'}"]
+    settings += ["fusion.others:=['side/evidence']", "fusion.max_age_s:=3600.0"]
+    with FakeRobot("/fused", cameras=("front",)) as robot, node_process(NODE, robot.namespace, *settings):
+        robot.faults.depth_scale = float("nan")  # this camera sees nothing
+        told: list[dict] = []
+        robot.node.create_subscription(String, f"{NODE}/things", lambda one: told.append(json.loads(one.data)), STATUS)
+        side = robot.node.create_publisher(String, "side/evidence", STATUS)
+        assert robot.change_state(NODE, Transition.TRANSITION_CONFIGURE)
+        assert robot.change_state(NODE, Transition.TRANSITION_ACTIVATE)
+        robot.wait_for(lambda: told, "nothing")
+        assert told[-1]["things"] == []
+        side.publish(String(data="{"))
+        robot.wait_for(lambda: robot.health(f"{NODE}: encoder")[2].get("evidence refused") == "1", "refused evidence")
+        state = np.linspace(-0.5, 0.5, 8, dtype=np.float32)
+        states = {"cup": to_text(state), "hat": to_text(state)}
+        side.publish(String(data=json.dumps({"stamp": told[-1]["stamp"], "states": states})))
+        robot.wait_for(lambda: told[-1]["things"], "a cup")
+        (thing,) = told[-1]["things"]
+        assert thing["kind"] == "cup"
+        expected = fuser.told(torch.from_numpy(state)).tolist()
+        np.testing.assert_allclose([*thing["position"], thing["error"]], expected, atol=1e-5)
+        robot.faults.depth_scale = 1.0
+        robot.wait_for(lambda: {thing["kind"] for thing in told[-1]["things"]} == {"rest", "cup"}, "both kinds")

@@ -17,6 +17,8 @@ TIME_UNIT_S = 0.1
 """Time is counted in tenths of a second: position and momentum of what a gripper holds are then of the same size."""
 SMOOTHING = 9
 """Samples of the cubic that a velocity is differentiated by."""
+RESOLUTION = 16
+"""How many times finer than by its own length the period of a calm part is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +67,12 @@ class AlarmConfig:
         samples: readings that the model is fitted to.
         steps: of Adam.
         lr: of Adam.
-        span_s: length of the two windows whose mean energies are compared, seconds.
         sigmas: of the calm drift that are too many.
     """
 
     samples: int = 50
     steps: int = 300
     lr: float = 3e-3
-    span_s: float = 0.4
     sigmas: float = 5.0
 
 
@@ -97,8 +97,18 @@ def sigmas(values: NDArray[np.float64], calm: int) -> NDArray[np.float64]:
     return np.nan_to_num(np.abs(values - known.mean()) / max(float(known.std()), 1e-12))
 
 
+def swing_s(window: JointWindow) -> float:
+    """Seconds of the strongest oscillation of the positions; at most the length of the window."""
+    count = len(window.positions)
+    centred = (window.positions - window.positions.mean(axis=0)) * np.hanning(count)[:, None]
+    strength = np.abs(np.fft.rfft(centred, RESOLUTION * count, axis=0)).sum(axis=1)
+    return float(window.dt * RESOLUTION * count / max(int(strength.argmax()), RESOLUTION))
+
+
 class EnergyAlarm:
     """A model of what is held, fitted to a calm part, and the energy of all that follows.
+
+    Means over whole swings are compared, in which the errors that a model makes at each place of a swing cancel.
 
     Args:
         net: meta-trained, of one body with as many coordinates as the window has.
@@ -108,6 +118,7 @@ class EnergyAlarm:
 
     Attributes:
         parameters: the fitted weights.
+        span: readings of one swing.
     """
 
     def __init__(self, net: HamiltonianNet, calm: JointWindow, config: AlarmConfig, seed: int = 0) -> None:
@@ -118,6 +129,7 @@ class EnergyAlarm:
         rows = np.random.default_rng(seed).choice(count, min(config.samples, count), replace=False)
         fitted = calm.states()[rows], calm.rates()[rows]
         self.parameters = adapt(net, net.parameters_by_name, *fitted, config.steps, config.lr)
+        self.span = max(1, round(swing_s(calm) / calm.dt))
 
     def energies(self, window: JointWindow) -> NDArray[np.float64]:
         """(T,) by unit of inertia, in squared units per squared time unit, up to a constant."""
@@ -126,8 +138,7 @@ class EnergyAlarm:
 
     def sigmas(self, window: JointWindow) -> NDArray[np.float64]:
         """(T,) drift of the energy over a window that begins with the calm part."""
-        span = max(1, round(self.config.span_s / window.dt))
-        return sigmas(drift(self.energies(window), span), len(self.calm.positions))
+        return sigmas(drift(self.energies(window), self.span), len(self.calm.positions))
 
     def sounds(self, window: JointWindow) -> float | None:
         """Seconds from the start of a window that begins with the calm part; None where it stays silent."""

@@ -1,0 +1,94 @@
+"""Times that grow with a size: measured, fitted, as a table and as a plot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+
+def least_seconds(function: Callable[[], object], repeats: int = 15, limit_s: float = 5.0) -> float:
+    """Seconds of the fastest of some calls, after two that warm up; fewer calls if they take longer than a limit."""
+    for _ in range(2):
+        function()
+    found, began = [], time.perf_counter()
+    while len(found) < repeats and (not found or time.perf_counter() - began < limit_s):
+        start = time.perf_counter()
+        function()
+        found.append(time.perf_counter() - start)
+    return min(found)
+
+
+def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """The power of the size that the time grows with: the slope of a line through logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Seconds by size, of several ways to do the same.
+
+    Attributes:
+        title: what is done.
+        command: that measures it.
+        size_name: what grows.
+        sizes: how large it was.
+        seconds: of each way, by size; fewer where a way was not tried at the largest sizes.
+        fitted_from: smallest size that exponents are fitted to.
+    """
+
+    title: str
+    command: str
+    size_name: str
+    sizes: Sequence[int]
+    seconds: Mapping[str, Sequence[float]]
+    fitted_from: int
+
+    def exponents(self) -> dict[str, float]:
+        """Fitted exponent of each way."""
+        first = list(self.sizes).index(self.fitted_from)
+        return {name: exponent(self.sizes[first : len(s)], s[first:]) for name, s in self.seconds.items()}
+
+    def table(self, picture: str) -> str:
+        """A page with the plot, and milliseconds by size."""
+        names, powers = list(self.seconds), self.exponents()
+        rows = [
+            f"| {size} | "
+            + " | ".join(f"{1e3 * self.seconds[n][k]:.3g}" if k < len(self.seconds[n]) else "" for n in names)
+            + " |"
+            for k, size in enumerate(self.sizes)
+        ]
+        fitted = " | ".join(f"{powers[name]:.2f}" for name in names)
+        return "\n".join(
+            [
+                f"# {self.title}",
+                "",
+                f"Milliseconds, one thread, the fastest of several calls, warmed up: `{self.command}`.",
+                f"The last row is the exponent fitted from {self.size_name} = {self.fitted_from} on.",
+                "",
+                f"![milliseconds by {self.size_name}]({picture})",
+                "",
+                f"| {self.size_name} | {' | '.join(names)} |",
+                "|---" * (len(names) + 1) + "|",
+                *rows,
+                f"| exponent | {fitted} |",
+                "",
+            ]
+        )
+
+    def draw(self, path: Path) -> None:
+        """Plot it with logarithmic axes."""
+        powers = self.exponents()
+        figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+        for name, seconds in self.seconds.items():
+            label = f"{name}: exponent {powers[name]:.2f}"
+            axes.loglog(self.sizes[: len(seconds)], 1e3 * np.array(seconds), marker="o", label=label)
+        axes.set(xlabel=self.size_name, ylabel="milliseconds", title=self.title)
+        axes.grid(visible=True, which="both", alpha=0.3)
+        axes.legend()
+        figure.savefig(path, dpi=100)
+        plt.close(figure)

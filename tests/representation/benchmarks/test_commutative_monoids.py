@@ -1,0 +1,36 @@
+import pytest
+import torch
+
+from representation.benchmarks import commutative_monoids, object_evidence
+from representation.benchmarks.claims import BenchOptions
+from representation.benchmarks.commutative_monoids import KINDS, relative_penalty, trained
+from representation.structure.object_evidence import EvidenceConfig, ObjectEvidence, drawn_sights
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_network_is_trained_alike_and_repeats_itself(kind):
+    x = torch.ones(2, 5, commutative_monoids.BITS)
+    assert torch.equal(trained(kind, 3, steps=2)(x), trained(kind, 3, steps=2)(x))
+
+
+def test_the_penalty_makes_the_operator_more_associative():
+    plain, penalised = (relative_penalty(trained(kind, 0, steps=25), 0) for kind in ("monoid", "monoid and penalty"))
+    assert penalised < plain
+
+
+def test_time_grows_as_it_is_said_to(monkeypatch):
+    monkeypatch.setattr(commutative_monoids, "GROWTH_SIZES", (100, 10_000))
+    growth = commutative_monoids.growth()
+    update, fold = growth.exponents().values()
+    assert update < 0.4 < fold + 0.2
+    assert "| 10000 |" in growth.table("x.png")
+
+
+def test_cameras_that_fuse_by_themselves_lose_no_sight(monkeypatch):
+    fuser = ObjectEvidence(EvidenceConfig(dim=4), torch.Generator().manual_seed(0))
+    monkeypatch.setattr(fuser.monoid, "combine", lambda a, b: a + b)  # an exact one
+    sights, _ = drawn_sights(20, 9, torch.Generator().manual_seed(1))
+    one, four = (object_evidence.fused(fuser, sights, cameras) for cameras in (1, 4))
+    assert torch.allclose(one, four, atol=1e-5)
+    claims = object_evidence.run(BenchOptions(seeds=2, scale=0.001))
+    assert [len(claim.ours) for claim in claims] == [2, 2, 2]
