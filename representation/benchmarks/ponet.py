@@ -1,7 +1,7 @@
 """PoNet beside attention and Fourier mixing: pixels of digits one by one, and a robot's long history of readings.
 
-Encoders have the same sizes and differ in what mixes the steps. Histories are those of `python -m sim.held_tools`: seven
-seconds of readings of a held tool, of which a head tells whether nothing happened, a collision or a slip.
+Encoders have the same sizes and differ in what mixes the steps. Histories are those of `python -m sim.held_tools`:
+seven seconds of readings of a tool, of which a head tells whether nothing happened, a collision or a slip.
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ def run(options: BenchOptions) -> list[Claim]:
         Claim(pixels, ATTENTION, found["digits", PONET], found["digits", ATTENTION], -0.01),
         Claim(readings, ATTENTION, found["history", PONET], found["history", ATTENTION], -0.01),
         Claim(readings, FOURIER, found["history", PONET], found["history", FOURIER], None),
-        Claim("exponent of the time of one mixer, negated", "asked: 1.15", _minus(powers[PONET]), (-1.15,) * len(times)),
+        Claim(
+            "exponent of the time of one mixer, negated", "asked: 1.15", _minus(powers[PONET]), (-1.15,) * len(times)
+        ),
         Claim("exponent of the time of attention", "asked: 1.6", powers[ATTENTION], (1.6,) * len(times)),
         Claim(f"times faster than attention at {LONG} steps", "asked: 5", faster, (5.0,) * len(times)),
     ]
@@ -161,7 +163,7 @@ def accuracy(task: Task, mixer: str, seed: int, options: BenchOptions) -> float:
 
 
 def processor_seconds(mixer: nn.Module, length: int) -> float:
-    """Processor time of the fastest of some passes forward, after one that warms up; of one that takes long, the first."""
+    """Processor time of the fastest of six passes forward; of fewer where they take long."""
     x = torch.randn(1, length, WIDTH)
     ids = (torch.arange(length) // 64)[None]
     found: list[float] = []

@@ -178,7 +178,9 @@ class PoNetEncoder(nn.Module):
     def __init__(self, config: PoNetConfig, mixer: Callable[[int, int], nn.Module] = PoolingMixer) -> None:
         super().__init__()
         self.config, self.width = config, config.dim
-        self.embed = nn.Embedding(config.vocab, config.dim) if config.vocab else nn.Linear(config.in_features, config.dim)
+        self.embed = (
+            nn.Embedding(config.vocab, config.dim) if config.vocab else nn.Linear(config.in_features, config.dim)
+        )
         self.positions = nn.Parameter(INIT_STD * torch.randn(config.max_len, config.dim))
         self.norm = nn.LayerNorm(config.dim)  # of the sum with the positions if "post", of the result if "pre"
         self.blocks = nn.ModuleList(
@@ -189,7 +191,11 @@ class PoNetEncoder(nn.Module):
             nn.init.normal_(self.embed.weight, std=INIT_STD)
 
     def forward(
-        self, steps: Tensor, segment_ids: Tensor | None = None, mask: Tensor | None = None, special: Tensor | None = None
+        self,
+        steps: Tensor,
+        segment_ids: Tensor | None = None,
+        mask: Tensor | None = None,
+        special: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Features (B, N, D) and their mean (B, D) over what is there.
 

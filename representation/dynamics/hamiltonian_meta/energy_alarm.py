@@ -67,12 +67,12 @@ class AlarmConfig:
         samples: readings that the model is fitted to.
         steps: of Adam.
         lr: of Adam.
-        sigmas: of the calm drift that are too many.
+        sigmas: of the calm scatter that are too many.
     """
 
     samples: int = 50
-    steps: int = 300
-    lr: float = 3e-3
+    steps: int = 200
+    lr: float = 5e-3
     sigmas: float = 5.0
 
 
@@ -85,16 +85,18 @@ def drift(energies: NDArray[np.float64], span: int) -> NDArray[np.float64]:
     return found
 
 
-def sigmas(values: NDArray[np.float64], calm: int) -> NDArray[np.float64]:
-    """(T,) how far values are from the mean of the first `calm` ones, in their standard deviations; 0 where nan.
+def sigmas(energies: NDArray[np.float64], calm: int, span: int) -> NDArray[np.float64]:
+    """(T,) how far the drift is from that of friction, in standard deviations by the calm part's scatter; 0 at first.
 
-    Raises:
-        ValueError: fewer than ten of those are numbers.
+    Args:
+        energies: (T,).
+        calm: how many of them, from the start, are calm; a line through them is what friction takes.
+        span: readings whose means are compared.
     """
-    known = values[:calm][np.isfinite(values[:calm])]
-    if len(known) < 10:
-        raise ValueError(f"calm: expected at least 10 values of drift, found {len(known)}; a longer calm part is needed")
-    return np.nan_to_num(np.abs(values - known.mean()) / max(float(known.std()), 1e-12))
+    places = np.arange(calm)
+    slope, offset = np.polyfit(places, energies[:calm], 1)
+    scatter = (energies[:calm] - slope * places - offset).std() * (2 / span) ** 0.5
+    return np.nan_to_num(np.abs(drift(energies, span) - slope * span) / max(float(scatter), 1e-12))
 
 
 def swing_s(window: JointWindow) -> float:
@@ -108,7 +110,7 @@ def swing_s(window: JointWindow) -> float:
 class EnergyAlarm:
     """A model of what is held, fitted to a calm part, and the energy of all that follows.
 
-    Means over whole swings are compared, in which the errors that a model makes at each place of a swing cancel.
+    Means over half swings are compared, in which the errors that a model makes at each place of a swing cancel.
 
     Args:
         net: meta-trained, of one body with as many coordinates as the window has.
@@ -118,7 +120,7 @@ class EnergyAlarm:
 
     Attributes:
         parameters: the fitted weights.
-        span: readings of one swing.
+        span: readings of half a swing.
     """
 
     def __init__(self, net: HamiltonianNet, calm: JointWindow, config: AlarmConfig, seed: int = 0) -> None:
@@ -129,7 +131,7 @@ class EnergyAlarm:
         rows = np.random.default_rng(seed).choice(count, min(config.samples, count), replace=False)
         fitted = calm.states()[rows], calm.rates()[rows]
         self.parameters = adapt(net, net.parameters_by_name, *fitted, config.steps, config.lr)
-        self.span = max(1, round(swing_s(calm) / calm.dt))
+        self.span = max(1, round(0.5 * swing_s(calm) / calm.dt))
 
     def energies(self, window: JointWindow) -> NDArray[np.float64]:
         """(T,) by unit of inertia, in squared units per squared time unit, up to a constant."""
@@ -138,7 +140,7 @@ class EnergyAlarm:
 
     def sigmas(self, window: JointWindow) -> NDArray[np.float64]:
         """(T,) drift of the energy over a window that begins with the calm part."""
-        return sigmas(drift(self.energies(window), self.span), len(self.calm.positions))
+        return sigmas(self.energies(window), len(self.calm.positions), self.span)
 
     def sounds(self, window: JointWindow) -> float | None:
         """Seconds from the start of a window that begins with the calm part; None where it stays silent."""

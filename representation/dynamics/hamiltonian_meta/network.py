@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -44,7 +45,7 @@ class HamiltonianConfig:
 
 
 class HamiltonianNet(nn.Module):
-    """Energy of states (B, bodies, 2 d), q then p. Twice differentiable, so that it can be meta-trained on its field."""
+    """Energy of states (B, bodies, 2 d), q then p; smooth, so that it can be meta-trained on its field."""
 
     def __init__(self, config: HamiltonianConfig) -> None:
         super().__init__()
@@ -107,6 +108,6 @@ def load(directory: Path) -> HamiltonianNet:
 
 def _layers(widths: list[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in pairwise(widths):
         layers += [nn.Linear(before, after), nn.Mish()]
     return nn.Sequential(*layers[:-1])
