@@ -192,6 +192,15 @@ SYSTEMS: dict[str, System] = {
         role="understands long histories of readings in time that grows with their length and not with its square",
         road="representation.bench ponet: the history of a held tool",
     ),
+    "gcrl": System(
+        module="representation.dynamics.gcrl",
+        paper="Shirahmad Gale Bagi et al., Generative Causal Representation Learning for Out-of-Distribution Motion "
+        "Forecasting, ICML 2023 (arXiv 2302.08635)",
+        inputs="tracks of two agents that move about each other",
+        outputs="samples of what both will do next",
+        role="foretells what moves in the shared workspace; tuned to a new place by about a hundred scenes",
+        road="representation.dynamics.gcrl.train",
+    ),
     "commutative_monoids": System(
         module="representation.structure.commutative_monoids",
         paper="Ong and Veličković, Learnable Commutative Monoids for Graph Neural Networks, LoG 2022 "
