@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from representation.dynamics.hamiltonian_meta.systems import SYSTEMS, Trajectori
 LEARNED, UNSEEN = ("mass-spring", "pendulum", "henon-heiles", "quartic well"), "double well"
 TRAJECTORIES, TESTS, SAMPLES = 15, 8, 50
 CONFIG = MetaConfig(iterations=400, outer_lr=1e-3, tasks=8, inner_lr=0.15, inner_steps=5)
-STEPS, ADAM_STEPS = (0, 1, 5, 20), 50
+STEPS, ADAM, ADAM_STEPS = (0, 1, 5, 20), "Adam", 50
 META, JOINT, RANDOM = "meta-trained", "jointly trained", "random weights"
 
 
@@ -45,9 +46,9 @@ def run(options: BenchOptions) -> list[Claim]:
         claims.append(claim(text, "none", lambda x, s=steps: 1 - x[META, s] / x[JOINT, s], lambda x: 0.0, least))
     text = f"double well after 5 steps on {SAMPLES} moments: error saved, share of {RANDOM}'"
     claims.append(claim(text, "asked", lambda x: 1 - x[META, 5] / x[RANDOM, 5], lambda x: 0.55))
-    for steps in (*STEPS, "Adam"):
-        name = f"{ADAM_STEPS} steps of Adam" if steps == "Adam" else f"{steps} steps"
-        told = (lambda x, s=steps: -x[META, s], lambda x, s=steps: -x[JOINT, s])
+    names: dict[int | str, str] = {steps: f"{steps} steps" for steps in STEPS}
+    for key, name in (names | {ADAM: f"{ADAM_STEPS} steps of Adam"}).items():
+        told = (lambda x, k=key: -x[META, k], lambda x, k=key: -x[JOINT, k])
         claims.append(claim(f"double well after {name}: relative L1 error of the field, negated", JOINT, *told, None))
     return claims
 
@@ -66,7 +67,7 @@ def trained(
     """Networks from the same random weights, meta-trained, jointly trained and untouched."""
     torch.manual_seed(seed)
     nets = {RANDOM: HamiltonianNet(sizes)}
-    config = MetaConfig(**{**vars(config), "iterations": options.steps(config.iterations)})
+    config = replace(config, iterations=options.steps(config.iterations))
     for name, loss in ((META, meta_loss), (JOINT, joint_loss)):
         nets[name] = copy.deepcopy(nets[RANDOM])
         train(nets[name], learned, config, torch.Generator().manual_seed(seed), loss)
@@ -78,14 +79,14 @@ def errors(
 ) -> dict[tuple[str, int | str], float]:
     """Mean relative L1 error of the field along test trajectories, by network and steps on some moments of each."""
     seen = tests.drawn(SAMPLES, generator)
-    found = {}
+    found: dict[tuple[str, int | str], float] = {}
     for name, net in nets.items():
         weights = net.parameters_by_name
         for steps in STEPS:
             by_test = [descend(net, weights, x, dx, steps, lr) for x, dx in zip(seen.states, seen.rates, strict=True)]
             found[name, steps] = _error(net, by_test, tests)
         by_test = [adapt(net, weights, x, dx, ADAM_STEPS) for x, dx in zip(seen.states, seen.rates, strict=True)]
-        found[name, "Adam"] = _error(net, by_test, tests)
+        found[name, ADAM] = _error(net, by_test, tests)
     return found
 
 

@@ -196,7 +196,7 @@ def growth() -> Growth:
         mixer = MIXERS[name](WIDTH, HEADS)
         seconds[name] = [processor_seconds(mixer, size) for size in SIZES if size <= longest]
     return Growth(
-        f"PoNet and attention: one sequence of {WIDTH} numbers a step, mixed once",
+        f"PoNet and attention: processor time, {WIDTH} numbers a step",
         "python -m representation.benchmarks.growth ponet",
         "steps",
         SIZES,

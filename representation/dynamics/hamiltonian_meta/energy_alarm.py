@@ -110,7 +110,7 @@ def swing_s(window: JointWindow) -> float:
 class EnergyAlarm:
     """A model of what is held, fitted to a calm part, and the energy of all that follows.
 
-    Means over half swings are compared, in which the errors that a model makes at each place of a swing cancel.
+    Means over whole swings are compared, in which the errors that a model makes at each place of a swing cancel.
 
     Args:
         net: meta-trained, of one body with as many coordinates as the window has.
@@ -120,7 +120,7 @@ class EnergyAlarm:
 
     Attributes:
         parameters: the fitted weights.
-        span: readings of half a swing.
+        span: readings of one swing.
     """
 
     def __init__(self, net: HamiltonianNet, calm: JointWindow, config: AlarmConfig, seed: int = 0) -> None:
@@ -131,7 +131,7 @@ class EnergyAlarm:
         rows = np.random.default_rng(seed).choice(count, min(config.samples, count), replace=False)
         fitted = calm.states()[rows], calm.rates()[rows]
         self.parameters = adapt(net, net.parameters_by_name, *fitted, config.steps, config.lr)
-        self.span = max(1, round(0.5 * swing_s(calm) / calm.dt))
+        self.span = max(1, round(swing_s(calm) / calm.dt))
 
     def energies(self, window: JointWindow) -> NDArray[np.float64]:
         """(T,) by unit of inertia, in squared units per squared time unit, up to a constant."""
