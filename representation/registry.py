@@ -18,7 +18,8 @@ class System:
     Attributes:
         module: where it lives. A system that pretrains an encoder has there a dataclass `Config`, a function
             `new(config, frames, seed)` that returns its `Objective`, and `load(directory)` that returns its `Encoder`.
-            One that needs no training has `load(directory)` alone, and says how what it reads is made.
+            One that needs no training has `load(directory)` alone, and says how what it reads is made. So has one that
+            is not trained from frames but by a command of its own; what it loads is a model, and no `Encoder`.
         paper: authors, title, venue and year, number.
         inputs: what it takes.
         outputs: what it gives.
