@@ -18,7 +18,8 @@ class System:
     Attributes:
         module: where it lives. A system that pretrains an encoder has there a dataclass `Config`, a function
             `new(config, frames, seed)` that returns its `Objective`, and `load(directory)` that returns its `Encoder`.
-            One that needs no training has `load(directory)` alone, and says how what it reads is made.
+            One that needs no training has `load(directory)` alone, and says how what it reads is made. So has one that
+            is not trained from frames but by a command of its own; what it loads is a model, and no `Encoder`.
         paper: authors, title, venue and year, number.
         inputs: what it takes.
         outputs: what it gives.
@@ -173,6 +174,33 @@ SYSTEMS: dict[str, System] = {
         outputs="unit vectors that are alike for a picture and what was made of it",
         role="tells which frame an edited or translated frame was made from: leaks between sets, lost labels",
         road="representation.pretrain, .embed and .memory.origin_identification.trace",
+    ),
+    "hamiltonian_meta": System(
+        module="representation.dynamics.hamiltonian_meta",
+        paper="Song and Jeong, Towards Cross Domain Generalization of Hamiltonian Representation via Meta Learning, "
+        "ICLR 2024 (arXiv 2212.01168)",
+        inputs="positions, momenta and their rates at some moments",
+        outputs="energy, rates and what will follow",
+        role="a model of the tool in the gripper after two seconds of swinging; its energy tells collisions and slips",
+        road="representation.dynamics.hamiltonian_meta.train and .watch; sim.held_tools",
+    ),
+    "ponet": System(
+        module="representation.structure.ponet",
+        paper="Tan et al., PoNet: Pooling Network for Efficient Token Mixing in Long Sequences, ICLR 2022 "
+        "(arXiv 2110.02442)",
+        inputs="sequences of features or of tokens, of any length",
+        outputs="features of each step, and a vector of all",
+        role="understands long histories of readings in time that grows with their length and not with its square",
+        road="representation.bench ponet: the history of a held tool",
+    ),
+    "gcrl": System(
+        module="representation.dynamics.gcrl",
+        paper="Shirahmad Gale Bagi et al., Generative Causal Representation Learning for Out-of-Distribution Motion "
+        "Forecasting, ICML 2023 (arXiv 2302.08635)",
+        inputs="tracks of two agents that move about each other",
+        outputs="samples of what both will do next",
+        role="foretells what moves in the shared workspace; tuned to a new place by about a hundred scenes",
+        road="representation.dynamics.gcrl.train",
     ),
     "commutative_monoids": System(
         module="representation.structure.commutative_monoids",

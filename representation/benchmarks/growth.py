@@ -14,12 +14,13 @@ from typing import Annotated
 import matplotlib as mpl
 import tyro
 
-from representation.benchmarks import commutative_monoids, gaunt_tensor_product, ponita
+from representation.benchmarks import commutative_monoids, gaunt_tensor_product, ponet, ponita
 from representation.benchmarks.timing import Growth
 
 GROWTHS: dict[str, Callable[[], Growth]] = {
     "commutative_monoids": commutative_monoids.growth,
     "gaunt_tensor_product": gaunt_tensor_product.growth,
+    "ponet": ponet.growth,
     "ponita": ponita.growth,
 }
 

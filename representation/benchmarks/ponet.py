@@ -1,0 +1,205 @@
+"""PoNet beside attention and Fourier mixing: pixels of digits one by one, and a robot's long history of readings.
+
+Encoders have the same sizes and differ in what mixes the steps. Histories are those of `python -m sim.held_tools`:
+seven seconds of readings of a tool, of which a head tells whether nothing happened, a collision or a slip.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from representation.benchmarks.claims import BenchOptions, Claim
+from representation.benchmarks.timing import Growth, exponent
+from representation.dynamics.hamiltonian_meta.windows import EVENTS, read_held_tools
+from representation.structure.ponet import PoNetConfig, PoNetEncoder, PoolingMixer
+
+PONET, ATTENTION, FOURIER = "PoNet", "attention", "Fourier"
+SYMBOLS, TRAINING = 17, 1200
+TOOLS = "held_tools"  # directory beside that of the renders
+FITTED_FROM = 1000
+SIZES = (100, 316, 1000, 3162, 10_000, 31_623, 100_000)
+LONGEST = {PONET: 100_000, ATTENTION: 10_000}  # a longer one of attention takes minutes
+LONG = 10_000
+WIDTH, HEADS, LIMIT_S = 64, 2, 2.0
+
+
+class AttentionMixer(nn.Module):
+    """Softmax attention of all steps to all."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads, self.maps = heads, nn.Linear(dim, 3 * dim)
+
+    def forward(self, x: Tensor, segment_ids: Tensor | None, mask: Tensor | None, special: Tensor | None) -> Tensor:
+        """Mixed steps; takes what `PoolingMixer` takes, and has no use for segments and marks."""
+        batch, length, dim = x.shape
+        parts = self.maps(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        shown = None if mask is None or mask.all() else mask[:, None, None]
+        mixed = F.scaled_dot_product_attention(*parts.unbind(0), attn_mask=shown)
+        return mixed.transpose(1, 2).reshape(batch, length, dim)
+
+
+class FourierMixer(nn.Module):
+    """The real part of a Fourier transform over steps and features, as in FNet; nothing is learned."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, segment_ids: Tensor | None, mask: Tensor | None, special: Tensor | None) -> Tensor:
+        """Mixed steps; all of them must be there."""
+        return torch.fft.fft2(x).real
+
+
+MIXERS: dict[str, Callable[[int, int], nn.Module]] = {
+    PONET: PoolingMixer,
+    ATTENTION: AttentionMixer,
+    FOURIER: FourierMixer,
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """Sequences with labels.
+
+    Attributes:
+        steps: (K, N) tokens or (K, N, F) features.
+        labels: (K,).
+        training: how many are learned from; the rest is tested.
+        config: of the encoder.
+        epochs: of training.
+        batch: sequences of a step.
+    """
+
+    steps: Tensor
+    labels: Tensor
+    training: int
+    config: PoNetConfig
+    epochs: int
+    batch: int
+
+
+def run(options: BenchOptions) -> list[Claim]:
+    """Accuracies and times.
+
+    Raises:
+        FileNotFoundError: there are no windows of held tools; says how to make them.
+    """
+    tasks = {"digits": digits(), "history": history(options)}
+    found = {
+        (name, mixer): tuple(accuracy(task, mixer, seed, options) for seed in range(options.seeds))
+        for name, task in tasks.items()
+        for mixer in MIXERS
+    }
+    times = tuple(_steps_of_time() for _ in range(options.seeds))
+    pixels, readings = "digits, a pixel a token: accuracy", "history of 350 readings: event told"
+    powers = {name: tuple(exponent(*part[name]) for part in times) for name in LONGEST}
+    faster = tuple(part[ATTENTION][1][-1] / part[PONET][1][part[PONET][0].index(LONG)] for part in times)
+    return [
+        Claim(pixels, FOURIER, found["digits", PONET], found["digits", FOURIER], 0.03),
+        Claim(pixels, ATTENTION, found["digits", PONET], found["digits", ATTENTION], -0.01),
+        Claim(readings, ATTENTION, found["history", PONET], found["history", ATTENTION], -0.01),
+        Claim(readings, FOURIER, found["history", PONET], found["history", FOURIER], None),
+        Claim(
+            "exponent of the time of one mixer, negated", "asked: 1.15", _minus(powers[PONET]), (-1.15,) * len(times)
+        ),
+        Claim("exponent of the time of attention", "asked: 1.6", powers[ATTENTION], (1.6,) * len(times)),
+        Claim(f"times faster than attention at {LONG} steps", "asked: 5", faster, (5.0,) * len(times)),
+    ]
+
+
+def _minus(values: tuple[float, ...]) -> tuple[float, ...]:
+    return tuple(-value for value in values)
+
+
+def digits() -> Task:
+    """Pictures of 8 x 8 pixels as sequences of 64 tokens."""
+    data = load_digits()
+    order = np.random.default_rng(0).permutation(len(data.target))
+    config = PoNetConfig(vocab=SYMBOLS, dim=32, max_len=64, segments=8)
+    steps, labels = torch.from_numpy(data.data[order]).long(), torch.from_numpy(data.target[order])
+    return Task(steps, labels, TRAINING, config, 10, 64)
+
+
+def history(options: BenchOptions) -> Task:
+    """Every other reading of the held tools, in units of the spread of each window's calm part."""
+    tools = read_held_tools(options.data.with_name(TOOLS))
+    rows = []
+    for window in tools.windows:
+        readings = np.concatenate([window.positions, window.velocities], axis=1)
+        rows.append(readings[::2] / readings[: tools.calm].std(axis=0))
+    labels = torch.tensor([EVENTS.index(event) for event in tools.events])
+    steps = torch.from_numpy(np.stack(rows)).float()
+    config = PoNetConfig(in_features=2, dim=32, max_len=steps.shape[1], segments=16)
+    return Task(steps, labels, 2 * len(steps) // 3, config, 30, 10)
+
+
+def accuracy(task: Task, mixer: str, seed: int, options: BenchOptions) -> float:
+    """Share of test sequences that a trained encoder and a linear head tell rightly."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    encoder = PoNetEncoder(task.config, MIXERS[mixer])
+    head = nn.Linear(encoder.width, int(task.labels.max()) + 1)
+    optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], lr=1e-3)
+    order = torch.randperm(len(task.labels), generator=generator)
+    learned, tested = order[: task.training], order[task.training :]
+    for _ in range(options.steps(task.epochs)):
+        for rows in learned[torch.randperm(len(learned), generator=generator)].split(task.batch):
+            loss = F.cross_entropy(head(encoder(task.steps[rows])[1]), task.labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    encoder.eval()
+    with torch.no_grad():
+        told = torch.cat([head(encoder(task.steps[rows])[1]).argmax(dim=1) for rows in tested.split(64)])
+    return float((told == task.labels[tested]).float().mean())
+
+
+def processor_seconds(mixer: nn.Module, length: int) -> float:
+    """Processor time of the fastest of six passes forward; of fewer where they take long."""
+    x = torch.randn(1, length, WIDTH)
+    ids = (torch.arange(length) // 64)[None]
+    found: list[float] = []
+    began = time.thread_time()
+    with torch.no_grad():
+        while len(found) < 6 and (not found or time.thread_time() - began < LIMIT_S):
+            start = time.thread_time()
+            mixer(x, ids, None, None)
+            found.append(time.thread_time() - start)
+    return min(found)
+
+
+def _steps_of_time() -> dict[str, tuple[list[int], list[float]]]:
+    """Lengths and processor times from `FITTED_FROM` steps to `LONG`, by mixer; on the thread that calls alone."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    lengths = [size for size in SIZES if FITTED_FROM <= size <= LONG]
+    found = {}
+    for name in LONGEST:
+        mixer = MIXERS[name](WIDTH, HEADS)
+        found[name] = (lengths, [processor_seconds(mixer, length) for length in lengths])
+    torch.set_num_threads(threads)
+    return found
+
+
+def growth() -> Growth:
+    """Milliseconds of one mixer by the length of the sequence."""
+    seconds = {}
+    for name, longest in LONGEST.items():
+        mixer = MIXERS[name](WIDTH, HEADS)
+        seconds[name] = [processor_seconds(mixer, size) for size in SIZES if size <= longest]
+    return Growth(
+        f"PoNet and attention: processor time, {WIDTH} numbers a step",
+        "python -m representation.benchmarks.growth ponet",
+        "steps",
+        SIZES,
+        seconds,
+        fitted_from=FITTED_FROM,
+    )

@@ -1,0 +1,83 @@
+"""Training on several environments, adapting to a new one, and how wrong forecasts are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from representation.dynamics.gcrl.model import GCRL
+
+LR, BATCH = 5e-3, 64
+
+
+def fit(model: GCRL, environments: Sequence[Tensor], epochs: int, generator: torch.Generator, lr: float = LR) -> None:
+    """Train all of a model; each step sees a batch of every environment.
+
+    Args:
+        model: is changed.
+        environments: tracks (K, observed + future, 2, 2) of each.
+        epochs: passes through the smallest environment.
+        generator: draws the order.
+        lr: of Adam.
+    """
+    _run(model, model.parameters(), environments, epochs, generator, lr, z_prior=True)
+
+
+def adapt(
+    model: GCRL, scenes: Tensor, generator: torch.Generator, epochs: int = 100, lr: float = LR, freeze_z: bool = True
+) -> None:
+    """Train a model again on some scenes of a new environment; by default the side of z stays as it is.
+
+    Args:
+        model: is changed.
+        scenes: tracks (K, observed + future, 2, 2).
+        generator: draws the order.
+        epochs: passes through the scenes.
+        lr: of Adam.
+        freeze_z: whether what makes z, and its prior, is kept.
+    """
+    kept = {id(p) for part in model.z_side for p in part.parameters()} if freeze_z else set()
+    trained = [p for p in model.parameters() if id(p) not in kept]
+    _run(model, trained, [scenes], epochs, generator, lr, z_prior=not freeze_z)
+
+
+def _run(
+    model: GCRL,
+    trained: Iterable[nn.Parameter],
+    environments: Sequence[Tensor],
+    epochs: int,
+    generator: torch.Generator,
+    lr: float,
+    z_prior: bool,
+) -> None:
+    optimizer = torch.optim.Adam(trained, lr=lr)
+    observed = model.config.observed
+    smallest = min(map(len, environments))
+    for _ in range(epochs):
+        orders = [torch.randperm(len(scenes), generator=generator)[:smallest] for scenes in environments]
+        for start in range(0, smallest, BATCH):
+            rows = [scenes[order[start : start + BATCH]] for scenes, order in zip(environments, orders, strict=True)]
+            loss = sum(model.elbo(part[:, :observed], part[:, observed:], z_prior).total for part in rows)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 10.0)
+            optimizer.step()
+
+
+def min_ade_fde(told: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and final distances (B,) of the best sample of each scene, the same for all its agents.
+
+    Args:
+        told: (K, B, T, agents, 2).
+        true: (B, T, agents, 2).
+    """
+    distances = (told - true).norm(dim=-1)
+    return distances.mean(dim=(-2, -1)).amin(dim=0), distances[:, :, -1].mean(dim=-1).amin(dim=0)
+
+
+def constant_velocity(past: Tensor, steps: int) -> Tensor:
+    """Positions (1, B, steps, agents, 2) of agents that go on as they last did."""
+    speed = past[:, -1:] - past[:, -2:-1]
+    return (past[:, -1:] + speed * torch.arange(1, steps + 1)[:, None, None])[None]

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from representation.benchmarks.held_tools import LAST, innovations
+from representation.dynamics.hamiltonian_meta import train, watch
+from representation.dynamics.hamiltonian_meta.windows import FILE, read_held_tools
+
+
+def write_tools(directory, windows: int = 3) -> None:
+    """Swings of 6 rad/s, the second of which is stopped, and free swings of several frequencies."""
+    times = np.arange(500) * 0.01
+    rng = np.random.default_rng(0)
+
+    def swing(rate):
+        return np.stack([np.cos(rate * times), -rate * np.sin(rate * times)], axis=1)
+
+    readings = np.stack([0.4 * swing(6.0)] * windows)
+    readings[1, 400:] *= 0.7
+    rates = np.array([4.0, 6.0, 8.0, 9.0])
+    states = np.stack([swing(rate) for rate in rates])
+    slopes = np.stack([states[:, :, 1], -(rates[:, None] ** 2) * states[:, :, 0]], axis=2)
+    directory.mkdir()
+    np.savez(
+        directory / FILE,
+        dt=0.01,
+        calm_s=3.0,
+        readings=readings + rng.normal(0, [1e-3, 5e-3], readings.shape),
+        event=np.arange(windows) % 3,
+        event_s=np.full(windows, 4.0),
+        **{
+            f"{kind}_{part}": x
+            for kind in ("pendulum", "spring")
+            for part, x in (("states", states), ("rates", slopes))
+        },
+    )
+
+
+def test_the_commands_learn_from_free_swings_and_hear_what_was_stopped(tmp_path, capsys):
+    write_tools(tmp_path / "tools")
+    places = ["--tools", str(tmp_path / "tools")]
+    train.main(["--output", str(tmp_path / "model"), *places, "--iterations", "10", "--hidden", "16", "--tasks", "2"])
+    capsys.readouterr()
+    watch.main(["--model", str(tmp_path / "model"), *places, "--json", "--count", "2", "--lr", "0.02"])
+    calm, stopped = map(json.loads, capsys.readouterr().out.splitlines())
+    assert calm["alarm_s"] is None
+    assert stopped["event"] == "collision"
+    assert 4.0 <= stopped["alarm_s"] < 4.5
+    with pytest.raises(SystemExit, match="expected gnn for several numbers of bodies"):
+        train.main(["--output", str(tmp_path / "other"), "--laws", "mass-spring", "2 bodies", "--trajectories", "2"])
+    with pytest.raises(SystemExit, match="expected some of mass-spring"):
+        train.main(["--output", str(tmp_path / "other"), "--laws", "moon"])
+
+
+def test_files_that_are_none_or_damaged_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"python -m sim\.held_tools --output"):
+        read_held_tools(tmp_path)
+    np.savez(tmp_path / FILE, dt=0.01)
+    with pytest.raises(ValueError, match="expected the arrays dt, calm_s"):
+        read_held_tools(tmp_path)
+    (tmp_path / FILE).write_bytes(b"PK no archive")
+    with pytest.raises(ValueError, match="expected the arrays"):
+        read_held_tools(tmp_path)
+
+
+def test_the_rival_foretells_a_swing_and_is_surprised_by_a_knock():
+    times = np.arange(200) * 0.01
+    readings = np.stack([np.cos(6 * times), -6 * np.sin(6 * times)], axis=1)
+    readings[150:] *= 0.9
+    surprise = innovations(readings, 100)
+    assert np.abs(surprise[: 150 - LAST]).max() < 1e-9
+    assert np.abs(surprise[150 - LAST]) > 0.01
