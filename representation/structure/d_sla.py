@@ -4,9 +4,9 @@ A graph is changed by a known number of edges. The encoder learns to tell the gr
 copy as far away as it has changes (up to a scale), and other graphs farther away than any copy. Distances then tell how
 many relations of a scene differ from those of a goal.
 
-Source: Graph Self-supervised Learning with Accurate Discrepancy Learning, Kim, Baek and Hwang, NeurIPS 2022 (arXiv
-2202.02989). A graph has integer types of nodes (n,) and edges (2, E), each in both directions with an integer type, and
-without loops: molecules as well as scenes. Gives vectors (B, dim).
+Source: Graph Self-supervised Learning with Accurate Discrepancy Learning, Kim, Baek and Hwang, NeurIPS 2022
+(arXiv 2202.02989). A graph has integer types of nodes (n,) and edges (2, E), each in both directions with an integer
+type, and without loops: molecules as well as scenes. Gives vectors (B, dim).
 
 The distance of a copy is the number of pairs of nodes that were joined or parted: k deletions and k additions count
 2 k. A changed graph may be isomorphic to the first, so that this is an upper bound. Deleted edges are not added again.

@@ -17,6 +17,7 @@ from representation.equivariant.gaunt_tensor_product.spherical_harmonics import 
 
 
 @lru_cache(maxsize=32)
+@torch.inference_mode(False)  # training uses it too
 def sh_to_fourier(l_max: int) -> Tensor:
     """Coefficients ((L + 1)^2, 2 L + 1, 2 L + 1), complex128, of each function at frequencies u and v from -L to L."""
     count = 2 * l_max + 1
@@ -28,6 +29,7 @@ def sh_to_fourier(l_max: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # training uses it too
 def fourier_to_sh(l_out: int, band: int) -> Tensor:
     """Integrals ((l_out + 1)^2, 2 band + 1, 2 band + 1), complex128, of each function times e^(i u t + i v p).
 
@@ -59,6 +61,7 @@ class PackedTables(NamedTuple):
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # training uses it too
 def packed(l_max: int, band: int | None, dtype: torch.dtype) -> PackedTables:
     """Tables of features up to degree `l_max`: to frequencies up to it, or back from those up to `band`.
 

@@ -51,6 +51,7 @@ def path_strength(l1: int, l2: int, l3: int) -> float:
 
 
 @lru_cache(maxsize=1024)
+@torch.inference_mode(False)  # training uses it too
 def gaunt_coefficients(l1: int, l2: int, l3: int) -> Tensor:
     """Integrals (2 l1 + 1, 2 l2 + 1, 2 l3 + 1), float64, of products of three spherical harmonics."""
     if path_strength(l1, l2, l3) == 0:
@@ -132,6 +133,7 @@ def from_torus(values: Tensor, l_out: int, band: int) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # training uses it too
 def _sphere_tables(l_max: int, band: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Matrices from features to values at points of the sphere, and back."""
     directions, weights = sphere_quadrature(band)
@@ -140,6 +142,7 @@ def _sphere_tables(l_max: int, band: int, dtype: torch.dtype) -> tuple[Tensor, T
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # training uses it too
 def _all_coefficients(l1: int, l2: int, l_out: int, dtype: torch.dtype) -> Tensor:
     found = torch.zeros(number_of(l1), number_of(l2), number_of(l_out), dtype=torch.float64)
     for a in range(l1 + 1):

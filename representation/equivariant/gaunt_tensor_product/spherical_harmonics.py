@@ -69,6 +69,7 @@ def _polar_parts(l_max: int, m: int, y: Tensor) -> list[Tensor]:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # training uses it too
 def sphere_quadrature(band: int) -> tuple[Tensor, Tensor]:
     """Directions (Q, 3) and weights (Q,), float64, that integrate functions up to degree `band` exactly."""
     height, weight = (torch.from_numpy(values) for values in np.polynomial.legendre.leggauss(band // 2 + 1))

@@ -35,5 +35,5 @@ def test_calls_are_repeated_until_the_limit_and_waiting_is_not_counted():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(SystemExit, match="name: expected one of gaunt_tensor_product, ponita or all, found 'bach'"):
+    with pytest.raises(SystemExit, match=r"name: expected one of .*, ponita or all, found 'bach'"):
         main(["bach"])

@@ -175,3 +175,12 @@ def test_the_integral_over_the_sphere_goes_over_half_a_circle():
     """The constant function: its coefficient is 1 / sqrt(4 pi), and the integral of 1 over the sphere 4 pi."""
     assert sh_to_fourier(0).item().real == pytest.approx(1 / math.sqrt(4 * math.pi))
     assert fourier_to_sh(0, 2)[0, 2, 2].item().real == pytest.approx(math.sqrt(4 * math.pi))
+
+
+@pytest.mark.parametrize("method", ["fft", "grid", "dense"])
+def test_tables_that_inference_made_serve_training(method):
+    with torch.inference_mode():
+        gaunt_tensor_product(torch.ones(2, 36), torch.ones(2, 49), 7, method)
+    features = torch.ones(2, 36, requires_grad=True)
+    gaunt_tensor_product(features, torch.ones(2, 49), 7, method).square().sum().backward()
+    assert features.grad.abs().max() > 0
