@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 import rclpy
+import torch
 import yaml
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Joy
 
+from representation.structure.object_evidence import EvidenceConfig, ObjectEvidence
 from ros_nodes import optional
 from ros_nodes.arm_gateway_node import ArmGatewayNode
 from ros_nodes.dashboard import Dashboard
@@ -40,6 +42,15 @@ PATIENCE_S = 60.0
 RUNS = 4
 NAMESPACE = "/guarded"
 CAMERAS = ("front", "wrist")
+
+
+class Finder(Extent):
+    """An encoder that finds nothing."""
+
+    kinds = ("cube",)
+
+    def find(self, images):
+        return torch.zeros(len(images), 1, 7)
 
 
 class TwoCameras(Sweep):
@@ -66,7 +77,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
     settings = {
         "arm_gateway_node": {},
         "dashboard": {"port": 0},
-        "perception_node": {"encoder.path": str(folder)},
+        "perception_node": {"encoder.path": str(folder), "fusion.path": str(folder)},
         "policy_node": {"mode": "realtime", "policy.checkpoint": "noop"},
         "recorder_node": {"recording.folder": str(folder)},
         "simulator_node": {"mode": "realtime", "simulation.width": 32, "simulation.height": 32},
@@ -94,7 +105,9 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("ros_nodes.policy_node.load_policy", lambda *_: TwoCameras("panda"))
             made["policy_node"].trigger_configure()
-            patch.setattr("ros_nodes.perception_node.load_encoder", lambda _: Extent())
+            patch.setattr("ros_nodes.perception_node.load_encoder", lambda _: Finder())
+            fuser = ObjectEvidence(EvidenceConfig(dim=8))
+            patch.setattr("ros_nodes.perception_node.load_object_evidence", lambda _: fuser)
             patch.setattr("ros_nodes.perception_node.encoder_key", lambda _: "extent_0")
             made["perception_node"].trigger_configure()
         joystick = made["teleop_node"].create_publisher(Joy, "joy", 1)
