@@ -6,7 +6,7 @@ then sets of 32 and 64, which no training has seen.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +28,8 @@ TEST_SETS, PENALTY, TRIPLES = 1000, 0.1, 600
 FOLD_SIZES, FOLD_ELEMENTS = (64, 1024), 8192
 GROWTH_SIZES, GROWTH_DIM = tuple(10**power for power in range(2, 7)), 8
 
-Kind = Literal["monoid", "monoid and penalty", "maximum", "sum"]
-KINDS: tuple[Kind, ...] = ("monoid", "monoid and penalty", "maximum", "sum")
+Kind = Literal["monoid", "monoid and penalty", "recurrent", "maximum", "sum"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class SetNetwork(nn.Module):
@@ -49,12 +49,17 @@ class SetNetwork(nn.Module):
             self.decoder = nn.Sequential(nn.Linear(DIM, DIM), nn.ReLU(), nn.Linear(DIM, BITS))
         if kind in ("monoid", "monoid and penalty"):
             self.monoid = CommutativeMonoid(DIM, generator=generator)
+        elif kind == "recurrent":
+            self.recurrent = RecurrentAggregation(DIM, DIM, generator)
 
     def levels(self, x: Tensor) -> list[Tensor]:
         """States (B, m, d) of all levels of the tree of sets (B, n, bits), or of the elements and the result."""
         states = self.encoder(x)
         if self.kind in ("monoid", "monoid and penalty"):
             return [level for level, _ in fold_levels(self.monoid.combine, states)]
+        if self.kind == "recurrent":
+            there, order = torch.ones(x.shape[:2], dtype=torch.bool), torch.arange(x.shape[1])
+            return [states, self.recurrent.fold(states, there, order)[:, None]]
         return [states, states.amax(dim=1, keepdim=True) if self.kind == "maximum" else states.sum(dim=1, keepdim=True)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,7 +77,7 @@ def run(options: BenchOptions) -> list[Claim]:
 
     task, ours = "second smallest told exactly, of", "monoid and penalty"
     claims = [claim(f"{task} 32 numbers", "asked", "monoid 32", 0.65, 0.0)]
-    for kind, least in (("maximum", 0.15), ("sum", 0.35)):
+    for kind, least in (("maximum", 0.15), ("sum", 0.35), ("recurrent", None)):
         claims.append(claim(f"{task} 32 numbers", kind, "monoid 32", f"{kind} 32", least))
     claims.append(claim(f"{task} 64 numbers, with the penalty", "without", f"{ours} 64", "monoid 64", 0.05))
     return [
