@@ -6,7 +6,6 @@ seven seconds of readings of a tool, of which a head tells whether nothing happe
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions, Claim
-from representation.benchmarks.timing import Growth, exponent
+from representation.benchmarks.timing import Growth, exponent, least_seconds
 from representation.dynamics.hamiltonian_meta.windows import EVENTS, read_held_tools
 from representation.structure.ponet import PoNetConfig, PoNetEncoder, PoolingMixer
 
@@ -162,30 +161,20 @@ def accuracy(task: Task, mixer: str, seed: int, options: BenchOptions) -> float:
     return float((told == task.labels[tested]).float().mean())
 
 
-def processor_seconds(mixer: nn.Module, length: int) -> float:
-    """Processor time of the fastest of six passes forward; of fewer where they take long."""
-    x = torch.randn(1, length, WIDTH)
-    ids = (torch.arange(length) // 64)[None]
-    found: list[float] = []
-    began = time.thread_time()
-    with torch.no_grad():
-        while len(found) < 6 and (not found or time.thread_time() - began < LIMIT_S):
-            start = time.thread_time()
-            mixer(x, ids, None, None)
-            found.append(time.thread_time() - start)
-    return min(found)
+@torch.no_grad()
+def pass_seconds(mixer: nn.Module, length: int) -> float:
+    """Processor time of a pass forward."""
+    x, ids = torch.randn(1, length, WIDTH), (torch.arange(length) // 64)[None]
+    return least_seconds(lambda: mixer(x, ids, None, None), repeats=6, limit_s=LIMIT_S)
 
 
 def _steps_of_time() -> dict[str, tuple[list[int], list[float]]]:
-    """Lengths and processor times from `FITTED_FROM` steps to `LONG`, by mixer; on the thread that calls alone."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Lengths and processor times from `FITTED_FROM` steps to `LONG`, by mixer."""
     lengths = [size for size in SIZES if FITTED_FROM <= size <= LONG]
     found = {}
     for name in LONGEST:
         mixer = MIXERS[name](WIDTH, HEADS)
-        found[name] = (lengths, [processor_seconds(mixer, length) for length in lengths])
-    torch.set_num_threads(threads)
+        found[name] = (lengths, [pass_seconds(mixer, length) for length in lengths])
     return found
 
 
@@ -194,7 +183,7 @@ def growth() -> Growth:
     seconds = {}
     for name, longest in LONGEST.items():
         mixer = MIXERS[name](WIDTH, HEADS)
-        seconds[name] = [processor_seconds(mixer, size) for size in SIZES if size <= longest]
+        seconds[name] = [pass_seconds(mixer, size) for size in SIZES if size <= longest]
     return Growth(
         f"PoNet and attention: processor time, {WIDTH} numbers a step",
         "python -m representation.benchmarks.growth ponet",
