@@ -264,6 +264,15 @@ SYSTEMS: dict[str, System] = {
         role="coordinates of affine maps for estimation; its encoder of flat things learns badly in the benchmark",
         road="representation.pretrain, .probe and .embed; perception_node",
     ),
+    "topkld": System(
+        module="representation.compression.topkld",
+        paper="Ding, Cao, Cao and Chen, Dissecting Bit-Level Scaling Laws in Quantizing Vision Generative Models, 2025 "
+        "(arXiv 2501.06218)",
+        inputs="any module with linear maps, and batches to calibrate and to distil on",
+        outputs="the module with packed weights of 2 to 8 bits; quality over bits",
+        role="fits a policy into the memory of an arm's own computer, and tells what that costs",
+        road="policies.compress",
+    ),
 }
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from policies.json_file import read_json
 from policies.parameters import Dtype, replace_parameter
+from policies.quantization import packed_names, prepare_quantized, replace_packed, save_quantization
 from policies.rdt.config import NormStat, RDTConfig
 from policies.rdt.network import FIRST_ACTION, RDTModel
 from policies.rdt.weights_file import WeightsFormat, find_weights, read_weights, write_weights
@@ -29,7 +30,8 @@ def load_model(path: Path, norm_stat: NormStat = "var", dtype: Dtype = "stored")
     """Load a network.
 
     Args:
-        path: directory, or a file of weights, whose sizes are then its own.
+        path: directory, or a file of weights, whose sizes are then its own. Maps that a directory's
+            `quantization.json` names become packed ones.
         norm_stat: see `RDTConfig`; the files do not tell.
         dtype: number format of all weights; `stored` is that of the position table in the file.
 
@@ -48,12 +50,18 @@ def load_model(path: Path, norm_stat: NormStat = "var", dtype: Dtype = "stored")
         config = _agreed(config, path / CONFIG_FILE)
     with init_empty_weights(include_buffers=False):
         model = RDTModel(config)
-    wanted = [name for name, _ in model.named_parameters()]
+    if path.is_dir():
+        prepare_quantized(model, path)
+    packed = packed_names(model)
+    wanted = [*(name for name, _ in model.named_parameters()), *packed]
     missing, extra = sorted(set(wanted) - weights.keys()), sorted(weights.keys() - set(wanted))
     if missing or extra:
         raise ValueError(f"{file}: keys do not fit: missing {missing[:5]}, extra {extra[:5]}")
     for name in wanted:
-        replace_parameter(model, name, weights.pop(name), dtype, f"{file}: {name}")
+        if name in packed:
+            replace_packed(model, name, weights.pop(name), f"{file}: {name}")
+        else:
+            replace_parameter(model, name, weights.pop(name), dtype, f"{file}: {name}")
     if dtype == "stored":
         model.to(model.dtype)
     return model.eval()
@@ -63,6 +71,7 @@ def save_model(model: RDTModel, directory: Path, form: WeightsFormat = "safetens
     """Write `config.json` and the weights, under the released names."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / CONFIG_FILE).write_text(model.config.to_json(), encoding="utf-8")
+    save_quantization(model, directory)
     write_weights(model.state_dict(), directory, form)
 
 

@@ -58,18 +58,17 @@ def draw(targets: Targets, train_steps: int, generator: torch.Generator, max_del
     return Noise(noise.to(device), timesteps.to(device), delays)
 
 
-def diffusion_loss(
-    model: RDTModel, targets: Targets, conditions: Conditions, random: Noise, masked: bool = False
-) -> Tensor:
-    """Mean squared error of the prediction.
+def predict(model: RDTModel, targets: Targets, conditions: Conditions, random: Noise) -> tuple[Tensor, Tensor]:
+    """What a network makes of chunks with noise, and which of their rows it was to learn.
 
     Args:
         model: the network.
         targets: what to predict.
         conditions: what to predict it from.
         random: see `draw`.
-        masked: count only the robot's own slots. The published loss counts all 128, so that of a robot of 14 numbers
-            is about 14/128 of its error per number.
+
+    Returns:
+        The prediction (B, T, d), and (B, T) bool, False at rows that were given clean.
 
     Raises:
         ValueError: delays for a network without `clean_prefix`.
@@ -86,9 +85,29 @@ def diffusion_loss(
     predicted = model(
         targets.state[:, None], noisy, targets.mask[:, None], random.timesteps, targets.frequency, conditions, clean
     )
-    wanted = targets.actions if config.prediction_type == "sample" else random.noise
+    return predicted, torch.ones_like(noisy[..., 0], dtype=torch.bool) if clean is None else ~clean
+
+
+def diffusion_loss(
+    model: RDTModel, targets: Targets, conditions: Conditions, random: Noise, masked: bool = False
+) -> Tensor:
+    """Mean squared error of the prediction.
+
+    Args:
+        model: the network.
+        targets: what to predict.
+        conditions: what to predict it from.
+        random: see `draw`.
+        masked: count only the robot's own slots. The published loss counts all 128, so that of a robot of 14 numbers
+            is about 14/128 of its error per number.
+
+    Raises:
+        ValueError: delays for a network without `clean_prefix`.
+    """
+    predicted, learned = predict(model, targets, conditions, random)
+    wanted = targets.actions if model.config.prediction_type == "sample" else random.noise
     error = (predicted.float() - wanted).square()
-    weight = torch.ones_like(error) if clean is None else (~clean)[..., None].expand_as(error).to(error)
+    weight = learned[..., None].expand_as(error).to(error)
     if masked:
         weight = weight * targets.slots[:, None]
     return (error * weight).sum() / weight.sum().clamp(min=1)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import SiglipVisionConfig
 
 from policies.lora import LoraSettings, add_adapters
+from policies.quantization import refuse_quantized
 from policies.rdt.adapted_maps import TARGETS
 from policies.rdt.checkpoint import load_model
 from policies.rdt.config import NormStat, RDTConfig
@@ -19,7 +20,8 @@ from policies.rdt.encoder_tower import EncoderTower
 from policies.rdt.image_tower import SiglipTower
 from policies.rdt.images import CAMERA_ROLES, FRAMES
 from policies.rdt.network import Conditions, RDTModel, build_model
-from policies.rdt.objective import Noise, Targets, diffusion_loss, regression_loss
+from policies.rdt.objective import Noise, Targets, diffusion_loss, predict, regression_loss
+from policies.rdt.sampling import regress
 from policies.rdt.training_options import RDTTraining
 from policies.rdt.word_encoder import WordEncoder
 
@@ -75,8 +77,22 @@ class TrainedRDT(nn.Module):
         targets, conditions = targets_of(batch), self.conditions(batch)
         if self.objective == "regression":
             return regression_loss(self.model, targets, conditions, self.masked)
-        random = Noise(batch["noise"], batch["timesteps"], batch.get("delays"))
-        return diffusion_loss(self.model, targets, conditions, random, self.masked)
+        return diffusion_loss(self.model, targets, conditions, noise_of(batch), self.masked)
+
+    def predict(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Chunks (B, T, d) that the network makes of a batch, in the robot's slots alone."""
+        targets, conditions = targets_of(batch), self.conditions(batch)
+        if self.objective == "regression":
+            actions = targets.actions
+            chunks = regress(self.model, targets.state, actions.shape[1], targets.mask, targets.frequency, conditions)
+        else:
+            chunks = predict(self.model, targets, conditions, noise_of(batch))[0]
+        return chunks * targets.slots[:, None]
+
+
+def noise_of(batch: Mapping[str, Tensor]) -> Noise:
+    """What was drawn for a batch."""
+    return Noise(batch["noise"], batch["timesteps"], batch.get("delays"))
 
 
 def targets_of(batch: Mapping[str, Tensor]) -> Targets:
@@ -140,6 +156,7 @@ def stored_network(directory: Path, norm_stat: NormStat, options: RDTTraining, l
         FileNotFoundError: a part is missing.
         ValueError: a part is damaged, or does not fit the options.
     """
+    refuse_quantized(directory)
     model = _with_prefix(load_model(directory, norm_stat, "float32"), directory, options, lora)
     tower, text = None, None
     if has_own_encoders(directory):

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from policies.json_file import read_json
 from policies.parameters import Dtype, replace_parameter
+from policies.quantization import packed_names, prepare_quantized, replace_packed, save_quantization
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.model import SpatialVLAModel
 
@@ -62,11 +63,12 @@ def save_weights(model: SpatialVLAModel, directory: Path, max_shard_bytes: int =
     """Write `model.safetensors`, or shards of at most `max_shard_bytes` and their index.
 
     The text table's action rows are brought in step with the spatial table first. The depth network, which runs in
-    float32, is stored in the number format of the language model.
+    float32, is stored in the number format of the language model. Packed maps are written as they are.
     """
     model.synchronize_action_embeddings()
     stored = model.language_model.lm_head.weight.dtype
     tensors = {}
+    save_quantization(model, directory)
     for name, tensor in model.state_dict().items():
         kept = tensor.to(stored) if name.startswith(DEPTH_NETWORK) else tensor
         tensors[released_name(name)] = kept.detach().cpu().contiguous()
@@ -87,7 +89,8 @@ def load_weights(
 
     Args:
         model: its parameters are replaced, so build optimizers afterwards. May have been built by `empty_model`.
-        directory: holds `model.safetensors` or, if there is one, `model.safetensors.index.json` and its shards.
+        directory: holds `model.safetensors` or, if there is one, `model.safetensors.index.json` and its shards. Maps
+            that its `quantization.json` names become packed ones.
         dtype: number format of the loaded weights; the depth network is always loaded as float32, because bfloat16
             moves its points by centimetres.
         ignored: prefixes of keys that the files may have beyond the model's.
@@ -97,7 +100,9 @@ def load_weights(
         ValueError: unreadable file, missing or extra keys, other shapes, or values that are not finite; names the
             file and the key.
     """
-    expected = {released_name(name): name for name, _ in model.named_parameters()}
+    prepare_quantized(model, directory)
+    packed = set(packed_names(model))
+    expected = {released_name(name): name for name in [*(name for name, _ in model.named_parameters()), *packed]}
     places = _places(directory)
     missing = sorted(set(expected) - set(places))
     extra = sorted(key for key in set(places) - set(expected) if not key.startswith(ignored or ("\0",)))
@@ -107,8 +112,12 @@ def load_weights(
     for path in sorted(set(places.values())):
         with _opened(path) as file:
             for key in file.keys():  # noqa: SIM118, a safetensors file is no mapping
-                if key in expected:
-                    name = expected[key]
+                if key not in expected:
+                    continue
+                name = expected[key]
+                if name in packed:
+                    replace_packed(model, name, file.get_tensor(key), f"{path}: {key}")
+                else:
                     own = "float32" if name.startswith(DEPTH_NETWORK) else dtype
                     replace_parameter(model, name, file.get_tensor(key), own, f"{path}: {key}")
 

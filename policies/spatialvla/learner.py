@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from policies.execution.kinematics import Kinematics
 from policies.lora import ADAPTERS_DIRECTORY, merged, save_adapters
+from policies.quantization import refuse_quantized
 from policies.robots import get_named_robot
 from policies.spatialvla.adapted_maps import TARGETS, adapt
 from policies.spatialvla.checkpoint import load_weights
@@ -55,6 +56,7 @@ class SpatialVLALearner:
         self.data, self.training, self.held_out = load_data(config, accelerator)
         self.model = build_model(self.data.processor.config, config.seed)
         if config.initial is not None:
+            refuse_quantized(config.initial)
             load_weights(self.model, config.initial, "float32")  # an optimizer's small steps vanish in half precision
         if config.lora.rank:
             adapt(self.model, config.lora)
