@@ -374,9 +374,9 @@ def report(config: CompressConfig, trials: Sequence[Trial], chosen: Trial) -> No
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    for rounding in dict.fromkeys(trial.rounding for trial in packed_trials):
-        own = sorted((trial.bits, trial.error) for trial in packed_trials if trial.rounding == rounding)
-        axes.plot(*np.transpose([(bits / BITS_OF_A_MEGABYTE, error) for bits, error in own]), "o-", label=rounding)
+    for kind in dict.fromkeys(trial.rounding for trial in packed_trials):
+        points = sorted((t.bits / BITS_OF_A_MEGABYTE, t.error) for t in packed_trials if t.rounding == kind)
+        axes.plot(*np.transpose(points), "o-", label=kind)
     axes.axhline(trials[0].error, color="black", linewidth=0.8, label="whole policy")
     axes.set_xscale("log")
     axes.set_yscale("log")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import torch
@@ -31,6 +31,11 @@ class QuantizedLinear(nn.Module):
     Attributes:
         weight: (out_features, in_features) float32, unpacked; made anew each time.
     """
+
+    codes: Tensor
+    scale: Tensor
+    zero: Tensor | None
+    smoothing: Tensor | None
 
     def __init__(
         self,
@@ -73,12 +78,12 @@ class QuantizedLinear(nn.Module):
             x = rounded_tokens(x, self.activations)
         return F.linear(x, self.weight.to(x.dtype), self.bias)
 
-    def _apply(self, fn, recurse: bool = True):
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> QuantizedLinear:
         # A change of the module's number format must not round the scales.
-        scale, smoothing = self.scale, self.smoothing
+        whole = {name: buffer for name, buffer in self.named_buffers() if buffer.is_floating_point()}
         super()._apply(fn, recurse)
-        self.scale = scale.to(self.scale.device)
-        self.smoothing = None if smoothing is None else smoothing.to(self.smoothing.device)
+        for name, buffer in whole.items():
+            setattr(self, name, buffer.to(getattr(self, name).device))
         return self
 
 
