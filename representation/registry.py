@@ -273,6 +273,15 @@ SYSTEMS: dict[str, System] = {
         role="fits a policy into the memory of an arm's own computer, and tells what that costs",
         road="policies.compress",
     ),
+    "qlae": System(
+        module="representation.generative.qlae",
+        paper="Hsu, Dorrell, Whittington, Wu and Finn, Disentanglement via Latent Quantization, NeurIPS 2023 "
+        "(arXiv 2305.18378)",
+        inputs="pictures, or anything of some numbers in [0, 1]",
+        outputs="a short code of whole numbers, the scalars that these stand for, and pictures of codes",
+        role="a code of a crop or a scene in which one number means one thing, to read, to gate on and to edit",
+        road="representation.pretrain, .probe, .embed and .disentanglement",
+    ),
 }
 
 

@@ -64,7 +64,7 @@ class LoopConfig:
         lr: peak learning rate.
         final_lr: share of the peak learning rate at the end of the cosine.
         warmup_steps: steps of linear warm-up.
-        weight_decay: of AdamW, on matrices only.
+        weight_decay: of AdamW, on matrices only, or on what a system says.
         clip_norm: largest norm of the gradient.
         average_decay: largest decay of the moving average of the weights, which is what is saved at last.
         average_schedule: how the decay rises to it, see `AverageSchedule`; RDT was released with "power" and 0.9999.
@@ -165,7 +165,9 @@ def done_share(config: LoopConfig, progress: Progress) -> float:
 
 
 def build_optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
-    """AdamW over what is trained, with weight decay on matrices only."""
+    """AdamW over what is trained, with weight decay on matrices only, or on what the model's `param_groups` names."""
+    if hasattr(model, "param_groups"):
+        return torch.optim.AdamW(model.param_groups(config.weight_decay), lr=config.lr, betas=(0.9, 0.95))
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.ndim >= 2]
     others = [parameter for parameter in trained if parameter.ndim < 2]

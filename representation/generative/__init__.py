@@ -1,0 +1,1 @@
+"""Autoencoders, quantisers and diffusion: codes that can be read and decoded, and looks that can be changed."""
