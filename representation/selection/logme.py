@@ -15,15 +15,17 @@ ITERATIONS, TOLERANCE, EPSILON = 11, 1e-3, 1e-5
 SMALLEST = 1e-10  # singular value that is kept
 
 
-def logme(X: ArrayLike, y: ArrayLike) -> float:  # noqa: N803
+def logme(X: ArrayLike, y: ArrayLike, released: bool = False) -> float:  # noqa: N803
     """Log evidence of the one-hot labels per sample and class, nats; higher for what transfers better.
 
-    The features are not centred. As in the released code, the first precision counts for all d numbers of a feature,
-    and so for those that are always zero too.
+    The features are not centred. The released code counts the first precision for all d numbers of a feature, and the
+    determinant for those alone that are not zero on the samples, which is no evidence where samples are fewer than d,
+    or numbers are always zero: wide features then win by their width.
 
     Args:
         X: features (N, d).
         y: labels (N,) of at least two classes.
+        released: whether to count as the released code does, to compare with published figures.
 
     Raises:
         ValueError: see `labelled_features`; or features that are all zero.
@@ -32,8 +34,9 @@ def logme(X: ArrayLike, y: ArrayLike) -> float:  # noqa: N803
     left, spectrum = _decomposed(x)
     if not len(spectrum):
         raise ValueError("features: expected some that are not zero, found none")
+    count = x.shape[1] if released else len(spectrum)
     targets = np.eye(len(names))[classes].T
-    return float(np.mean([_evidence(left, spectrum, target, x.shape[1]) for target in targets]))
+    return float(np.mean([_evidence(left, spectrum, target, count) for target in targets]))
 
 
 def _decomposed(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -47,7 +50,7 @@ def _decomposed(x: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
     return x @ right[:, kept] / np.sqrt(squares[kept]), squares[kept]
 
 
-def _evidence(left: NDArray[np.float64], spectrum: NDArray[np.float64], t: NDArray[np.float64], d: int) -> float:
+def _evidence(left: NDArray[np.float64], spectrum: NDArray[np.float64], t: NDArray[np.float64], count: int) -> float:
     n, squares = len(t), (left.T @ t) ** 2
     rest = max(float(t @ t - squares.sum()), 0.0)
     alpha = beta = 1.0
@@ -59,5 +62,5 @@ def _evidence(left: NDArray[np.float64], spectrum: NDArray[np.float64], t: NDArr
         alpha, beta = gamma / (weights + EPSILON), (n - gamma) / (residual + EPSILON)
         if abs(alpha / beta - ratio) / ratio <= TOLERANCE:
             break
-    evidence = d / 2 * np.log(alpha) + n / 2 * np.log(beta) - 0.5 * np.log(alpha + beta * spectrum).sum()
+    evidence = count / 2 * np.log(alpha) + n / 2 * np.log(beta) - 0.5 * np.log(alpha + beta * spectrum).sum()
     return float(evidence - beta / 2 * residual - alpha / 2 * weights - n / 2 * np.log(2 * np.pi)) / n

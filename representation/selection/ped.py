@@ -16,7 +16,6 @@ shifts are those of rescaled features. In many dimensions all balls overlap, sin
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,7 +28,7 @@ from representation.selection.nleep import nleep
 from representation.selection.sfda import sfda
 
 LEAST_STD = 1e-3
-BASES: dict[str, Callable[[ArrayLike, ArrayLike], float]] = {"logme": logme, "sfda": sfda, "nleep": nleep}
+BASES = {"logme": logme, "sfda": sfda, "nleep": nleep}
 
 
 @dataclass(frozen=True)

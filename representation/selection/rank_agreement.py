@@ -36,3 +36,16 @@ def rank_agreement(scores: ArrayLike, accuracies: ArrayLike) -> dict[str, float]
         "pearson": float(pearsonr(x, y).statistic),
         "top1_regret": regret,
     }
+
+
+def chance_agreement(accuracies: ArrayLike, seed: int, draws: int = 1000) -> tuple[float, float]:
+    """Weighted Kendall tau of random rankings with the truth: their mean, and what one in twenty of them exceeds.
+
+    Args:
+        accuracies: (M,), the truth.
+        seed: of the rankings.
+        draws: how many.
+    """
+    rng, truth = np.random.default_rng(seed), np.asarray(accuracies)
+    found = [rank_agreement(rng.permutation(len(truth)), truth)["weighted_kendall"] for _ in range(draws)]
+    return float(np.mean(found)), float(np.quantile(found, 0.95))
