@@ -200,7 +200,8 @@ def agreement(rows: Sequence[Row], seed: int) -> dict[str, dict[str, float]]:
     found = {name: rank_agreement([row.scores[name].value for row in told], truth) for name in told[0].scores}
     found["parameters"] = rank_agreement([row.parameters for row in told], truth)
     mean, high = chance_agreement(truth, seed)
-    return found | {"random": {"weighted_kendall": mean, "weighted_kendall_95": high}}
+    regret = max(truth) - float(np.mean(truth))
+    return found | {"random": {"weighted_kendall": mean, "weighted_kendall_95": high, "top1_regret": regret}}
 
 
 def result(rows: Sequence[Row], names: Sequence[str], count: int, options: SelectOptions) -> dict[str, Any]:
@@ -239,8 +240,8 @@ def format_table(content: Mapping[str, Any]) -> str:
     if content["agreement"]:
         lines += ["", f"{'agreement with the truth':<24}{'weighted tau':>14}{'tau':>8}{'regret':>8}"]
         for name, found in content["agreement"].items():
-            rest = f"{found['kendall']:>8.2f}{found['top1_regret']:>8.3f}" if "kendall" in found else ""
-            lines.append(f"{name:<24}{found['weighted_kendall']:>14.2f}{rest}")
+            tau = f"{found['kendall']:>8.2f}" if "kendall" in found else " " * 8
+            lines.append(f"{name:<24}{found['weighted_kendall']:>14.2f}{tau}{found['top1_regret']:>8.3f}")
         lines.append(f"One of 20 random rankings exceeds {content['agreement']['random']['weighted_kendall_95']:.2f}.")
     seconds = content["seconds"]
     lines += ["", f"scores of all encoders: {seconds['scores']:.1f} s"]
