@@ -8,6 +8,7 @@ A published system is found by its name in `registry.py`, which says where it li
 - `compatibility/`: replacing an encoder whose vectors are stored. `python -m representation.upgrade` chooses how.
 - `equivariant/`: encoders of clouds that respect motions, and heads for grasps.
   `python -m representation.equivariant.cloud_report` tells how far they are off.
+- `selection/`: which encoder to take for a task. `python -m representation.select` ranks them by a few labelled frames.
 - `memory/`: what the robot has seen, stored and found again. `python -m representation.memory`.
 - `training.py`: the one training loop, of encoders and of policies; `training_state.py` and `metrics_log.py` are its
   parts, `objective_learner.py` puts an objective into it.

@@ -281,6 +281,23 @@ SYSTEMS: dict[str, System] = {
         outputs="a short code of whole numbers, the scalars that these stand for, and pictures of codes",
         role="a code of a crop or a scene in which one number means one thing, to read, to gate on and to edit",
         road="representation.pretrain, .probe, .embed and .disentanglement",
+    "tmi": System(
+        module="representation.selection.tmi",
+        paper="Xu and Kang, Fast and Accurate Transferability Measurement by Evaluating Intra-class Feature Variance, "
+        "ICCV 2023 (arXiv 2308.05986)",
+        inputs="vectors of any encoder, of a few labelled frames",
+        outputs="how far the vectors of a class are spread",
+        role="tells before any fine-tuning which encoders left no room for a task; follows the scale of the vectors",
+        road="representation.select",
+    ),
+    "ped": System(
+        module="representation.selection.ped",
+        paper="Li et al., Exploring Model Transferability through the Lens of Potential Energy, ICCV 2023 "
+        "(arXiv 2308.15074)",
+        inputs="vectors of any encoder, of a few labelled frames and of others",
+        outputs="vectors whose classes pushed each other apart, as fine-tuning would",
+        role="a second opinion on which encoder to take, before LogME, SFDA or NLEEP",
+        road="representation.select",
     ),
 }
 
