@@ -298,6 +298,14 @@ SYSTEMS: dict[str, System] = {
         outputs="vectors whose classes pushed each other apart, as fine-tuning would",
         role="a second opinion on which encoder to take, before LogME, SFDA or NLEEP",
         road="representation.select",
+    "benchx": System(
+        module="representation.selection.benchx",
+        paper="Zhou et al., BenchX: A Unified Benchmark Framework for Medical Vision-Language Pretraining on Chest "
+        "X-Rays, NeurIPS 2024 Datasets and Benchmarks (arXiv 2410.21969)",
+        inputs="encoders of pictures; pictures with classes, segmentations or reports",
+        outputs="a ranked table of measures over seeds and fractions of the labels",
+        role="tells which of some encoders is better for a task, and whether by more than the noise of seeds",
+        road="representation.benchmark, on scenes of sim.reported_scenes",
     ),
 }
 

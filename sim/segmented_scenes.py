@@ -28,6 +28,7 @@ from representation.data.lerobot_dataset import LeRobotDataset
 from sim.appearance import COLOURS
 from sim.episode_id import EpisodeId
 from sim.rendering import OffscreenRenderer
+from sim.scene import Scene
 from sim.simulation import SimulationConfig, TabletopSimulation
 from sim.tasks import robot_of
 
@@ -89,6 +90,11 @@ class SegmentedTables:
         self.names = (OTHER, *COLOURS, *BINS, "tray", *TRAY_HANDLES.values(), *hands)
         self.cameras = self._scene.cameras.names
 
+    @property
+    def scene(self) -> Scene:
+        """As the last table was laid out."""
+        return self._scene
+
     def draw(
         self, episode: EpisodeId, pose: NDArray[np.float64], rng: np.random.Generator
     ) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
@@ -145,7 +151,7 @@ def segmented_scenes(options: SegmentedOptions) -> Frames:
         ValueError: tasks of several robots, or a dataset is damaged or of another robot.
     """
     rng, robot = np.random.default_rng(options.seed), get_robot(robot_of(options.tasks))
-    poses = _recorded(options.poses, robot) if options.poses else _drawn(robot, rng)
+    poses = _recorded(options.poses, robot) if options.poses else drawn_poses(robot, rng)
     tables = SegmentedTables(robot.name, options.size)
     images, shown = [], []
     for index in tqdm(range(options.count), desc="tables", unit="table"):
@@ -175,7 +181,7 @@ def _recorded(paths: Sequence[Path], robot: RobotSpec) -> NDArray[np.float64]:
     return np.concatenate(found)
 
 
-def _drawn(robot: RobotSpec, rng: np.random.Generator) -> NDArray[np.float64]:
+def drawn_poses(robot: RobotSpec, rng: np.random.Generator) -> NDArray[np.float64]:
     """Joints (N, n) about the home pose, the grippers anyhow."""
     poses = robot.home + rng.normal(0.0, SPREAD_RAD, (DRAWN_POSES, len(robot.home)))
     grippers = robot.grippers
