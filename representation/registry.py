@@ -264,6 +264,15 @@ SYSTEMS: dict[str, System] = {
         role="coordinates of affine maps for estimation; its encoder of flat things learns badly in the benchmark",
         road="representation.pretrain, .probe and .embed; perception_node",
     ),
+    "interaction_basis": System(
+        module="representation.analysis.interaction_basis",
+        paper="Bushnaq, Mendel, Heimersheim, Braun et al., Using Degeneracy in the Loss Landscape for Mechanistic "
+        "Interpretability, 2024 (arXiv 2405.10927)",
+        inputs="a network of linear maps and activations, or a head of a larger one, and inputs of it",
+        outputs="directions of each layer by what they do to the output; a network of no more than those; modules",
+        role="tells how many numbers drive a policy's actions, and leaves out the others",
+        road="policies.explain",
+    ),
 }
 
 
