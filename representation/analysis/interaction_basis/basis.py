@@ -1,4 +1,4 @@
-"""The basis itself: two matrices of second moments, of activations and of gradients, brought to diagonal form together."""
+"""The basis itself: second moments of activations and of gradients, brought to diagonal form together."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def alphas(rule: Rule, n: int) -> tuple[Tensor, Tensor]:
     """Places in [0, 1] along the way from 0 to the activations, and their weights, which sum to 1.
 
     Args:
-        rule: "gradient" has the end alone; "ig" n nodes of Gauss and Legendre; "trapezoid" n intervals, 0 is the middle.
+        rule: "gradient" has the end alone; "ig" n nodes of Gauss-Legendre; "trapezoid" n intervals, 0 is the middle.
         n: how many.
 
     Raises:
@@ -209,6 +209,8 @@ def build(
     rule: Rule = "gradient",
     n: int = 1,
     fold: bool = True,
+    probes: int = 0,
+    seed: int = 0,
 ) -> dict[int, Basis]:
     """Bases of some layers.
 
@@ -216,13 +218,15 @@ def build(
         seq: the network, or what `fold_bias` made of it.
         data: (..., d) inputs.
         layers: numbers of the modules that they enter; len(seq), the output, has principal components for a basis.
-        mode: "global" looks at the output, as the first paper does; "local" at the next of the layers, in its basis, and
-            may keep what the next layer uses and the output does not; "pca" at nothing but the activations.
+        mode: "global" looks at the output, as the first paper does; "local" at the next of the layers, in its basis,
+            and may keep what the next layer uses and the output does not; "pca" at nothing but the activations.
         center: whether activations are centred; without, the constant is one of them.
         eps: see `interaction_basis`.
         rule: see `alphas`.
         n: likewise.
         fold: whether there is a constant.
+        probes: see `jacobian_gram`.
+        seed: of the probes.
 
     Raises:
         ValueError: no such layer, another mode, inputs that are not finite, or centring without a constant.
@@ -245,9 +249,9 @@ def build(
                 gradients[-1, :-1] = -mean[:-1]
                 gradients = gradients @ gradients.T
         elif mode == "global":
-            gradients = jacobian_gram(net[layer:], f, None, rule, n)
+            gradients = jacobian_gram(net[layer:], f, None, rule, n, probes, seed)
         else:
-            gradients = jacobian_gram(net[layer:after], f, basis_after, rule, n)
+            gradients = jacobian_gram(net[layer:after], f, basis_after, rule, n, probes, seed)
         found[layer] = interaction_basis(gram, gradients, eps, mean)
         after, basis_after = layer, found[layer].C
     return dict(sorted(found.items()))

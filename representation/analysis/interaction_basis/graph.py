@@ -26,8 +26,8 @@ def edges(
 ) -> list[Tensor]:
     """Mean squares E (r of the next layer, r) of what each direction adds to each of the next layer's.
 
-    E_ij = (1/N) Σ (∫ ∂f̂_i(α f̂)/∂f̂_j dα f̂_j)². The constant has no edges. The last layer leads to the output, in its
-    own coordinates unless a basis is given for it.
+    E_ij = (1/N) Σ (∫ ∂f̂_i(t f̂)/∂f̂_j dt f̂_j)², t from 0 to 1. The constant has no edges. The last layer leads
+    to the output, in its own coordinates unless a basis is given for it.
 
     Args:
         seq: the network.
