@@ -47,7 +47,7 @@ def write_page(path: Path, title: str, summary: Mapping[str, Any], findings: Seq
         f"lose {summary['tolerance']:.2%} on held-out features. The head's {before:,} numbers become {after:,} "
         f"({before / after:.2f} times fewer; the whole network has {summary['network_numbers']:,}). On held-out "
         f"observations the replaced policy's answers differ by {difference['share_of_variance']:.3%} of their "
-        f"variance; mean absolute difference of a row's numbers (m, rad; gripper as the policy gives it): {absolute}.</p>"
+        f"variance; mean absolute difference of a row's numbers (m, rad): {absolute}.</p>"
     )
     path.write_text(
         _PAGE.format(title=escape(title), body="\n".join([head, *map(_section, findings)])), encoding="utf-8"

@@ -19,6 +19,7 @@ import torch
 import tyro
 
 from representation.benchmarks import (
+    atlas,
     bt2,
     clip,
     cloud_road,
@@ -59,6 +60,7 @@ from representation.benchmarks.claims import BenchOptions, Claim
 
 RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/representation.md")
 BENCHMARKS = {
+    "atlas": atlas,
     "bt2": bt2,
     "clip": clip,
     "cloud_road": cloud_road,

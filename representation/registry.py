@@ -273,6 +273,15 @@ SYSTEMS: dict[str, System] = {
         role="tells how many numbers drive a policy's actions, and leaves out the others",
         road="policies.explain",
     ),
+    "atlas": System(
+        module="representation.transfer.atlas",
+        paper="Zhang, Albert, Rodriguez-Opazo, van den Hengel and Abbasnejad, Knowledge Composition using Task Vectors "
+        "with Learned Anisotropic Scaling, NeurIPS 2024 (arXiv 2407.02880)",
+        inputs="a network, state dicts of its fine-tuned versions, and a loss on a few samples",
+        outputs="a coefficient for each block of each version, and the state dict that they make",
+        role="composes a policy for a new cell out of what other cells' fine-tuning changed; forgets a habit",
+        road="policies.compose",
+    ),
 }
 
 
