@@ -4,8 +4,8 @@
 
 learns a coefficient for each block of parameters of each tuned policy from a few demonstrations, with the loss that the
 policy was trained with. OUT then holds `policy/` (what `load_policy` loads), `coefficients.safetensors` (kilobytes: all
-that has to be shipped where the others are) and `compose.json` with held-out losses of the base, of each tuned policy and
-of what was composed. Encoders of `representation/` are composed alike, to OUT/encoder, where `--base` is one: then
+that has to be shipped where the others are) and `compose.json` with held-out losses of the base, of each tuned policy
+and of what was composed. Encoders of `representation/` are composed alike, to OUT/encoder, where `--base` is one: then
 `--label` names the column of the frames that is to be told. Source: aTLAS, see `representation.transfer.atlas`.
 """
 
@@ -56,7 +56,7 @@ class ComposeOptions:
         tuned: directories of what was fine-tuned from it.
         dataset: LeRobot dataset with a few demonstrations in the new cell; for encoders any labelled frames.
         output: directory that is made.
-        granularity: a coefficient for each block of parameters, for each vector ("global") or for groups in each matrix.
+        granularity: a coefficient for each block of parameters, each vector ("global") or groups in each matrix.
         partitions: groups of a matrix, with "partition".
         budget: (vector, block) pairs that are kept, those that the loss depends on most; all if left out.
         steps: of learning.

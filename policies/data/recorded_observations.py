@@ -17,7 +17,8 @@ def recorded_observations(
     """Observations of a LeRobot dataset, by episode.
 
     Args:
-        path: of the dataset, with images, depth and calibration of the cameras.
+        path: of the dataset, with images and calibration of the cameras; where it has no depth, depth is unknown, and
+            where it has no velocities, they are the differences of positions.
         cameras: names of the views.
         stride: frames between two observations.
         most: episodes that are read; None for all.
@@ -28,32 +29,37 @@ def recorded_observations(
     if stride < 1:
         raise ValueError(f"stride: expected at least 1, found {stride}")
     dataset = LeRobotDataset(path)
-    keys = ["observation.state", "observation.velocity"]
+    keys, optional = ["observation.state"], ["observation.velocity"]
     for camera in cameras:
-        keys += [f"observation.images.{camera}", f"observation.depth.{camera}"]
+        optional.append(f"observation.depth.{camera}")
+        keys.append(f"observation.images.{camera}")
         keys += [f"observation.camera.{camera}.{name}" for name in ("intrinsics", "base_from_camera")]
     missing = [key for key in keys if key not in dataset.info.features]
     if missing:
         raise ValueError(f"{path}: expected {', '.join(missing)}, found {', '.join(dataset.info.features)}")
+    keys += [key for key in optional if key in dataset.info.features]
     found = []
     for index in range(min(dataset.num_episodes, most or dataset.num_episodes)):
         episode = dataset.episode(index, keys)
         rows = range(0, len(episode["task"]), stride)
+        if "observation.velocity" not in episode:
+            steps = np.gradient(np.asarray(episode["observation.state"], dtype=np.float64), axis=0)
+            episode["observation.velocity"] = steps * dataset.info.fps
         found.append([_observation(episode, row, cameras, row / dataset.info.fps) for row in rows])
     dataset.close()
     return found
 
 
 def _observation(episode: dict, row: int, cameras: Sequence[str], stamp: float) -> Observation:
-    views = {
-        camera: CameraView(
-            rgb=episode[f"observation.images.{camera}"][row],
-            depth=episode[f"observation.depth.{camera}"][row],
+    views = {}
+    for camera in cameras:
+        rgb, depth = episode[f"observation.images.{camera}"][row], episode.get(f"observation.depth.{camera}")
+        views[camera] = CameraView(
+            rgb=rgb,
+            depth=np.full(rgb.shape[:2], np.nan, np.float32) if depth is None else depth[row],
             intrinsics=np.reshape(episode[f"observation.camera.{camera}.intrinsics"][row], (3, 3)),
             base_from_camera=np.reshape(episode[f"observation.camera.{camera}.base_from_camera"][row], (4, 4)),
         )
-        for camera in cameras
-    }
     return Observation(
         stamp,
         views,

@@ -11,7 +11,8 @@ and a loss; gives coefficients (n, m) of n vectors and m blocks, or (n, m, K), a
 Decided here: everything is matched by name; blocks are parameters, float buffers (means of BatchNorm) only where `keys`
 names them, without gradients of their own, and the frozen network stays in evaluation mode; vectors are float32; in
 partitions, tensors that have not two axes are left as they are, as in the reference, unless `every_shape`; blocks are
-ranked by the size of the loss's gradient at the base. The adapters on composed features (LP++, Tip-Adapter) are not here.
+ranked by the size of the loss's gradient at the base. The adapters on composed features (LP++, Tip-Adapter) are not
+here.
 """
 
 from representation.transfer.atlas.composer import (

@@ -43,7 +43,7 @@ def learn_composition(
         clip: largest norm of the gradient.
         lp: adds gamma times the mean over blocks of this norm over the vectors.
         gamma: of that.
-        select: more is better; the best of ten moments of the run is kept, and not the last.
+        select: more is better; the best of the start and ten moments of the run is kept, and not the last.
 
     Returns:
         The loss at each step.
@@ -55,7 +55,8 @@ def learn_composition(
         raise ValueError(f"batches, steps: expected some, found {len(batches)} and {steps}")
     optimizer = torch.optim.AdamW([composer.coef], lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
-    losses, best = [], (-math.inf, composer.coef.detach().clone())
+    start = -math.inf if select is None else select(composer)
+    losses, best = [], (start, composer.coef.detach().clone())
     for step in range(steps):
         batch = batches[step % len(batches)]
         optimizer.zero_grad()
@@ -71,7 +72,7 @@ def learn_composition(
         schedule.step()
         if select is not None and (step + 1) % max(1, steps // _SELECTIONS) == 0:
             best = max(best, (select(composer), composer.coef.detach().clone()), key=lambda pair: pair[0])
-    if select is not None and best[0] > -math.inf:
+    if select is not None:
         with torch.no_grad():
             composer.coef.copy_(best[1])
     return losses
