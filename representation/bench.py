@@ -20,6 +20,7 @@ import tyro
 
 from representation.benchmarks import (
     benchx,
+    atlas,
     bt2,
     clip,
     cloud_road,
@@ -35,6 +36,7 @@ from representation.benchmarks import (
     hamiltonian_meta,
     held_tools,
     i2p_mae,
+    interaction_basis,
     lie_decompositions,
     matryoshka,
     mbat_vsa,
@@ -65,6 +67,7 @@ from representation.benchmarks.claims import BenchOptions, Claim
 RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/representation.md")
 BENCHMARKS = {
     "benchx": benchx,
+    "atlas": atlas,
     "bt2": bt2,
     "clip": clip,
     "cloud_road": cloud_road,
@@ -80,6 +83,7 @@ BENCHMARKS = {
     "hamiltonian_meta": hamiltonian_meta,
     "held_tools": held_tools,
     "i2p_mae": i2p_mae,
+    "interaction_basis": interaction_basis,
     "lie_decompositions": lie_decompositions,
     "matryoshka": matryoshka,
     "mbat_vsa": mbat_vsa,

@@ -306,6 +306,23 @@ SYSTEMS: dict[str, System] = {
         outputs="a ranked table of measures over seeds and fractions of the labels",
         role="tells which of some encoders is better for a task, and whether by more than the noise of seeds",
         road="representation.benchmark, on scenes of sim.reported_scenes",
+    "interaction_basis": System(
+        module="representation.analysis.interaction_basis",
+        paper="Bushnaq, Mendel, Heimersheim, Braun et al., Using Degeneracy in the Loss Landscape for Mechanistic "
+        "Interpretability, 2024 (arXiv 2405.10927)",
+        inputs="a network of linear maps and activations, or a head of a larger one, and inputs of it",
+        outputs="directions of each layer by what they do to the output; a network of no more than those; modules",
+        role="tells how many numbers drive a policy's actions, and leaves out the others",
+        road="policies.explain",
+    ),
+    "atlas": System(
+        module="representation.transfer.atlas",
+        paper="Zhang, Albert, Rodriguez-Opazo, van den Hengel and Abbasnejad, Knowledge Composition using Task Vectors "
+        "with Learned Anisotropic Scaling, NeurIPS 2024 (arXiv 2407.02880)",
+        inputs="a network, state dicts of its fine-tuned versions, and a loss on a few samples",
+        outputs="a coefficient for each block of each version, and the state dict that they make",
+        role="composes a policy for a new cell out of what other cells' fine-tuning changed; forgets a habit",
+        road="policies.compose",
     ),
 }
 

@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+
+from policies.data.recorded_observations import recorded_observations
+from tests.policies.demonstrations import SIDE, write_demonstrations
+
+
+def test_observations_are_those_of_the_recording(tmp_path):
+    write_demonstrations(tmp_path / "push", 2, np.random.default_rng(0))
+    first, second = recorded_observations(tmp_path / "push", ("front",), stride=2)
+    assert len(first) == len(second) == 3
+    assert [observation.stamp for observation in first] == pytest.approx([0.0, 0.2, 0.4])
+    assert {observation.instruction for observation in first} == {"push the red cube"}
+    assert {observation.instruction for observation in second} == {"push the blue cube"}
+    view = first[1].cameras["front"]
+    assert view.rgb.shape == (SIDE, SIDE, 3)
+    assert np.abs(view.rgb.mean(axis=(0, 1)) - [220, 40, 40]).max() < 12
+    assert 0.5 <= np.nanmin(view.depth) <= np.nanmax(view.depth) <= 1.0
+    assert (view.base_from_camera == np.eye(4)).all()
+    assert not first[1].joint_velocities.any()  # the arm rests
+    assert len(recorded_observations(tmp_path / "push", ("front",), most=1)) == 1
+    with pytest.raises(ValueError, match=r"expected observation\.images\.wrist"):
+        recorded_observations(tmp_path / "push", ("front", "wrist"))
+    with pytest.raises(ValueError, match="stride: expected at least 1"):
+        recorded_observations(tmp_path / "push", ("front",), stride=0)
