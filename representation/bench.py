@@ -46,6 +46,7 @@ from representation.benchmarks import (
     ponita,
     pretraining,
     relative_representations,
+    rich_representations,
     scene_roles,
     segmentation,
     sheaf_diffusion,
@@ -85,6 +86,7 @@ BENCHMARKS = {
     "ponita": ponita,
     "pretraining": pretraining,
     "relative_representations": relative_representations,
+    "rich_representations": rich_representations,
     "scene_roles": scene_roles,
     "segmentation": segmentation,
     "sheaf_diffusion": sheaf_diffusion,
@@ -115,10 +117,11 @@ class Arguments:
 def measure(name: str, options: BenchOptions) -> dict[str, Any]:
     """Run one benchmark; what is stored of it."""
     began = time.monotonic()
+    asked = "" if options.seeds == BenchOptions().seeds else f" --seeds {options.seeds}"
     claims = BENCHMARKS[name].run(options)
     return {
         "benchmark": name,
-        "command": f"python -m representation.bench {name} --write",
+        "command": f"python -m representation.bench {name} --write{asked}",
         "seconds": round(time.monotonic() - began, 1),
         "seeds": options.seeds,
         "scale": options.scale,

@@ -264,6 +264,15 @@ SYSTEMS: dict[str, System] = {
         role="coordinates of affine maps for estimation; its encoder of flat things learns badly in the benchmark",
         road="representation.pretrain, .probe and .embed; perception_node",
     ),
+    "rich_representations": System(
+        module="representation.transfer.rich_representations",
+        paper="Zhang and Bottou, Learning useful representations for shifting tasks and distributions, ICML 2023 "
+        "(arXiv 2212.07346)",
+        inputs="several encoders, of one modality or of different ones; or a system to train some of",
+        outputs="their vectors side by side; one encoder distilled from them; classifiers tuned in two stages",
+        role="makes one backbone out of several cheap trainings, which tells more of new objects and cameras",
+        road="representation.transfer.concatenate; then .probe and .embed",
+    ),
 }
 
 
