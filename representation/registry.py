@@ -273,6 +273,14 @@ SYSTEMS: dict[str, System] = {
         role="makes one backbone out of several cheap trainings, which tells more of new objects and cameras",
         road="representation.transfer.concatenate; then .probe and .embed",
     ),
+    "d2nwg": System(
+        module="representation.transfer.d2nwg",
+        paper="Soro et al., Diffusion-Based Neural Network Weights Generation, ICLR 2025 (arXiv 2402.18153)",
+        inputs="trained heads with features of what they are for; then features of a few samples of new classes",
+        outputs="weights of heads for these classes, best first",
+        role="heads for new kinds of parts at once, from five pictures of each, on a frozen encoder",
+        road="representation.transfer.heads",
+    ),
 }
 
 
