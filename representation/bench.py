@@ -25,6 +25,7 @@ from representation.benchmarks import (
     clip,
     cloud_road,
     commutative_monoids,
+    d2nwg,
     d_simplex,
     d_sla,
     episode_memory,
@@ -51,6 +52,7 @@ from representation.benchmarks import (
     pretraining,
     qlae,
     relative_representations,
+    rich_representations,
     scene_roles,
     segmentation,
     selection,
@@ -72,6 +74,7 @@ BENCHMARKS = {
     "clip": clip,
     "cloud_road": cloud_road,
     "commutative_monoids": commutative_monoids,
+    "d2nwg": d2nwg,
     "d_simplex": d_simplex,
     "d_sla": d_sla,
     "episode_memory": episode_memory,
@@ -98,6 +101,7 @@ BENCHMARKS = {
     "pretraining": pretraining,
     "qlae": qlae,
     "relative_representations": relative_representations,
+    "rich_representations": rich_representations,
     "scene_roles": scene_roles,
     "segmentation": segmentation,
     "selection": selection,
@@ -131,10 +135,11 @@ class Arguments:
 def measure(name: str, options: BenchOptions) -> dict[str, Any]:
     """Run one benchmark; what is stored of it."""
     began = time.monotonic()
+    asked = "" if options.seeds == BenchOptions().seeds else f" --seeds {options.seeds}"
     claims = BENCHMARKS[name].run(options)
     return {
         "benchmark": name,
-        "command": f"python -m representation.bench {name} --write",
+        "command": f"python -m representation.bench {name} --write{asked}",
         "seconds": round(time.monotonic() - began, 1),
         "seeds": options.seeds,
         "scale": options.scale,

@@ -11,22 +11,31 @@ from representation.data.clips import history
 from representation.data.clouds import clouds
 from representation.data.documents import documents
 from representation.data.frames import Frames
-from representation.interface import DocumentEncoder, Encoder
+from representation.interface import DocumentEncoder, Encoder, Modality
 
 
-def inputs_of(encoder: Encoder, frames: Frames, rows: NDArray[np.int64]) -> Tensor:
+def inputs_of(encoder: Encoder, frames: Frames, rows: NDArray[np.int64]) -> Tensor | dict[str, Tensor]:
     """What an encoder takes of some rows: pictures, their clouds, or clips from the beginning of their episodes.
+
+    One of several modalities takes them by name.
 
     Raises:
         ValueError: the encoder takes something else, or the frames lack it.
     """
-    if encoder.modality == "image":
+    if encoder.modality == "several":
+        return {name: inputs_by(name, frames, rows) for name in encoder.modalities}
+    return inputs_by(encoder.modality, frames, rows)
+
+
+def inputs_by(modality: Modality, frames: Frames, rows: NDArray[np.int64]) -> Tensor:
+    """Inputs of one modality; errors as of `inputs_of`."""
+    if modality == "image":
         return frames.pixels(rows)
-    if encoder.modality == "clip":
+    if modality == "clip":
         return history(frames, rows)
-    if encoder.modality == "points":
+    if modality == "points":
         return clouds(frames, rows)
-    raise ValueError(f"encoder: expected one of pictures, clips or points, found one of {encoder.modality}")
+    raise ValueError(f"encoder: expected one of pictures, clips or points, found one of {modality}")
 
 
 @torch.inference_mode()
@@ -48,8 +57,9 @@ def embed(
     if isinstance(encoder, DocumentEncoder):
         return encoder.encode_batch(documents(frames, rows))
     device = next(encoder.parameters()).device if isinstance(encoder, nn.Module) else torch.device("cpu")
-    parts = [
-        encoder.encode(inputs_of(encoder, frames, rows[start : start + batch_size]).to(device)).float().cpu().numpy()
-        for start in range(0, len(rows), batch_size)
-    ]
+    parts = []
+    for start in range(0, len(rows), batch_size):
+        inputs = inputs_of(encoder, frames, rows[start : start + batch_size])
+        moved = {k: v.to(device) for k, v in inputs.items()} if isinstance(inputs, dict) else inputs.to(device)
+        parts.append(encoder.encode(moved).float().cpu().numpy())
     return np.concatenate(parts) if parts else np.zeros((0, encoder.width), np.float32)

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from representation.data.frames import Frames
 
-Modality = Literal["image", "points", "text", "clip", "json"]
+Modality = Literal["image", "points", "text", "clip", "json", "several"]
+"""An encoder of "several" takes inputs by modality, and has their names as `modalities`."""
 
 
 class Loss(NamedTuple):

@@ -323,6 +323,22 @@ SYSTEMS: dict[str, System] = {
         outputs="a coefficient for each block of each version, and the state dict that they make",
         role="composes a policy for a new cell out of what other cells' fine-tuning changed; forgets a habit",
         road="policies.compose",
+    "rich_representations": System(
+        module="representation.transfer.rich_representations",
+        paper="Zhang and Bottou, Learning useful representations for shifting tasks and distributions, ICML 2023 "
+        "(arXiv 2212.07346)",
+        inputs="several encoders, of one modality or of different ones; or a system to train some of",
+        outputs="their vectors side by side; one encoder distilled from them; classifiers tuned in two stages",
+        role="makes one backbone out of several cheap trainings, which tells more of new objects and cameras",
+        road="representation.transfer.concatenate; then .probe and .embed",
+    ),
+    "d2nwg": System(
+        module="representation.transfer.d2nwg",
+        paper="Soro et al., Diffusion-Based Neural Network Weights Generation, ICLR 2025 (arXiv 2402.18153)",
+        inputs="trained heads with features of what they are for; then features of a few samples of new classes",
+        outputs="weights of heads for these classes, best first",
+        role="heads for new kinds of parts at once, from five pictures of each, on a frozen encoder",
+        road="representation.transfer.heads",
     ),
 }
 
