@@ -264,6 +264,15 @@ SYSTEMS: dict[str, System] = {
         role="coordinates of affine maps for estimation; its encoder of flat things learns badly in the benchmark",
         road="representation.pretrain, .probe and .embed; perception_node",
     ),
+    "shda_ktf": System(
+        module="representation.transfer.shda_ktf",
+        paper="Yao et al., Noise May Contain Transferable Knowledge: Understanding Semi-supervised Heterogeneous "
+        "Domain Adaptation from an Empirical Perspective, 2025 (arXiv 2502.13573)",
+        inputs="vectors of one kind, a few of each class labelled; labelled vectors of another kind, or noise",
+        outputs="labels of the unlabelled; a classifier of vectors to come",
+        role="learns classes of a new camera or sensor from three labels of each and many unlabelled samples",
+        road="representation.transfer.label_few, after representation.embed",
+    ),
 }
 
 

@@ -1,0 +1,1 @@
+"""Adapting and composing encoders and heads with little data."""
