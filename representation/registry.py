@@ -273,6 +273,15 @@ SYSTEMS: dict[str, System] = {
         role="learns classes of a new camera or sensor from three labels of each and many unlabelled samples",
         road="representation.transfer.label_few, after representation.embed",
     ),
+    "neural_cross_subject": System(
+        module="representation.transfer.neural_cross_subject",
+        paper="Liu et al., See Through Their Minds: Learning Transferable Brain Decoding Models from Cross-Subject fMRI, "
+        "AAAI 2025 (arXiv 2403.06361)",
+        inputs="joint positions and velocities of several robots with what their cameras see; or recorded brains",
+        outputs="tokens of the picture, vectors to find it by, the tool's pose; for signals of any width",
+        role="a new robot needs an adapter only, trained on a hundred samples, to be understood as the others are",
+        road="policies.onboard, on datasets of sim.collect or policies.data.convert; sim.bench new_robot",
+    ),
 }
 
 
