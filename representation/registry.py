@@ -339,6 +339,23 @@ SYSTEMS: dict[str, System] = {
         outputs="weights of heads for these classes, best first",
         role="heads for new kinds of parts at once, from five pictures of each, on a frozen encoder",
         road="representation.transfer.heads",
+    "shda_ktf": System(
+        module="representation.transfer.shda_ktf",
+        paper="Yao et al., Noise May Contain Transferable Knowledge: Understanding Semi-supervised Heterogeneous "
+        "Domain Adaptation from an Empirical Perspective, 2025 (arXiv 2502.13573)",
+        inputs="vectors of one kind, a few of each class labelled; labelled vectors of another kind, or noise",
+        outputs="labels of the unlabelled; a classifier of vectors to come",
+        role="learns classes of a new camera or sensor from three labels of each and many unlabelled samples",
+        road="representation.transfer.label_few, after representation.embed",
+    ),
+    "neural_cross_subject": System(
+        module="representation.transfer.neural_cross_subject",
+        paper="Liu et al., See Through Their Minds: Learning Transferable Brain Decoding Models from Cross-Subject fMRI, "
+        "AAAI 2025 (arXiv 2403.06361)",
+        inputs="joint positions and velocities of several robots with what their cameras see; or recorded brains",
+        outputs="tokens of the picture, vectors to find it by, the tool's pose; for signals of any width",
+        role="a new robot needs an adapter only, trained on a hundred samples, to be understood as the others are",
+        road="policies.onboard, on datasets of sim.collect or policies.data.convert; sim.bench new_robot",
     ),
 }
 

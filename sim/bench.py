@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import tyro
 
 from policies.benchmarks.benchmark import Benchmark
-from sim.benchmarks import calibration, chunk_seams, simulation_speed, success_detection
+from sim.benchmarks import calibration, chunk_seams, new_robot, simulation_speed, success_detection
 from sim.benchmarks.calibration import CalibrationSettings
 from sim.benchmarks.chunk_seams import SeamSettings
+from sim.benchmarks.new_robot import NewRobotSettings
 from sim.benchmarks.simulation_speed import SpeedSettings
 from sim.benchmarks.success_detection import SuccessSettings
 
@@ -27,7 +28,8 @@ class Arguments:
 
     Attributes:
         name: simulation_speed (control steps per second beside other simulations), calibration, chunk_seams (how an arm
-            passes from one chunk to the next) or success_detection (whether a CLIP sees that an instruction has been
+            passes from one chunk to the next), new_robot (what a robot that is new gains from others that have learned)
+            or success_detection (whether a CLIP sees that an instruction has been
             carried out); all of them if left out.
         write: also write NAME.json and NAME.md, with its picture if it has one, into docs/benchmarks.
         json: print JSON instead of tables.
@@ -35,6 +37,7 @@ class Arguments:
         calibration: how many calibrations, with how much noise.
         seams: how much chunk_seams trains and drives.
         success: how much success_detection drives and trains.
+        new_robot: how much new_robot draws and trains.
     """
 
     name: Annotated[str, tyro.conf.Positional] = "all"
@@ -44,6 +47,7 @@ class Arguments:
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     seams: SeamSettings = field(default_factory=SeamSettings)
     success: SuccessSettings = field(default_factory=SuccessSettings)
+    new_robot: NewRobotSettings = field(default_factory=NewRobotSettings)
 
 
 BENCHMARKS = {
@@ -59,6 +63,9 @@ BENCHMARKS = {
     ),
     "chunk_seams": Benchmark(
         lambda arguments: chunk_seams.run(arguments.seams), chunk_seams.format_text, chunk_seams.format_markdown
+    ),
+    "new_robot": Benchmark(
+        lambda arguments: new_robot.run(arguments.new_robot), new_robot.format_text, new_robot.format_markdown
     ),
     "success_detection": Benchmark(
         lambda arguments: success_detection.run(arguments.success),
