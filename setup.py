@@ -85,6 +85,7 @@ EXTRAS = {
         "h5py>=3.11",
         "matplotlib>=3.8",
         "opencv-python-headless>=4.9",
+        "pandas>=2.2",
         "peft>=0.15",
         "pillow>=10",
         "pyarrow>=16",

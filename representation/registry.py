@@ -264,6 +264,15 @@ SYSTEMS: dict[str, System] = {
         role="coordinates of affine maps for estimation; its encoder of flat things learns badly in the benchmark",
         road="representation.pretrain, .probe and .embed; perception_node",
     ),
+    "feature_bias": System(
+        module="representation.analysis.feature_bias",
+        paper="Lampinen, Chan and Hermann, Learned feature representations are biased by complexity, learning order, "
+        "position, and more, TMLR 2024 (arXiv 2405.05847)",
+        inputs="activations of an encoder or of a layer, and factors that the simulator knows of each row",
+        outputs="shares of variance, how well each factor is read, how densely, and warnings",
+        role="tells which factors an encoder holds so faintly that a search by distance misses them",
+        road="representation.explain",
+    ),
 }
 
 
