@@ -49,7 +49,7 @@ def run(options: BenchOptions) -> list[Claim]:
     return [
         Claim("share of the easy feature over that of the hard one, Adam, worst seed", "asked", *worst(ratio, 3.0)),
         Claim("accuracy of reading the hard feature, Adam, worst seed", "asked", *worst(told, 0.98)),
-        Claim("share of variance of the easy feature, Adam", "hard feature", *(both(adam)), None),
+        Claim("share of variance of the easy feature, Adam", "hard feature", *both(adam), None),
         Claim(
             "share of the easy feature over that of the hard one, SGD",
             "asked",
@@ -72,7 +72,8 @@ def run(options: BenchOptions) -> list[Claim]:
         Claim(
             "the same correlation with a network of the easy feature",
             "of the hard one",
-            *zip(*alike, strict=True),
+            tuple(easy for easy, _ in alike),
+            tuple(hard for _, hard in alike),
             None,
         ),
     ]
