@@ -273,6 +273,24 @@ SYSTEMS: dict[str, System] = {
         role="tells which factors an encoder holds so faintly that a search by distance misses them",
         road="representation.explain",
     ),
+    "invariance_transfer": System(
+        module="representation.analysis.invariance_transfer",
+        paper="Speicher, Nanda and Gummadi, Understanding the Role of Invariance in Transfer Learning, TMLR 2024 "
+        "(arXiv 2407.04325)",
+        inputs="an encoder of pictures, and objects cut out of their pictures",
+        outputs="how invariant the encoder is to each of 18 transforms; probes and studies of transfer",
+        role="tells what an encoder no longer sees, such as how an object is turned, before a grasp needs it",
+        road="representation.explain, on cut-outs of sim.cut_outs or pictures of sim.segmented_scenes",
+    ),
+    "pac_invariant": System(
+        module="representation.analysis.pac_invariant",
+        paper="Parulekar, Shanmugam and Shakkottai, PAC Generalization via Invariant Representations, ICML 2023 "
+        "(arXiv 2205.15196)",
+        inputs="a few features and an outcome, from several environments",
+        outputs="subsets of the features whose linear rule stays, and for how many unseen environments that is sure",
+        role="tells which readings predict an outcome by a rule that will hold with another gripper, table or load",
+        road="representation.vet_features, on columns of recorded episodes",
+    ),
 }
 
 
