@@ -289,7 +289,7 @@ SYSTEMS: dict[str, System] = {
         inputs="a few features and an outcome, from several environments",
         outputs="subsets of the features whose linear rule stays, and for how many unseen environments that is sure",
         role="tells which readings predict an outcome by a rule that will hold with another gripper, table or load",
-        road="representation.vet_features, on columns of recorded episodes",
+        road="representation.analysis.vet_features, on columns of recorded episodes",
     ),
 }
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from representation.analysis.pac_invariant.subsets import (
     Environments,
@@ -86,22 +87,20 @@ def invariant_map(
     envs: Environments,
     k: int,
     weight: float = 10.0,
-    steps: int = 2000,
-    lr: float = 0.02,
+    steps: int = 200,
     seed: int = 0,
     fit_intercept: bool = False,
 ) -> InvariantMap:
     """Descend on mean squared error plus weighted squared gradients by environment. Experimental; no certificate.
 
-    Features may be mixtures of what matters, of which no subset is invariant. Moments are divided by their mean size,
-    so that weight and rate do not depend on units.
+    Features may be mixtures of what matters, of which no subset is invariant. The map is sought by L-BFGS; its best
+    predictor has a closed form. Moments are divided by their mean size, so that the weight does not depend on units.
 
     Args:
         envs: see `Environments`.
         k: rows of the map.
         weight: of the gradients.
-        steps: of Adam.
-        lr: its rate.
+        steps: of L-BFGS at most.
         seed: of where it begins.
         fit_intercept: see `moments_of`.
 
@@ -115,21 +114,24 @@ def invariant_map(
     size = float(np.trace(moments.gram.mean(axis=0)) / features)
     gram, cross, power = (torch.from_numpy(part / size) for part in moments)
     raw = torch.randn(features, k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    raw.requires_grad_()
-    head = torch.zeros(k, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.Adam([raw, head], lr)
+    optimizer = torch.optim.LBFGS([raw.requires_grad_()], max_iter=steps, line_search_fn="strong_wolfe")
 
-    def measures() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def measures() -> tuple[Tensor, Tensor, Tensor, Tensor]:
         phi = torch.linalg.qr(raw).Q.T
         inner, outer = phi @ gram @ phi.T, cross @ phi.T
-        predicted = inner @ head
-        return phi, (predicted - outer).norm(dim=1), power - 2 * outer @ head + predicted @ head
+        left = (inner + weight * inner @ inner).mean(dim=0)
+        right = (outer + weight * torch.einsum("eij,ej->ei", inner, outer)).mean(dim=0)
+        head = torch.linalg.solve(left, right)
+        return phi, head, (inner @ head - outer).norm(dim=1), power - 2 * outer @ head + inner @ head @ head
 
-    for _ in range(steps):
+    def closure() -> Tensor:
         optimizer.zero_grad()
-        _, gradient, loss = measures()
-        (loss.mean() + weight * gradient.square().mean()).backward()
-        optimizer.step()
+        _, _, gradient, loss = measures()
+        total = loss.mean() + weight * gradient.square().mean()
+        total.backward()
+        return total
+
+    optimizer.step(closure)
     with torch.no_grad():
-        phi, gradient, loss = measures()
-    return InvariantMap(phi.numpy(), head.detach().numpy(), size * gradient.numpy(), size * loss.numpy())
+        phi, head, gradient, loss = measures()
+    return InvariantMap(phi.numpy(), head.numpy(), size * gradient.numpy(), size * loss.numpy())
