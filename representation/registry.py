@@ -356,6 +356,32 @@ SYSTEMS: dict[str, System] = {
         outputs="tokens of the picture, vectors to find it by, the tool's pose; for signals of any width",
         role="a new robot needs an adapter only, trained on a hundred samples, to be understood as the others are",
         road="policies.onboard, on datasets of sim.collect or policies.data.convert; sim.bench new_robot",
+    "feature_bias": System(
+        module="representation.analysis.feature_bias",
+        paper="Lampinen, Chan and Hermann, Learned feature representations are biased by complexity, learning order, "
+        "position, and more, TMLR 2024 (arXiv 2405.05847)",
+        inputs="activations of an encoder or of a layer, and factors that the simulator knows of each row",
+        outputs="shares of variance, how well each factor is read, how densely, and warnings",
+        role="tells which factors an encoder holds so faintly that a search by distance misses them",
+        road="representation.explain",
+    ),
+    "invariance_transfer": System(
+        module="representation.analysis.invariance_transfer",
+        paper="Speicher, Nanda and Gummadi, Understanding the Role of Invariance in Transfer Learning, TMLR 2024 "
+        "(arXiv 2407.04325)",
+        inputs="an encoder of pictures, and objects cut out of their pictures",
+        outputs="how invariant the encoder is to each of 18 transforms; probes and studies of transfer",
+        role="tells what an encoder no longer sees, such as how an object is turned, before a grasp needs it",
+        road="representation.explain, on cut-outs of sim.cut_outs or pictures of sim.segmented_scenes",
+    ),
+    "pac_invariant": System(
+        module="representation.analysis.pac_invariant",
+        paper="Parulekar, Shanmugam and Shakkottai, PAC Generalization via Invariant Representations, ICML 2023 "
+        "(arXiv 2205.15196)",
+        inputs="a few features and an outcome, from several environments",
+        outputs="subsets of the features whose linear rule stays, and for how many unseen environments that is sure",
+        role="tells which readings predict an outcome by a rule that will hold with another gripper, table or load",
+        road="representation.analysis.vet_features, on columns of recorded episodes",
     ),
 }
 
