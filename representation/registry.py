@@ -264,6 +264,15 @@ SYSTEMS: dict[str, System] = {
         role="coordinates of affine maps for estimation; its encoder of flat things learns badly in the benchmark",
         road="representation.pretrain, .probe and .embed; perception_node",
     ),
+    "deep_kernel_machines": System(
+        module="representation.analysis.deep_kernel_machines",
+        paper="Yang et al., A theory of representation learning gives a deep generalisation of kernel methods, "
+        "ICML 2023 (arXiv 2108.13097)",
+        inputs="some hundreds or thousands of rows of numbers, such as logged steps or an encoder's vectors",
+        outputs="means and variances of a measured quantity, or probabilities of classes; kernels of each layer",
+        role="predicts a measured quantity from little data, and how sure; how far kernels must move to fit it",
+        road="representation.analysis.deep_kernel_machines.fit, on logged episodes, frames and vectors",
+    ),
 }
 
 
