@@ -273,6 +273,14 @@ SYSTEMS: dict[str, System] = {
         role="predicts a measured quantity from little data, and how sure; how far kernels must move to fit it",
         road="representation.analysis.deep_kernel_machines.fit, on logged episodes, frames and vectors",
     ),
+    "spen": System(
+        module="representation.structure.spen",
+        paper="Mitton and Murray-Smith, Subgraph Permutation Equivariant Networks, TMLR 2023 (arXiv 2111.11840)",
+        inputs="graphs: features of nodes and edges",
+        outputs="classes of graphs; vectors of nodes",
+        role="tells what a scene's contacts form as a whole, such as closed loops, where things are all alike",
+        road="representation.structure.classify_scenes, on scene graphs of sim.scene_graphs",
+    ),
 }
 
 
