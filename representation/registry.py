@@ -382,6 +382,22 @@ SYSTEMS: dict[str, System] = {
         outputs="subsets of the features whose linear rule stays, and for how many unseen environments that is sure",
         role="tells which readings predict an outcome by a rule that will hold with another gripper, table or load",
         road="representation.analysis.vet_features, on columns of recorded episodes",
+    "deep_kernel_machines": System(
+        module="representation.analysis.deep_kernel_machines",
+        paper="Yang et al., A theory of representation learning gives a deep generalisation of kernel methods, "
+        "ICML 2023 (arXiv 2108.13097)",
+        inputs="some hundreds or thousands of rows of numbers, such as logged steps or an encoder's vectors",
+        outputs="means and variances of a measured quantity, or probabilities of classes; kernels of each layer",
+        role="predicts a measured quantity from little data, and how sure; how far kernels must move to fit it",
+        road="representation.analysis.deep_kernel_machines.fit, on logged episodes, frames and vectors",
+    ),
+    "spen": System(
+        module="representation.structure.spen",
+        paper="Mitton and Murray-Smith, Subgraph Permutation Equivariant Networks, TMLR 2023 (arXiv 2111.11840)",
+        inputs="graphs: features of nodes and edges",
+        outputs="classes of graphs; vectors of nodes",
+        role="tells what a scene's contacts form as a whole, such as closed loops, where things are all alike",
+        road="representation.structure.classify_scenes, on scene graphs of sim.scene_graphs",
     ),
 }
 
