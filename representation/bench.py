@@ -19,8 +19,8 @@ import torch
 import tyro
 
 from representation.benchmarks import (
-    benchx,
     atlas,
+    benchx,
     bt2,
     clip,
     cloud_road,
@@ -50,8 +50,8 @@ from representation.benchmarks import (
     object_evidence,
     oca,
     origin_identification,
-    ped,
     pac_invariant,
+    ped,
     ponet,
     ponita,
     pretraining,
@@ -64,9 +64,9 @@ from representation.benchmarks import (
     shda_ktf,
     sheaf_diffusion,
     sie,
-    topkld,
-    tmi,
     spen,
+    tmi,
+    topkld,
     tvts,
     tvts_arm,
     upgrade,
@@ -75,8 +75,8 @@ from representation.benchmarks.claims import BenchOptions, Claim
 
 RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/representation.md")
 BENCHMARKS = {
-    "benchx": benchx,
     "atlas": atlas,
+    "benchx": benchx,
     "bt2": bt2,
     "clip": clip,
     "cloud_road": cloud_road,
@@ -106,8 +106,8 @@ BENCHMARKS = {
     "object_evidence": object_evidence,
     "oca": oca,
     "origin_identification": origin_identification,
-    "ped": ped,
     "pac_invariant": pac_invariant,
+    "ped": ped,
     "ponet": ponet,
     "ponita": ponita,
     "pretraining": pretraining,
@@ -120,9 +120,9 @@ BENCHMARKS = {
     "shda_ktf": shda_ktf,
     "sheaf_diffusion": sheaf_diffusion,
     "sie": sie,
-    "topkld": topkld,
-    "tmi": tmi,
     "spen": spen,
+    "tmi": tmi,
+    "topkld": topkld,
     "tvts": tvts,
     "tvts_arm": tvts_arm,
     "upgrade": upgrade,

@@ -281,6 +281,7 @@ SYSTEMS: dict[str, System] = {
         outputs="a short code of whole numbers, the scalars that these stand for, and pictures of codes",
         role="a code of a crop or a scene in which one number means one thing, to read, to gate on and to edit",
         road="representation.pretrain, .probe, .embed and .disentanglement",
+    ),
     "tmi": System(
         module="representation.selection.tmi",
         paper="Xu and Kang, Fast and Accurate Transferability Measurement by Evaluating Intra-class Feature Variance, "
@@ -298,6 +299,7 @@ SYSTEMS: dict[str, System] = {
         outputs="vectors whose classes pushed each other apart, as fine-tuning would",
         role="a second opinion on which encoder to take, before LogME, SFDA or NLEEP",
         road="representation.select",
+    ),
     "benchx": System(
         module="representation.selection.benchx",
         paper="Zhou et al., BenchX: A Unified Benchmark Framework for Medical Vision-Language Pretraining on Chest "
@@ -306,6 +308,7 @@ SYSTEMS: dict[str, System] = {
         outputs="a ranked table of measures over seeds and fractions of the labels",
         role="tells which of some encoders is better for a task, and whether by more than the noise of seeds",
         road="representation.benchmark, on scenes of sim.reported_scenes",
+    ),
     "interaction_basis": System(
         module="representation.analysis.interaction_basis",
         paper="Bushnaq, Mendel, Heimersheim, Braun et al., Using Degeneracy in the Loss Landscape for Mechanistic "
@@ -323,6 +326,7 @@ SYSTEMS: dict[str, System] = {
         outputs="a coefficient for each block of each version, and the state dict that they make",
         role="composes a policy for a new cell out of what other cells' fine-tuning changed; forgets a habit",
         road="policies.compose",
+    ),
     "rich_representations": System(
         module="representation.transfer.rich_representations",
         paper="Zhang and Bottou, Learning useful representations for shifting tasks and distributions, ICML 2023 "
@@ -339,6 +343,7 @@ SYSTEMS: dict[str, System] = {
         outputs="weights of heads for these classes, best first",
         role="heads for new kinds of parts at once, from five pictures of each, on a frozen encoder",
         road="representation.transfer.heads",
+    ),
     "shda_ktf": System(
         module="representation.transfer.shda_ktf",
         paper="Yao et al., Noise May Contain Transferable Knowledge: Understanding Semi-supervised Heterogeneous "
@@ -356,6 +361,7 @@ SYSTEMS: dict[str, System] = {
         outputs="tokens of the picture, vectors to find it by, the tool's pose; for signals of any width",
         role="a new robot needs an adapter only, trained on a hundred samples, to be understood as the others are",
         road="policies.onboard, on datasets of sim.collect or policies.data.convert; sim.bench new_robot",
+    ),
     "feature_bias": System(
         module="representation.analysis.feature_bias",
         paper="Lampinen, Chan and Hermann, Learned feature representations are biased by complexity, learning order, "
@@ -382,6 +388,7 @@ SYSTEMS: dict[str, System] = {
         outputs="subsets of the features whose linear rule stays, and for how many unseen environments that is sure",
         role="tells which readings predict an outcome by a rule that will hold with another gripper, table or load",
         road="representation.analysis.vet_features, on columns of recorded episodes",
+    ),
     "deep_kernel_machines": System(
         module="representation.analysis.deep_kernel_machines",
         paper="Yang et al., A theory of representation learning gives a deep generalisation of kernel methods, "
