@@ -61,7 +61,8 @@ def test_named_encoders_and_their_layers_are_ranked_by_tasks_and_general_frames(
     assert main(words) == 0
     content = json.loads((tmp_path / "out" / "ranking.json").read_text())
     names = [row["name"] for row in content["encoders"]]
-    assert f"{place}/pool/a:layers.0" in names
+    assert set(names) >= {f"{place}/pool/a:layers.0", "untrained:layers.0", "raw pixels"}
+    assert "raw pixels:layers.0" not in names
     assert content["agreement"] is None
     assert content["general"] == str(place / "data")
     assert content["classes"][0] == "take the blue one"
@@ -81,7 +82,7 @@ def test_wrong_words_end_the_command_with_what_was_expected(place, tmp_path, cap
     for more, told in (
         (["--encoders", str(place / "pool" / "broken")], "error: "),
         (["--pool", str(tmp_path / "none")], "--pool: expected encoders below"),
-        ([*one, "--layers", "layers.99"], "layer: expected one of layers"),
+        ([*one, "--layers", "layers.99"], "--layers: expected some of layers"),
         ([*one, "--frames", "2"], "labels: expected"),
     ):
         assert main([*words, *more]) == 1
