@@ -54,7 +54,7 @@ class SelectOptions:
         points: of the clouds that are made of the depth of a LeRobot dataset or a bag; 0 makes none.
         frames: at most so many labelled frames are used, drawn at random.
         general: directory of frames of any kind by which PED rescales vectors; the labelled ones if left out.
-        layers: names of modules inside the encoders, whose outputs are ranked too.
+        layers: names of modules inside the encoders, whose outputs are ranked too where an encoder has them.
         scores: which are computed.
         by: score that the table is sorted by.
         truth_steps: of fine-tuning, for each learning rate; 0 for none.
@@ -147,7 +147,7 @@ def rank(
 
     Args:
         candidates: encoders of what the frames hold.
-        frames: labelled ones.
+        frames: labelled ones, of which some are drawn; the others are still seen by encoders of clips.
         classes: (N,) of the frames.
         options: how.
         general: frames of any kind, for PED; the labelled ones if None.
@@ -155,21 +155,27 @@ def rank(
     Raises:
         ValueError: see `score_features` and `fine_tune`; or no such layer.
     """
-    training, test = np.arange(len(frames)), np.zeros(0, np.int64)
+    training, test = some(frames, options), np.zeros(0, np.int64)
+    general_rows = None if general is None else some(general, options)
     if options.truth_steps:
-        episodes = len(np.unique(frames.episode))
-        count = max(1, round(options.held_out * episodes))
-        training, test = split_frames(frames, count, np.random.default_rng(options.seed))
+        drawn, part = training, frames.subset(training)
+        count = max(1, round(options.held_out * len(np.unique(part.episode))))
+        training, test = (drawn[one] for one in split_frames(part, count, np.random.default_rng(options.seed)))
+    layers = [[layer for layer in options.layers if layer in _layers(candidate)] for candidate in candidates]
+    missing = set(options.layers).difference(*layers)
+    if missing:
+        found = ", ".join(sorted({name for candidate in candidates for name in _layers(candidate)}))
+        raise ValueError(f"--layers: expected some of {found}, found {sorted(missing)}")
     rows = []
-    for candidate in tqdm(candidates, desc="encoders", unit="encoder"):
+    for candidate, own in zip(tqdm(candidates, desc="encoders", unit="encoder"), layers, strict=True):
         truth = None
         if options.truth_steps:
             tuning = FineTuning(options.truth_steps)
             truth = fine_tune(candidate.encoder, frames, classes, (training, test), tuning, options.seed)
-        for layer in ("", *options.layers):
+        for layer in ("", *own):
             began = time.perf_counter()
             vectors = _vectors(candidate.encoder, frames, training, layer)
-            others = None if general is None else _vectors(candidate.encoder, general, np.arange(len(general)), layer)
+            others = None if general is None else _vectors(candidate.encoder, general, general_rows, layer)
             seconds = time.perf_counter() - began
             try:
                 found = score_features(
@@ -184,9 +190,15 @@ def rank(
     return sorted(rows, key=lambda row: row.scores[options.by].value, reverse=True)
 
 
+def _layers(candidate: Candidate) -> list[str]:
+    """Names of the modules inside an encoder."""
+    encoder = candidate.encoder
+    return [name for name, _ in encoder.named_modules() if name] if isinstance(encoder, nn.Module) else []
+
+
 def _vectors(encoder: Any, frames: Frames, rows: NDArray[np.int64], layer: str) -> NDArray[np.float32]:
     """What an encoder, or a layer of it, makes of frames (N, d)."""
-    if not layer or not isinstance(encoder, nn.Module):
+    if not layer:
         return embed(encoder, frames, rows)
     with outputs_of(encoder, layer) as parts:
         embed(encoder, frames, rows)
@@ -265,11 +277,10 @@ def write(content: Mapping[str, Any], directory: Path) -> None:
     (directory / RESULT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def some(frames: Frames, count: int, seed: int) -> Frames:
-    """At most so many of the frames, in their order."""
-    if len(frames) <= count:
-        return frames
-    return frames.subset(np.sort(np.random.default_rng(seed).choice(len(frames), count, replace=False)))
+def some(frames: Frames, options: SelectOptions) -> NDArray[np.int64]:
+    """Numbers of at most `options.frames` of the frames, in their order."""
+    count = min(len(frames), options.frames)
+    return np.sort(np.random.default_rng(options.seed).choice(len(frames), count, replace=False))
 
 
 def select(options: SelectOptions) -> dict[str, Any]:
@@ -280,11 +291,9 @@ def select(options: SelectOptions) -> dict[str, Any]:
         ValueError: an encoder or a column that does not fit; see `rank`.
     """
     sight = options.camera, options.image_size, options.points
-    whole = open_frames(options.data, *sight)
-    classes_of(whole, options.column)
-    frames = some(whole, options.frames, options.seed)
+    frames = open_frames(options.data, *sight)
     classes, names = classes_of(frames, options.column)
-    general = some(open_frames(options.general, *sight), options.frames, options.seed) if options.general else None
+    general = open_frames(options.general, *sight) if options.general else None
     if options.encoders:
         candidates = [load_candidate(directory, frames) for directory in options.encoders]
     else:
@@ -292,7 +301,7 @@ def select(options: SelectOptions) -> dict[str, Any]:
         for reason in reasons:
             print(f"not ranked: {reason}", file=sys.stderr)
     candidates += [Candidate(name, "", encoder) for name, encoder in baselines(frames, options.seed).items()]
-    return result(rank(candidates, frames, classes, options, general), names, len(frames), options)
+    return result(rank(candidates, frames, classes, options, general), names, len(some(frames, options)), options)
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -3,7 +3,8 @@
 The pool: networks that learned nothing, or little or more without labels, from captions, or from the labels of one
 factor, which is the task, or is not. The tasks: the colour, the shape and the size of an object, and in which quarter
 of the table it lies. Scores and fine-tuning see the same few pictures, by `representation.select`'s own `rank`; the
-truth is told by others. PED takes pictures of the pretraining as general ones. No agreement is asked for: on so small a pool it is what it is.
+truth is told by others. PED takes pictures of the pretraining as general ones. No agreement is asked for: on so small
+a pool it is what it is.
 """
 
 from __future__ import annotations

@@ -47,5 +47,5 @@ def chance_agreement(accuracies: ArrayLike, seed: int, draws: int = 1000) -> tup
         draws: how many.
     """
     rng, truth = np.random.default_rng(seed), np.asarray(accuracies)
-    found = [rank_agreement(rng.permutation(len(truth)), truth)["weighted_kendall"] for _ in range(draws)]
+    found = [weightedtau(rng.permutation(len(truth)), truth).statistic for _ in range(draws)]
     return float(np.mean(found)), float(np.quantile(found, 0.95))
