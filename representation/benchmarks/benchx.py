@@ -232,8 +232,8 @@ def scene_claims(options: BenchOptions) -> Iterator[Claim]:
     found = tuple(
         fit_segmentation(SceneConvolutions(seed), cases, splits, recipe, seed).value for seed in range(options.seeds)
     )
-    common = int(np.bincount(cases.masks[splits[0]].ravel()).argmax())
-    truth = cases.masks[splits[2]]
+    masks = np.asarray(cases.masks)
+    common, truth = int(np.bincount(masks[splits[0]].ravel()).argmax()), masks[splits[2]]
     counts = confusion(np.full_like(truth, common), truth, len(cases.names))
     majority = segmentation_metrics(counts).means()["mdice"]
     claim = "scenes: mean Dice of everything else, object and gripper, UPerNet"
