@@ -2,9 +2,9 @@
 
 The tables are laid out as tasks lay them out, half of them with more objects beside; the arms stand about their home, a
 closed hand often with the named object in it. Two frames, of the fixed camera and of the first hand's, are one scene
-(`episode`). The columns are `shown` (which colours and shapes lie on the table or in the hand), `grasped` (whether the hand holds
-something) and `segmentation` (everything else, object or gripper); the text is a report of the scene. The format is
-that of `representation.data.frames`.
+(`episode`). The columns are `shown` (which colours and shapes lie on the table or in the hand), `grasped` (whether the
+hand holds something) and `segmentation` (everything else, object or gripper); the text is a report of the scene. The
+format is that of `representation.data.frames`.
 
 Objects are told from left to right, as the robot sees them, each beside the next one: "the red cube is left of the blue
 ball . the blue ball is behind the green cylinder . the gripper holds the yellow cube ." All of it is read from the

@@ -94,7 +94,8 @@ class ClassificationProbe(nn.Module):
         super().__init__()
         if classes < 2:
             raise ValueError(f"classes: expected at least 2, found {classes}")
-        self.backend, self.pooling, self.freeze = backend, pooling, freeze
+        self.backend: Any = backend
+        self.pooling, self.freeze = pooling, freeze
         self.norm = nn.LayerNorm(backend.embed_dim, eps=1e-6) if norm else nn.Identity()
         self.dropout, self.head = nn.Dropout(dropout), nn.Linear(backend.embed_dim, classes)
         with torch.random.fork_rng(devices=[]):
@@ -173,9 +174,14 @@ def fit_classification(
     Returns:
         Measures of the test rows by the weights that were best on the validation rows: by macro AUROC of several
         labels, else by F1.
+
+    Raises:
+        ValueError: cases without labels.
     """
     train, validation, test = splits
     labels = cases.labels
+    if labels is None:
+        raise ValueError(f"cases: expected labels, found those of {cases.kind}")
     measure = "auroc" if labels.ndim == 2 else "f1"
     generator = torch.Generator().manual_seed(seed)
     classes = len(cases.names)

@@ -110,8 +110,13 @@ def fit_report(
 
     Returns:
         Measures of the test rows by the weights with the largest BLEU-4 of the validation rows.
+
+    Raises:
+        ValueError: cases without reports.
     """
     train, validation, test = splits
+    if not cases.reports:
+        raise ValueError(f"cases: expected reports, found those of {cases.kind}")
     vocabulary = Vocabulary([cases.reports[row] for row in train], recipe.least_words)
     if isinstance(backend, nn.Module):
         backend = backend.to(device)

@@ -201,7 +201,9 @@ class BenchmarkRunner:
         seed: int,
     ) -> Outcome:
         splits = (parts[fraction_name(fraction)], parts[VALIDATION], parts[TEST])
-        fit = {"classification": fit_classification, "segmentation": fit_segmentation, "report": fit_report}[cases.kind]
+        fit: Any = {"classification": fit_classification, "segmentation": fit_segmentation, "report": fit_report}[
+            cases.kind
+        ]
         return fit(backend, cases, splits, recipe, seed, self.config.device)
 
     def _write(self, run: Run) -> None:

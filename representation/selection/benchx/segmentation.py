@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -168,7 +169,8 @@ class UPerNetSegmenter(nn.Module):
         super().__init__()
         if classes < 2:
             raise ValueError(f"classes: expected at least 2, found {classes}")
-        self.backend, self.freeze = backend, freeze
+        self.backend: Any = backend
+        self.freeze = freeze
         with evaluating(backend):
             maps = backend.feature_pyramid(torch.zeros(1, 3, side, side))
         widths, sides = [x.shape[1] for x in maps], [x.shape[-1] for x in maps]
@@ -216,11 +218,20 @@ class UPerNetSegmenter(nn.Module):
         return main + AUXILIARY_WEIGHT * second
 
 
+def _views(cases: Cases, rows: NDArray) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Pictures (M, H, W, 3) and masks (M, H, W) of all views of some cases."""
+    if cases.masks is None:
+        raise ValueError(f"cases: expected masks, found those of {cases.kind}")
+    return cases.images[rows].reshape(-1, *cases.images.shape[2:]), cases.masks[rows].reshape(
+        -1, *cases.masks.shape[2:]
+    )
+
+
 def segmentation_scores(model: UPerNetSegmenter, cases: Cases, rows: NDArray, recipe: SegmentationRecipe) -> dict:
     """`mdice`, `miou` and `mf` of all views of some cases, and `dice` of each class by name."""
     model.eval()
     device = next(model.parameters()).device
-    images, masks = (array[rows].reshape(-1, *array.shape[2:]) for array in (cases.images, cases.masks))
+    images, masks = _views(cases, rows)
     counts = np.zeros((len(cases.names), len(cases.names)), dtype=np.int64)
     with torch.no_grad():
         for start in range(0, len(images), recipe.batch_size):
@@ -247,7 +258,7 @@ def fit_segmentation(
         Measures of the test rows by the weights with the largest mean Dice of the validation rows.
 
     Raises:
-        ValueError: pictures that are not square, or fewer of them than two.
+        ValueError: cases without masks, pictures that are not square, or fewer of them than two.
     """
     train, validation, test = splits
     views = cases.images.shape[1]
@@ -271,7 +282,7 @@ def fit_segmentation(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: warmup_polynomial(step, recipe.warmup_steps, recipe.steps, START_FACTOR)
     )
-    images, masks = (array[train].reshape(-1, *array.shape[2:]) for array in (cases.images, cases.masks))
+    images, masks = _views(cases, train)
     kept, evaluations, step = EarlyStopping(recipe.steps), [], 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
