@@ -84,6 +84,7 @@ EXTRAS = {
         "ftfy>=6.2",
         "h5py>=3.11",
         "matplotlib>=3.8",
+        "networkx>=3.2",
         "opencv-python-headless>=4.9",
         "pandas>=2.2",
         "peft>=0.15",

@@ -83,7 +83,7 @@ def _section(found: HeadFindings) -> str:
         groups = found.synchronized.groups
         told = "; ".join(", ".join(map(str, group)) for group in groups[:12]) or "none"
         parts.append(
-            f"<p>Units of the hidden layer that open together, on all but 1 % of features: {len(groups)} groups ({told}"
+            f"<p>Units of the hidden layer that open together, on every feature: {len(groups)} groups ({told}"
             f"), {found.synchronized.free_parameters} parameters free, were they ReLUs.</p>"
         )
     if found.modules is not None:
