@@ -11,7 +11,7 @@ from representation.data.clips import history
 from representation.data.clouds import clouds
 from representation.data.documents import documents
 from representation.data.frames import Frames
-from representation.interface import DocumentEncoder, Encoder, Modality
+from representation.interface import DocumentEncoder, Encoder, Modality, SeveralEncoder
 
 
 def inputs_of(encoder: Encoder, frames: Frames, rows: NDArray[np.int64]) -> Tensor | dict[str, Tensor]:
@@ -22,7 +22,7 @@ def inputs_of(encoder: Encoder, frames: Frames, rows: NDArray[np.int64]) -> Tens
     Raises:
         ValueError: the encoder takes something else, or the frames lack it.
     """
-    if encoder.modality == "several":
+    if isinstance(encoder, SeveralEncoder) and encoder.modality == "several":
         return {name: inputs_by(name, frames, rows) for name in encoder.modalities}
     return inputs_by(encoder.modality, frames, rows)
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from representation.data.frames import Frames
 
 Modality = Literal["image", "points", "text", "clip", "json", "several"]
-"""An encoder of "several" takes inputs by modality, and has their names as `modalities`."""
+"""An encoder of "several" is a `SeveralEncoder`."""
 
 
 class Loss(NamedTuple):
@@ -54,6 +54,17 @@ class Encoder(Protocol):
     def save(self, directory: Path) -> None:
         """Write what `registry.load_encoder` reads."""
         ...
+
+
+@runtime_checkable
+class SeveralEncoder(Encoder, Protocol):
+    """An encoder of several modalities: `encode` takes inputs by their names.
+
+    Attributes:
+        modalities: their names.
+    """
+
+    modalities: tuple[Modality, ...]
 
 
 @runtime_checkable

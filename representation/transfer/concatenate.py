@@ -198,7 +198,7 @@ def run(options: ConcatenateOptions) -> str:
         source_rows, target_rows = np.arange(len(frames)), np.arange(len(target_frames))
     seen = frames.subset(source_rows)
     student = untrained(options, seen, options.seed + 1000)
-    encoders: list[nn.Module] = [load_encoder(path) for path in options.runs]  # type: ignore[misc]
+    encoders: list[nn.Module] = [load_encoder(path) for path in options.runs]
     taken = [student, *encoders]
     source = source_split(samples_of(frames, source_rows, taken, options.column), HELD_OUT, options.seed)
     target = samples_of(target_frames, target_rows, taken, options.column)

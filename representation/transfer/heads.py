@@ -273,7 +273,7 @@ def on_plain_vectors(head: dict[str, Tensor], mean: Tensor, std: Tensor) -> dict
 def main(args: Sequence[str] | None = None) -> None:
     """Run one of the commands."""
     options = tyro.cli(
-        Annotated[Train, tyro.conf.subcommand("train")] | Annotated[Emit, tyro.conf.subcommand("emit")],  # type: ignore[arg-type]
+        Annotated[Train, tyro.conf.subcommand("train")] | Annotated[Emit, tyro.conf.subcommand("emit")],
         args=args,
         description=__doc__,
     )

@@ -31,6 +31,7 @@ from representation.transfer.rich_representations.members import (
     train_members,
     train_parallel,
 )
+from representation.transfer.rich_representations.released import load_released
 from representation.transfer.rich_representations.richness import few_shots, richness_report
 from representation.transfer.rich_representations.samples import Samples
 
@@ -51,6 +52,7 @@ __all__ = [
     "few_shots",
     "finetune_jointly",
     "load",
+    "load_released",
     "richness_report",
     "train_members",
     "train_parallel",

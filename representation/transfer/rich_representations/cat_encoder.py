@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from representation.checkpoint import read_config, save_config
+from representation.image_tower import TowerEncoder, load_tower
 from representation.interface import Modality
 from representation.registry import load_encoder
 from representation.transfer.rich_representations.samples import Inputs, rows_of
@@ -96,13 +97,15 @@ class CatEncoder(nn.Module):
             encoder.save(directory / "members" / str(number))
 
 
-def load(directory: Path) -> CatEncoder:
-    """Read what `CatEncoder.save` wrote; in evaluation mode, frozen.
+def load(directory: Path) -> CatEncoder | TowerEncoder:
+    """Read what `CatEncoder.save` wrote, or a member of `load_released`; in evaluation mode, a concatenation frozen.
 
     Raises:
         ValueError: damaged; names the file.
     """
     config = read_config(directory)["config"]
+    if "kind" in config:
+        return load_tower(directory)
     if set(config) != {"members", "normalize"} or not isinstance(config["members"], int):
         raise ValueError(f"{directory}: expected the configuration of a concatenation, found {config!r:.200}")
     encoders = [load_encoder(directory / "members" / str(number)) for number in range(config["members"])]

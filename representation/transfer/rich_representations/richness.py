@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +13,9 @@ from representation.transfer.rich_representations.cat_encoder import CatEncoder,
 from representation.transfer.rich_representations.linear_probe import LinearProbe
 from representation.transfer.rich_representations.members import Member
 from representation.transfer.rich_representations.samples import Samples, split_by_class
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Score = Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor]], float]
 """Accuracy of a probe fitted on vectors and labels, on others."""
@@ -75,6 +78,9 @@ def richness_report(
         `target` (mean over draws), `spread` (its standard deviation over draws) and `gain` (of the target over the
         mean of single members).
     """
+    # Imported late: a robot that runs a concatenation needs no tables.
+    import pandas as pd
+
     generator = torch.Generator().manual_seed(seed)
     splits = [few_shots(target.labels, shots, generator) for _ in range(draws)]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-Inputs = Tensor | Mapping[str, Tensor]
+Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
 """Inputs (N, ...) of one modality, or those of several by the modality's name."""
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from representation.benchmarks.rich_representations import DigitNet, accuracy, member_net, source_and_target
 from representation.data.frames import Frames, write_frames
 from representation.embedding import embed
+from representation.image_tower import TowerConfig, TowerEncoder
 from representation.interface import Encoder
 from representation.registry import load_encoder, module_of
 from representation.transfer.concatenate import main
@@ -30,6 +31,7 @@ from representation.transfer.rich_representations import (
     few_shots,
     finetune_jointly,
     linear_probe,
+    load_released,
     richness_report,
     train_members,
     train_parallel,
@@ -235,6 +237,35 @@ def test_pictures_and_clouds_are_one_encoder_which_comes_back_equal(tmp_path):
     np.testing.assert_array_equal(embed(again, frames), np.concatenate(alone, axis=1))
     with pytest.raises(ValueError, match=r"inputs: expected \['image', 'points'\]"):
         again.encode(torch.zeros(1, 3, 32, 32))
+
+
+def test_weights_of_the_reference_are_read_as_members_and_one_head(tmp_path):
+    torch.manual_seed(0)
+    config = TowerConfig("resnet18", 2, 224, "large", pool=True)
+    towers = [TowerEncoder(config, "rich_representations").eval() for _ in range(2)]
+    norm, last = nn.BatchNorm1d(32).eval(), nn.Linear(32, 3)
+    norm.running_mean.normal_()
+    norm.running_var.uniform_(0.5, 2)
+    state = {
+        f"module.model{number}.{k}": v
+        for number, tower in enumerate(towers)
+        for k, v in tower.tower.state_dict().items()
+    }
+    state |= {
+        f"module.classifier.{n}.{k}": v for n, part in enumerate((norm, last)) for k, v in part.state_dict().items()
+    }
+    torch.save({"state_dict": state | {"module.model0.fc.weight": torch.zeros(2, 16)}}, tmp_path / "cat.pth")
+    cat, head = load_released(tmp_path / "cat.pth")
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        vectors = torch.cat([tower.encode(x) for tower in towers], dim=1)
+        assert torch.equal(cat.encode(x), vectors)
+        assert (head(vectors) - last(norm(vectors))).abs().max() < 1e-5
+        cat.save(tmp_path / "cat")
+        assert torch.equal(load_encoder(tmp_path / "cat").encode(x), vectors)
+    torch.save({"model1.conv1.weight": torch.zeros(2, 3, 7, 7)}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other.pth: expected residual networks side by side.*found \[1\]"):
+        load_released(tmp_path / "other.pth")
 
 
 def test_the_command_leaves_encoders_to_load_and_a_report(hasty_probes, tmp_path, capsys):
