@@ -85,7 +85,7 @@ class OnboardOptions:
     samples: int = 0
     steps: int = 1200
     batch_size: int = 64
-    lr: float = 1e-3
+    lr: float = 3e-3
     hidden: int = 128
     seed: int = 0
     threads: int = 2
@@ -190,9 +190,8 @@ class Score(NamedTuple):
 def score(model: CrossSubjectModel, robot: str, data: SubjectData) -> Score:
     """Measure a model on samples of a robot."""
     backbone, projected = model(data.signals, robot)
-    return Score(
-        *pose_errors(model.readouts[POSE](backbone), data.values[POSE]), retrieval_top1(projected, data.tokens)
-    )
+    poses, targets = model.readouts[POSE](backbone), model.targets(data.tokens)
+    return Score(*pose_errors(poses, data.values[POSE]), retrieval_top1(projected, targets))
 
 
 def pose_errors(told: Tensor, true: Tensor) -> tuple[float, float]:
@@ -217,9 +216,10 @@ def fresh_model(data: SubjectData, dims: dict[str, int], hidden: int, seed: int)
         out_dim=out_dim,
         heads=next(heads for heads in (8, 4, 2, 1) if out_dim % heads == 0),
         projector_dim=2 * hidden,
-        first_dropout=0.1,
-        dropout=0.1,
+        first_dropout=0.0,
+        dropout=0.0,
         readouts={POSE: POSE_NUMBERS},
+        centred=True,
     )
     return CrossSubjectModel(dims, config, seed)
 
@@ -235,7 +235,8 @@ def fit_options(loaders: dict[str, SubjectLoader], steps: int, lr: float, seed: 
         temperatures=(0.05, 0.05),
         settle_epochs=0,
         random_weights=False,
-        contrast_weight=0.3,
+        contrast_weight=0.1,
+        mix_share=0.2,
         seed=seed,
     )
 
@@ -268,7 +269,7 @@ def add(model: CrossSubjectModel, recording: Recording, options: OnboardOptions)
     known = recording.data.subset(rows[: options.samples or None])
     test, name = recording.data.subset(held), recording.robot
     loader = SubjectLoader(known, options.batch_size, options.seed)
-    settings = fit_options({name: loader}, max(1, options.steps // 4), options.lr, options.seed)
+    settings = fit_options({name: loader}, max(1, options.steps // 3), options.lr, options.seed)
     fit_new_subject(model, loader, name, options=settings, progress=True)
     alone = CrossSubjectModel({name: model.dims[name]}, model.config, options.seed + 1)
     fit_joint(alone, {name: loader}, settings)

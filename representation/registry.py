@@ -355,8 +355,8 @@ SYSTEMS: dict[str, System] = {
     ),
     "neural_cross_subject": System(
         module="representation.transfer.neural_cross_subject",
-        paper="Liu et al., See Through Their Minds: Learning Transferable Brain Decoding Models from Cross-Subject fMRI, "
-        "AAAI 2025 (arXiv 2403.06361)",
+        paper="Liu et al., See Through Their Minds: Learning Transferable Brain Decoding Models from Cross-Subject "
+        "fMRI, AAAI 2025 (arXiv 2403.06361)",
         inputs="joint positions and velocities of several robots with what their cameras see; or recorded brains",
         outputs="tokens of the picture, vectors to find it by, the tool's pose; for signals of any width",
         role="a new robot needs an adapter only, trained on a hundred samples, to be understood as the others are",

@@ -1,7 +1,7 @@
 """Drawn subjects that see different stimuli through maps of their own: what a new one gains from the decoder of three.
 
-The target of a stimulus is a fixed function of it, for all. Each subject has 3,000 stimuli of its own. A new subject has
-30 or 100: it trains an adapter under the decoder of the others, all of that, or the same network from scratch. What
+The target of a stimulus is a fixed function of it, for all. Each subject has 3,000 stimuli of its own. A new subject
+has 30 or 100: it trains an adapter under the decoder of the others, all of that, or the same network from scratch. What
 counts is how often the right one of 300 new targets is found.
 """
 

@@ -77,15 +77,15 @@ class NewRobotSettings:
         threads: of torch.
     """
 
-    known: tuple[str, ...] = ("panda/aloha", "panda/aloha/xarm7")
+    known: tuple[str, ...] = ("panda/aloha",)
     new: str = "ur5e"
     samples: tuple[int, ...] = (50, 100, 200)
-    joint_samples: int = 1000
-    tested: int = 200
-    steps: int = 1000
-    new_steps: int = 300
+    joint_samples: int = 600
+    tested: int = 100
+    steps: int = 600
+    new_steps: int = 200
     batch: int = 64
-    lr: float = 1e-3
+    lr: float = 3e-3
     hidden: int = 64
     seeds: int = 3
     threads: int = 1
@@ -163,8 +163,9 @@ def ridge_score(train: SubjectData, test: SubjectData) -> Score:
         model = make_pipeline(StandardScaler(), Ridge(1e-3 * len(train)))
         return torch.from_numpy(model.fit(train.signals, targets).predict(test.signals)).float()
 
-    tokens = told(train.tokens.flatten(1)).reshape(test.tokens.shape)
-    return Score(*pose_errors(told(train.values[POSE]), test.values[POSE]), retrieval_top1(tokens, test.tokens))
+    centre, tokens = train.tokens.mean(dim=0), told(train.tokens.flatten(1)).reshape(test.tokens.shape)
+    found = retrieval_top1(tokens - centre, test.tokens - centre)
+    return Score(*pose_errors(told(train.values[POSE]), test.values[POSE]), found)
 
 
 def joint_model(

@@ -194,6 +194,8 @@ class CrossSubjectConfig:
         dropout: of everything else.
         reference_scale: see `TokenAttention`.
         readouts: how many numbers are read out, by name.
+        centred: whether targets are taken from their mean over the samples of joint training. Embeddings of pictures
+            that differ little are nearly parallel, and no contrast would tell them apart.
         prior: of the diffusion of tokens; None for none.
     """
 
@@ -209,6 +211,7 @@ class CrossSubjectConfig:
     dropout: float = 0.15
     reference_scale: bool = False
     readouts: Mapping[str, int] = field(default_factory=dict)
+    centred: bool = False
     prior: PriorConfig | None = None
 
 
@@ -227,6 +230,7 @@ class CrossSubjectModel(nn.Module):
         super().__init__()
         self.config, self.seed, self.dims = config, seed, {}
         self.adapters = nn.ModuleDict()
+        self.register_buffer("centre", torch.zeros(config.n_tokens, config.out_dim))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.decoder = SharedDecoder(
@@ -269,6 +273,10 @@ class CrossSubjectModel(nn.Module):
         if subject not in self.adapters:
             raise ValueError(f"subject: expected one of {list(self.adapters)}, found {subject!r}")
         return self.adapters[subject]
+
+    def targets(self, tokens: Tensor) -> Tensor:
+        """What predictions are compared with, (B, N, D), of an encoder's tokens of that shape."""
+        return tokens - self.centre
 
     def features(self, x: Tensor, subject: str) -> Tensor:
         """(B, h) that the low-level pipeline takes of signals (B, v)."""

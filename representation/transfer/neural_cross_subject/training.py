@@ -123,18 +123,19 @@ def subject_losses(
         return soft_clip_loss(pred, target, temperature)
 
     backbone, projected = model(signals, subject)
+    tokens = model.targets(batch.tokens)
     losses = {}
     if options.contrast_weight:
-        losses["contrast"] = contrast(flat_directions(projected), flat_directions(batch.tokens))
+        losses["contrast"] = contrast(flat_directions(projected), flat_directions(tokens))
         weight = options.global_weights[0 if mixing else 1]
         if weight:
             whole = F.normalize(projected[:, 0], dim=1)
-            losses["contrast"] = losses["contrast"] + weight * contrast(whole, F.normalize(batch.tokens[:, 0], dim=1))
+            losses["contrast"] = losses["contrast"] + weight * contrast(whole, F.normalize(tokens[:, 0], dim=1))
             if batch.texts is not None:
                 losses["contrast"] = losses["contrast"] + weight * contrast(whole, F.normalize(batch.texts, dim=1))
     if bool(unmixed.any()):
         if model.prior is not None:
-            losses["prior"] = model.prior.loss(backbone[unmixed], batch.tokens[unmixed], generator)
+            losses["prior"] = model.prior.loss(backbone[unmixed], tokens[unmixed], generator)
         if model.readouts:
             errors = [
                 readout.errors(backbone[unmixed], batch.values[name][unmixed]).mean()
@@ -286,7 +287,7 @@ def fit_joint(
 ) -> list[dict[str, float]]:
     """Train adapters, decoder and prior on all subjects; each has its batch in every round.
 
-    Statistics of signals and of what is read out are taken from the loaders' data first.
+    Statistics of signals and of what is read out, and the centre of targets, are taken from the loaders' data first.
 
     Args:
         model: has the adapters; in evaluation mode afterwards.
@@ -305,6 +306,8 @@ def fit_joint(
     for name, loader in loaders.items():
         _expect_fit(model, name, loader)
         model.adapter(name).set_statistics(loader.data.signals.to(next(model.parameters()).device))
+    if model.config.centred:
+        model.centre.copy_(torch.cat([loader.data.tokens for loader in loaders.values()]).mean(dim=0))
     for name, readout in model.readouts.items():
         readout.set_statistics(torch.cat([loader.data.values[name] for loader in loaders.values()]))
     return _train(model, loaders, grouped(model.parameters(), options.weight_decay), options, progress)

