@@ -128,24 +128,25 @@ def explain(encoder: Encoder, frames: Frames, options: ExplainOptions) -> Explan
         raise ValueError(f"--needs: expected some of {', '.join(factors)}, found {', '.join(unknown)}")
     # Clips reach back to the beginning of their episodes, so vectors are made of all frames.
     vectors = embed(encoder, frames, rows)
-    reports = [audit(part, factors, options.least_share, groups=groups) for part in (vectors, raw_pixels(shown))]
+    ours, pixels = (audit(part, factors, options.least_share, groups=groups) for part in (vectors, raw_pixels(shown)))
     invariances, pictures, source = {}, {}, ""
     if encoder.modality == "image":
         size = options.size or frames.images.shape[1]
         foregrounds, backgrounds, source = cut_outs(options.cut_outs, size, options.seed)
         invariances = measured(encoder, foregrounds, backgrounds, size, options)
         pictures = examples(foregrounds, backgrounds, size, options.seed)
-    warnings = warned(reports[0], reports[1], invariances, options)
+    warnings = warned(ours, pixels, invariances, options)
     name = f"{type(encoder).__name__} of {options.encoder.name}"
     return Explanation(
         name,
         len(rows),
-        *reports,
+        ours,
+        pixels,
         invariances,
         options.metric,
         pictures,
         source,
-        (*warnings, *reports[0].warnings),
+        (*warnings, *ours.warnings),
         options.least_share,
         options.invariant,
     )
