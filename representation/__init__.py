@@ -9,7 +9,7 @@ A published system is found by its name in `registry.py`, which says where it li
 - `equivariant/`: encoders of clouds that respect motions, and heads for grasps.
   `python -m representation.equivariant.cloud_report` tells how far they are off.
 - `memory/`: what the robot has seen, stored and found again. `python -m representation.memory`.
-- `analysis/`: why an encoder works or fails. `python -m representation.explain` makes a page of what it keeps and drops,
+- `analysis/`: why an encoder works or fails. `python -m representation.explain` shows what it keeps and drops,
   `python -m representation.analysis.vet_features` finds readings whose rule holds in other setups.
 - `training.py`: the one training loop, of encoders and of policies; `training_state.py` and `metrics_log.py` are its
   parts, `objective_learner.py` puts an objective into it.

@@ -72,7 +72,7 @@ class ExplainOptions:
         angles: columns that are angles, rad.
         cut_outs: see the module; drawn objects if left out.
         least_share: of the variance, below which a factor that can be read is warned of.
-        invariant: a transform below this counts as not seen.
+        invariant: a transform counts as not seen below this share of what raw pixels see of it.
         metric: by which vectors are compared.
         pairs: pictures of each transform.
         rows: frames at most, drawn at random.
@@ -91,7 +91,7 @@ class ExplainOptions:
     angles: tuple[str, ...] = ("turn",)
     cut_outs: Path | None = None
     least_share: float = 0.05
-    invariant: float = 0.25
+    invariant: float = 0.5
     metric: Metric = "l2"
     pairs: int = 256
     rows: int = 1000
@@ -148,7 +148,6 @@ def explain(encoder: Encoder, frames: Frames, options: ExplainOptions) -> Explan
         source,
         (*warnings, *ours.warnings),
         options.least_share,
-        options.invariant,
     )
 
 
@@ -210,11 +209,11 @@ def warned(
                 f"{raw[row.factor].decodability:.2f})"
             )
         for transform, names in REMOVES.items():
-            ours = invariances.get(transform, (float("nan"),))[0]
-            if row.factor.lower() in names and ours < options.invariant:
+            ours, beside = invariances.get(transform, (float("nan"), float("nan")))
+            if row.factor.lower() in names and ours < options.invariant * beside:
                 found.append(
-                    f"{transform} is hardly seen ({ours:.2f} of the distance of different pictures), which removes "
-                    f"{row.factor}"
+                    f"{transform} is hardly seen ({ours:.2f} of the distance of different pictures; raw pixels "
+                    f"{beside:.2f}), which removes {row.factor}"
                 )
     return found
 

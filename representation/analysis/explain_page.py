@@ -32,7 +32,6 @@ class Explanation:
         source: where the objects came from.
         warnings: sentences.
         least_share: of the variance, below which a factor is faint.
-        invariant: a transform below this counts as not seen.
     """
 
     name: str
@@ -45,7 +44,6 @@ class Explanation:
     source: str
     warnings: tuple[str, ...]
     least_share: float = 0.05
-    invariant: float = 0.25
 
 
 _STYLE = """
@@ -144,11 +142,12 @@ def _invariances(found: Explanation) -> str:
     parts = [
         f"<h2>Invariances</h2><p>How far two draws of a transform on the same object and background lie apart, as a "
         f"share of how far different pictures do ({escape(found.metric)}): 0 is not seen at all, 1 is as much as "
-        f"everything else. Of {escape(found.source)}.</p>"
+        "everything else. Compare with raw pixels: some transforms do nothing half of the time. "
+        f"Of {escape(found.source)}.</p>"
     ]
     for category, names in _CATEGORIES.items():
         rows = [(name, *found.invariances[name]) for name in names]
-        parts.append(f"<p><b>{category}</b></p>{bars(rows, f'Invariance to {category} transforms', found.invariant)}")
+        parts.append(f"<p><b>{category}</b></p>{bars(rows, f'Invariance to {category} transforms')}")
     cells = "".join(
         f"<tr><td>{name}</td>{_heat(ours)}{_heat(pixels)}"
         f'<td class="left">{"".join(_picture(one, name) for one in found.pictures[name])}</td></tr>'
