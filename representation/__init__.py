@@ -10,6 +10,8 @@ A published system is found by its name in `registry.py`, which says where it li
   `python -m representation.equivariant.cloud_report` tells how far they are off.
 - `selection/`: which encoder to take for a task. `python -m representation.select` ranks them by a few labelled frames.
 - `memory/`: what the robot has seen, stored and found again. `python -m representation.memory`.
+- `analysis/`: why an encoder works or fails. `python -m representation.explain` shows what it keeps and drops,
+  `python -m representation.analysis.vet_features` finds readings whose rule holds in other setups.
 - `training.py`: the one training loop, of encoders and of policies; `training_state.py` and `metrics_log.py` are its
   parts, `objective_learner.py` puts an objective into it.
 - `probes.py`: the common yardstick. `embedding.py`: vectors of many frames. `checkpoint.py`: encoders on disk.

@@ -6,8 +6,8 @@ For instance, which joints tell an action by the same rule in all episodes of a 
 
 Every environment, by default every episode, gives coefficients of its own; `pac_invariant` tells which subsets keep
 theirs, and in what share of other such environments they will. Some environments are held out to compare that with,
-and with all features fitted on all environments together. Readings and outcome are divided by their standard deviations,
-and each environment is centred. Rules are linear.
+and with all features fitted on all environments together. Readings and outcome are divided by their standard
+deviations, and each environment is centred. Rules are linear.
 """
 
 from __future__ import annotations

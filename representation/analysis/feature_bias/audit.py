@@ -20,6 +20,8 @@ from representation.data.frames import Frames
 from representation.embedding import embed
 from representation.interface import Encoder
 
+READABLE, DROPPED = 0.5, 0.2  # of the way from chance to everything: what counts as read, and as not read at all
+
 
 @dataclass(frozen=True)
 class AuditRow:
@@ -33,6 +35,7 @@ class AuditRow:
         chance: accuracy of the most frequent class; 0 of numbers.
         density: share of the units that correlate with it.
         component: number of the first principal component that shows it, from 1; None if none of the first does.
+        correlations: of the first components with it, not negative.
     """
 
     factor: str
@@ -42,6 +45,18 @@ class AuditRow:
     chance: float
     density: float
     component: int | None
+    correlations: tuple[float, ...] = ()
+
+    @property
+    def above_chance(self) -> float:
+        """0 where reading is at chance, 1 where everything is told."""
+        return (self.decodability - self.chance) / (1 - self.chance)
+
+    def verdict(self, least_share: float) -> str:
+        """`kept`; `faint` where it is read but has little variance; `partly` read; or `dropped`."""
+        if self.above_chance < READABLE:
+            return "partly" if self.above_chance >= DROPPED else "dropped"
+        return "faint" if self.share < least_share else "kept"
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,7 @@ def audit(
     activations: ArrayLike,
     factors: Factors,
     least_share: float = 0.05,
-    readable: float = 0.5,
+    readable: float = READABLE,
     components: int = 10,
     cv: int = 5,
     groups: ArrayLike | None = None,
@@ -101,9 +116,9 @@ def audit(
     rows, warnings = [], []
     for name, share in sorted(report.per_factor.items(), key=lambda item: -item[1]):
         score, chance = told[name]
-        rows.append(AuditRow(name, share, report.unique[name], score, chance, dense[name], shown[name].rank))
+        rank, unique = shown[name].rank, report.unique[name]
+        rows.append(AuditRow(name, share, unique, score, chance, dense[name], rank, shown[name].correlations))
         if told[name].above_chance >= readable and share < least_share:
-            rank = shown[name].rank
             hidden = f"none of the first {components} components shows it" if rank is None else f"component {rank}"
             warnings.append(
                 f"{name} can be read ({score:.2f}, chance {chance:.2f}) but has {100 * share:.1f} % of the variance "

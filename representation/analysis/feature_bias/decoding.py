@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from representation.analysis.feature_bias.variance import Factors, checked_activations, named_factors
 
-RIDGE = 1.0
+RIDGES = tuple(10.0**power for power in range(-1, 6))
 
 
 class Decoded(NamedTuple):
@@ -40,6 +40,8 @@ def decodability(
     activations: ArrayLike, factors: Factors, cv: int = 5, groups: ArrayLike | None = None
 ) -> dict[str, Decoded]:
     """Logistic regression for classes and ridge regression for numbers, on standardised activations.
+
+    The strength of the ridge is chosen by leaving out one row of those that are fitted on.
 
     Args:
         activations: (N, m).
@@ -73,7 +75,7 @@ def _decoded(name: str, h: NDArray, values: NDArray, cv: int, groups: ArrayLike 
     for train, test in folds:
         if classes and len(np.unique(values[train])) < 2:
             raise ValueError(f"factor {name}: expected classes that are not told by groups, found one class to fit")
-        head = LogisticRegression(max_iter=1000) if classes else Ridge(RIDGE)
+        head = LogisticRegression(max_iter=1000) if classes else RidgeCV(RIDGES)
         model = make_pipeline(StandardScaler(), head).fit(h[train], values[train])
         if classes:
             scores.append(float(model.score(h[test], values[test])))

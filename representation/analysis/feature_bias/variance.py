@@ -125,13 +125,13 @@ def variance_explained(
     if total <= 1e-24:
         raise ValueError("activations: expected some variance, found equal rows")
     columns = {name: design(values) for name, values in named.items()}
-    chance = {name: _chance(values) for name, values in named.items()}
+    many = {name for name, values in named.items() if values.ndim == 1 and values.max() > 1}
 
     def share(names: list[str], more: list[NDArray] | None = None) -> float:
         if not names:
             return 0.0
         x = np.concatenate([columns[name] for name in names] + (more or []), axis=1)
-        return _explained(x, h, root) / total - sum(chance[name] for name in names)
+        return _explained(x, h, root) / total - _chance([columns[name] for name in names if name in many], root)
 
     names = list(columns)
     alone = {name: share([name]) for name in names}
@@ -237,10 +237,14 @@ def _products(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.floa
     return (a[:, :, None] * b[:, None, :]).reshape(len(a), -1)
 
 
-def _chance(values: NDArray) -> float:
-    """What classes explain by chance, if there are more than two."""
-    levels = values.max() + 1 if values.ndim == 1 else 2
-    return float((levels - 1) / (len(values) - 1)) if levels > 2 else 0.0
+def _chance(columns: list[NDArray[np.float64]], root: NDArray[np.float64]) -> float:
+    """What factors of more than two classes explain by chance; of each, one less than it has classes counts.
+
+    Classes that follow from those of other factors do not count again.
+    """
+    if not columns:
+        return 0.0
+    return _basis(np.concatenate(columns, axis=1), root).shape[1] / (len(root) - 1)
 
 
 def _root_weights(weights: ArrayLike | None, count: int) -> NDArray[np.float64]:

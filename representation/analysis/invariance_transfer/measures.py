@@ -131,7 +131,8 @@ def invariance_matrix(
             for draw in range(2)
         ]
         for name, encoder in encoders.items():
-            rows[name][transform] = feature_invariance(*(features(encoder, one) for one in pair), metric, seed)
+            first, second = (features(encoder, one) for one in pair)
+            rows[name][transform] = feature_invariance(first, second, metric, seed)
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(transforms))
 
 

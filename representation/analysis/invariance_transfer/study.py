@@ -167,7 +167,7 @@ def _transforms(material: Material, seed: int) -> list[dict[str, object]]:
     right, other = target_and_disjoint(rng)
     order = rng.permutation(len(material.foregrounds))
     target, spare = order[: config.classes], order[config.classes : 2 * config.classes]
-    rows = []
+    rows: list[dict[str, object]] = []
     for value in config.values or _VALUES[config.axis]:
         for name, transforms in (("target", right), ("disjoint", other)):
             relation = str(value) if config.axis == "class_relation" else "disjoint"
@@ -178,7 +178,7 @@ def _transforms(material: Material, seed: int) -> list[dict[str, object]]:
                 accuracy = _fine_tuned(material, model, target, right, int(value), seed)
             else:
                 accuracy = material.probed(model, target, right, seed)
-            rows.append({config.axis: value, "transforms": name, "accuracy": accuracy})
+            rows.append({str(config.axis): value, "transforms": name, "accuracy": accuracy})
     return rows
 
 
@@ -259,7 +259,8 @@ def _invariance(material: Material, seed: int) -> list[dict[str, object]]:
             ]
             images = [materialised(one)[0] for one in pair]
             for trained, model in models.items():
-                value = feature_invariance(*(features(model.features, one) for one in images), "l2", seed)
+                first, second = (features(model.features, one) for one in images)
+                value = feature_invariance(first, second, "l2", seed)
                 rows.append({"trained": trained, "measured": measured, "shown": kind, "invariance": value})
     return rows
 

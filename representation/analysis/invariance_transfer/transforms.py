@@ -172,7 +172,7 @@ def contrast(image: RGBA, rng: np.random.Generator) -> RGBA:
 
 
 def _premultiplied(image: RGBA) -> NDArray[np.float32]:
-    found = np.float32(image)
+    found = image.astype(np.float32)
     found[..., :3] *= found[..., 3:] / 255
     return found
 

@@ -37,12 +37,12 @@ class LinearSEM:
         self.noise_std = np.broadcast_to(np.asarray(noise_std, dtype=np.float64), (n,)).copy()
         self.shift = np.zeros(n) if shift is None else np.asarray(shift, dtype=np.float64)
         if not (self.noise_std >= 0).all() or self.shift.shape != (n,) or not np.isfinite(self.shift).all():
-            raise ValueError(f"noise_std, shift: expected ({n},), noise not negative, found {noise_std}, {shift}")
+            raise ValueError(f"noise_std, shift: expected ({n},), noise not negative, found {noise_std!r}, {shift!r}")
         if not 0 <= target < n:
             raise ValueError(f"target: expected 0 to {n - 1}, found {target}")
         self.target, self.covariates = target, tuple(node for node in range(n) if node != target)
 
-    def sample(self, n: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
         """Features (n, d) and outcomes (n,), with normal noise."""
         u = self.shift + self.noise_std * rng.normal(size=(n, len(self.B)))
         x = np.linalg.solve(np.eye(len(self.B)) - self.B, u.T).T

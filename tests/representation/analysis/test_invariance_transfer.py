@@ -20,6 +20,7 @@ from representation.analysis.invariance_transfer import (
     procedural_backgrounds,
     procedural_objects,
     read_pictures,
+    study,
     transfer_study,
 )
 from representation.analysis.invariance_transfer.measures import feature_invariance
@@ -65,7 +66,7 @@ def test_flips_are_involutions():
 def test_a_rotation_keeps_the_area_of_the_mask():
     for seed in range(8):
         found = TRANSFORMS["rotate"](card(), np.random.default_rng(seed))
-        assert found[..., 3].sum() == pytest.approx(card()[..., 3].sum(), rel=0.05)
+        assert float(found[..., 3].sum()) == pytest.approx(float(card()[..., 3].sum()), rel=0.05)
 
 
 def test_an_erased_square_has_fourteen_pixels_a_side():
@@ -179,9 +180,7 @@ def test_an_encoder_of_the_class_alone_is_invariant_to_every_transform():
     for name in TRANSFORMS:
         a, b = (Transforms2D(OBJECTS, BACKGROUNDS, [name], 24, 16, transform_seed=seed) for seed in (1, 2))
         labels = torch.tensor([a.target(index) for index in range(24)])
-        for metric in ("l2", "cosine", "cka"):
-            value = measure_invariance(Lookup(directions[labels].repeat(2, 1)), a, b, metric)
-            assert value == pytest.approx(0, abs=1e-6)
+        assert measure_invariance(Lookup(directions[labels].repeat(2, 1)), a, b) == 0
 
 
 def test_invariances_of_several_encoders_stand_in_one_table():
@@ -262,12 +261,14 @@ SMALL = {
     [
         ({"experiment": "transforms"}, 8),
         ({"experiment": "transforms", "axis": "fine_tuning_samples", "values": (8, 16)}, 4),
-        ({"experiment": "irrelevant", "seeds": 1}, 3 * (14 + 9)),
+        ({"experiment": "irrelevant"}, 3 * (3 + 2)),
         ({"experiment": "invariance", "transforms": ("hue", "rotate")}, 2 * 2 * 3),
         ({"experiment": "mismatch", "transforms": ("hue", "rotate")}, 4),
     ],
 )
-def test_every_experiment_fills_its_table(options, rows):
+def test_every_experiment_fills_its_table(options, rows, monkeypatch):
+    monkeypatch.setattr(study, "CORRELATIONS", (0.0, 1.0))
+    monkeypatch.setattr(study, "AVAILABILITIES", (0.5,))
     table = transfer_study(StudyConfig(**{**SMALL, **options})).table
     assert len(table) == rows
     values = table["invariance" if options["experiment"] == "invariance" else "accuracy"]
@@ -276,8 +277,8 @@ def test_every_experiment_fills_its_table(options, rows):
 
 def test_what_was_seen_to_turn_is_told_when_it_is_turned():
     objects = procedural_objects(8, 16, 1)
-    options = {**SMALL, "experiment": "mismatch", "classes": 4, "transforms": ("rotate",), "samples": 400, "epochs": 4}
-    options |= {"target_samples": 200, "test_samples": 100}
+    options = {**SMALL, "experiment": "mismatch", "classes": 4, "transforms": ("rotate",), "samples": 240, "epochs": 4}
+    options |= {"target_samples": 160, "test_samples": 80}
     (turned,) = transfer_study(StudyConfig(**options), objects, BACKGROUNDS).table["accuracy"]
     assert turned > 0.5
 
