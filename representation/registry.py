@@ -261,7 +261,7 @@ SYSTEMS: dict[str, System] = {
         "(arXiv 2310.11366)",
         inputs="pictures of flat things with labels",
         outputs="vectors of pictures that quarter turns do not change; coordinates, draws and measures of affine maps",
-        role="coordinates of affine maps for estimation; its encoder of flat things learns badly in the benchmark",
+        role="tells flat things, learned upright, after quarter turns too; coordinates of affine maps for estimation",
         road="representation.pretrain, .probe and .embed; perception_node",
     ),
     "topkld": System(

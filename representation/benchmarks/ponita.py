@@ -241,12 +241,12 @@ class GraphNetwork(nn.Module):
 
 
 def train_network(
-    model: nn.Module, loss: Callable[[Tensor], Tensor], count: int, steps: int, batch: int, seed: int
+    model: nn.Module, loss: Callable[[Tensor], Tensor], count: int, steps: int, batch: int, seed: int, lr: float = 3e-3
 ) -> None:
     """Train by the loss of rows (batch,) out of `count`; leaves the model in evaluation mode."""
     order = BatchOrder(np.arange(count), batch, seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, steps, pct_start=0.1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, steps, pct_start=0.1)
     model.train()
     for step in range(steps):
         optimizer.zero_grad()

@@ -13,11 +13,11 @@ Read in this order: `polar.py` (decomposition and its chart), `affine_group.py` 
 
 What differs from the published code: rotations are spread over the circle without its end, which is its beginning;
 angles are given by sine and cosine, as a number that jumps would break the kernel; the determinant stands on the map
-that is summed over; maps come in quarter turns of each other, so that those are exact; in evaluation they stay the
-same, so that answers repeat; sums are means over maps; no dropout.
+that is summed over; maps come in quarter turns of each other, so that those are exact; they are drawn once, by a seed,
+and stay the same in training and evaluation; sums are means over maps; no dropout.
 
-In the benchmark, a few hundred pictures and steps, the encoder learns far less than a plain convolutional network does,
-also where pictures are turned or stretched; what can be relied on is the chart of maps, their draws and their measure.
+Maps that are drawn anew for every batch, as published, are an option, `redraw`. With the few stretches that can be
+afforded here their sum differs so much from batch to batch that an encoder of a few hundred pictures does not learn.
 """
 
 from representation.equivariant.lie_decompositions.affine_group import AffineGroup

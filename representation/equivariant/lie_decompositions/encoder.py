@@ -35,7 +35,8 @@ class Config:
         kernel_size: side, pixels.
         kernel_width: of the network that gives the kernels.
         classes: that are told; those of the frames by default.
-        seed: of the maps in evaluation, which stay the same.
+        seed: of the maps, which stay the same.
+        redraw: whether training draws others for every batch, as published; that wants many more pictures and steps.
     """
 
     resolution: int = 20
@@ -47,6 +48,7 @@ class Config:
     kernel_width: int = 60
     classes: int = 0
     seed: int = 0
+    redraw: bool = False
 
     def __post_init__(self) -> None:
         least = 3 * self.kernel_size
@@ -58,10 +60,7 @@ class Config:
 
 
 class AffineEquivariantEncoder(nn.Module):
-    """An `Encoder` of vectors (B, channels), and a classifier.
-
-    In training, maps are drawn for every batch by whoever calls; in evaluation they are those of the seed.
-    """
+    """An `Encoder` of vectors (B, channels), and a classifier; maps are those of the seed unless others are given."""
 
     modality: Modality = "image"
 
@@ -85,6 +84,10 @@ class AffineEquivariantEncoder(nn.Module):
         """Maps of the first layers, and of the last one."""
         first, last = (self.group.sample_pair(self.config.maps, generator) for _ in range(2))
         return first, last
+
+    def training_maps(self, generator: torch.Generator) -> tuple[MapPair, MapPair]:
+        """Maps of the first layers and of the last one for a batch of training."""
+        return self.draw(generator) if self.config.redraw else self._maps
 
     def forward_features(self, images: Tensor, maps: tuple[MapPair, MapPair] | None = None) -> Tensor:
         """Features (B, C, G, h, w) of pictures (B, 3 or 1, R, R) in [0, 1], at the last maps."""
@@ -126,7 +129,7 @@ class LabelObjective(nn.Module):
 
     def batch(self, frames: Frames, rows: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
         """Pictures (B, 3, R, R), labels (B,), and maps with their inverses (2, G, 2, 2) of first and last layers."""
-        first, last = self.encoder.draw(generator)
+        first, last = self.encoder.training_maps(generator)
         return {
             "images": resized(frames.pixels(rows), self.encoder.config.resolution),
             "labels": torch.from_numpy(frames.columns[LABEL][rows].astype(np.int64)),

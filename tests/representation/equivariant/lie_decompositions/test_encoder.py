@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -41,8 +43,11 @@ def test_other_maps_give_other_answers_and_the_same_maps_the_same(pictures):
     assert float((vectors[0] - vectors[2]).abs().max()) > 1e-3
 
 
-def test_training_draws_maps_by_the_generator_of_its_batch():
-    objective = new(SMALL, frames(), seed=0)
+def test_training_keeps_its_maps_unless_they_are_to_be_drawn_by_the_generator_of_its_batch():
+    kept = new(SMALL, frames(), seed=0)
+    still = [kept.batch(frames(), np.arange(4), torch.Generator().manual_seed(seed))["maps"] for seed in (0, 1)]
+    assert torch.equal(still[0], still[1])
+    objective = new(replace(SMALL, redraw=True), frames(), seed=0)
     batches = [objective.batch(frames(), np.arange(4), torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
     assert torch.equal(batches[0]["maps"], batches[1]["maps"])
     assert not torch.equal(batches[0]["maps"], batches[2]["maps"])
