@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +25,21 @@ from torch import Tensor, nn
 from policies.json_file import read_json, write_json
 from policies.loading import find_policy
 from policies.lora import LoraSettings
-from policies.rdt.learner import RDTLearner
 from policies.rdt.settings import read_settings
 from policies.rdt.trained_network import stored_network
-from policies.rdt.training_options import RDTTraining
 from policies.spatialvla.checkpoint import load_weights
 from policies.spatialvla.learner import SpatialVLALearner
-from policies.spatialvla.policy import SpatialVLAPolicy
-from policies.train import LEARNERS
-from policies.train_config import POLICY_DIRECTORY, TrainConfig
+from policies.stored_learner import StoredLearner, stored_learner
+from policies.train_config import POLICY_DIRECTORY
 from representation.checkpoint import CONFIG_FILE as ENCODER_FILE
 from representation.data.batches import BatchOrder
 from representation.data.frames import expect_empty, open_frames
-from representation.training import new_accelerator
 from representation.transfer.atlas import AnisotropicComposer, TaskVector, learn_composition, select_blocks
 from representation.transfer.atlas.composer import Granularity
 from representation.transfer.compose_encoders import compose_encoders
 
 SUMMARY, ENCODER_DIRECTORY = "compose.json", "encoder"
-BLOCK_BATCHES, HELD_OUT_BATCHES = 4, 4
+BLOCK_BATCHES, HELD_OUT_BATCHES, VALIDATION_FRAMES = 4, 4, 512
 _PROCESSOR = "processor_config.json"
 
 
@@ -93,7 +89,7 @@ class ComposeOptions:
 class TrainingBatches(Sequence):
     """Batches of a learner, made as they are asked for."""
 
-    def __init__(self, learner: SpatialVLALearner | RDTLearner, frames: Any, size: int, count: int, seed: int) -> None:
+    def __init__(self, learner: StoredLearner, frames: Any, size: int, count: int, seed: int) -> None:
         self._learner, self._order = learner, BatchOrder(frames, min(size, len(frames)), seed)
         self._count, self._seed = count, seed
 
@@ -107,34 +103,7 @@ class TrainingBatches(Sequence):
         return self._learner.batch(self._order[number], generator)
 
 
-def new_learner(options: ComposeOptions, base: Path) -> SpatialVLALearner | RDTLearner:
-    """Data and loss of the base policy, on the new demonstrations.
-
-    Raises:
-        ValueError: they do not fit the policy.
-    """
-    kind = read_json(base / "config.json").get("model_type", "rdt")
-    config = TrainConfig(
-        output=options.output / "work",
-        dataset=(options.dataset,),
-        policy=kind,
-        initial=base,
-        jitter=0.0,
-        validation_episodes=options.validation_episodes,
-        batch_size=options.batch_size,
-        threads=options.threads,
-        seed=options.seed,
-        mixed_precision="no",
-    )
-    if kind == "spatialvla":
-        processor = SpatialVLAPolicy.from_pretrained(base).processor
-        config = replace(config, camera=processor.settings.camera, ego3d=processor.config.use_ego3d)
-    else:
-        config = replace(config, rdt=RDTTraining(objective=read_settings(base).objective, drop=0.0, freeze=False))
-    return LEARNERS[kind](config, new_accelerator(config))
-
-
-def tuned_state(learner: SpatialVLALearner | RDTLearner, base: Path, directory: Path) -> dict[str, Tensor]:
+def tuned_state(learner: StoredLearner, base: Path, directory: Path) -> dict[str, Tensor]:
     """State dict of a tuned policy, under the names of what the learner trains.
 
     Raises:
@@ -162,7 +131,16 @@ def compose(options: ComposeOptions) -> dict[str, Any]:
     """
     base = find_policy(options.base)
     tuned = [find_policy(str(one)) for one in options.tuned]
-    learner = new_learner(options, base)
+    learner, _ = stored_learner(
+        base,
+        (options.dataset,),
+        options.output / "work",
+        options.batch_size,
+        options.validation_episodes,
+        VALIDATION_FRAMES,
+        options.threads,
+        options.seed,
+    )
     start = {name: value.detach().clone() for name, value in learner.model.state_dict().items()}
     states = [tuned_state(learner, base, one) for one in tuned]
     vectors = [TaskVector.from_state_dicts(start, state) for state in states]

@@ -16,19 +16,18 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 import tyro
 from torch import Tensor, nn
 
-from policies.json_file import read_json, write_json
+from policies.json_file import write_json
 from policies.loading import find_policy
-from policies.rdt.learner import RDTLearner
-from policies.spatialvla.learner import SpatialVLALearner
 from policies.spatialvla.model import IGNORED_LABEL
-from policies.train_config import POLICY_DIRECTORY, TrainConfig
+from policies.stored_learner import kind_of, stored_learner
+from policies.train_config import POLICY_DIRECTORY
 from representation.compression.topkld import (
     KEPT,
     FakeQuantizedLinear,
@@ -51,7 +50,6 @@ from representation.compression.topkld import (
     topkld,
 )
 from representation.data.batches import BatchOrder
-from representation.training import new_accelerator
 
 Rounding = Literal["nearest", "gptq"]
 LossName = Literal["topkld", "forward", "reverse"]
@@ -64,14 +62,12 @@ class Family:
     """What differs between kinds of policies.
 
     Attributes:
-        learner: has data, network and measures.
         skip: words in names of linear maps that stay whole: tables, norms, heads, what tells the sizes of a network,
             and encoders that have files of their own.
         error: the measure on held-out episodes by which formats are compared.
         answer: what a student is to imitate, of a network and a batch.
     """
 
-    learner: Callable[[TrainConfig, Any], Any]
     skip: tuple[str, ...]
     error: str
     answer: Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
@@ -79,13 +75,11 @@ class Family:
 
 FAMILIES = {
     "spatialvla": Family(
-        SpatialVLALearner,
         (*KEPT, "vision_zoe_model", "state_encoder"),
         "loss",
         lambda model, batch: model(**batch).logits,
     ),
     "rdt": Family(
-        RDTLearner,
         (*KEPT, "adaptor", "final_layer", "tower", "text"),
         "error/sample_mse",
         lambda model, batch: model.predict(batch),
@@ -111,8 +105,6 @@ class CompressConfig:
         loss: of the distillation of tokens.
         explicit_share: k of TopKLD, as a share of the classes.
         lr: of the distillation.
-        camera: view that a SpatialVLA policy reads.
-        ego3d: whether it has 3-D position encodings.
         calibration_frames: for GPTQ and smoothing.
         validation_episodes: episodes that are measured on, over all datasets.
         validation_frames: at most so many of their frames.
@@ -134,8 +126,6 @@ class CompressConfig:
     loss: LossName = "topkld"
     explicit_share: float = 0.2
     lr: float = 3e-4
-    camera: str = "front"
-    ego3d: bool = True
     calibration_frames: int = 256
     validation_episodes: int = 8
     validation_frames: int = 256
@@ -188,30 +178,20 @@ class Compression:
     def __init__(self, config: CompressConfig) -> None:
         self.config = config
         directory = find_policy(config.policy)
-        content = read_json(directory / "config.json")
-        kind = content.get("model_type", "rdt" if "rdt" in content else None)
-        if kind not in FAMILIES:
-            raise ValueError(f"{directory}: expected a policy of {', '.join(FAMILIES)}, found {kind!r}")
-        self.family = FAMILIES[kind]
+        self.family = FAMILIES[kind_of(directory)]
         self.activations = _activations(config.activations)
-        training = TrainConfig(
-            output=config.output,
-            dataset=config.dataset,
-            policy=kind,
-            initial=directory,
-            camera=config.camera,
-            ego3d=config.ego3d,
-            jitter=0.0,
-            batch_size=config.batch_size,
-            validation_episodes=config.validation_episodes,
-            validation_frames=config.validation_frames,
-            threads=config.threads,
-            seed=config.seed,
-            mixed_precision="no",
+        self.learner, accelerator = stored_learner(
+            directory,
+            config.dataset,
+            config.output,
+            config.batch_size,
+            config.validation_episodes,
+            config.validation_frames,
+            config.threads,
+            config.seed,
         )
-        self.accelerator = new_accelerator(training)
-        self.learner = self.family.learner(training, self.accelerator)
-        self.teacher: nn.Module = self.learner.model.to(self.accelerator.device).eval()
+        self.device = accelerator.device
+        self.teacher: nn.Module = self.learner.model.to(self.device).eval()
         self.maps = linear_maps(self.teacher, self.family.skip)
 
     def measured(self, model: nn.Module, format: str, rounding: str) -> Trial:
@@ -226,7 +206,7 @@ class Compression:
         while True:
             generator = torch.Generator().manual_seed((self.config.seed + purpose) * 1_000_003 + number)
             batch = self.learner.batch(order[number], generator)
-            yield {name: value.to(self.accelerator.device) for name, value in batch.items()}
+            yield {name: value.to(self.device) for name, value in batch.items()}
             number += 1
 
     def observed(self) -> dict[str, Inputs]:
@@ -341,7 +321,7 @@ def compress(config: CompressConfig) -> tuple[list[Trial], Trial]:
             model, chosen = distilled, trials[-1]
     if model is None:
         model = work.packed(format, "gptq" if chosen.rounding == "gptq" else "nearest", inputs)
-    work.learner.save(model, config.output / POLICY_DIRECTORY, str(work.accelerator.device))
+    work.learner.save(model, config.output / POLICY_DIRECTORY, str(work.device))
     report(config, trials, chosen)
     return trials, chosen
 

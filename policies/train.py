@@ -24,7 +24,7 @@ from policies.spatialvla.learner import SpatialVLALearner
 from policies.train_config import TrainConfig
 from representation.training import TrainingLoop, check_output, new_accelerator
 
-LEARNERS = {"spatialvla": SpatialVLALearner, "rdt": RDTLearner}
+LEARNERS: dict[str, type[SpatialVLALearner] | type[RDTLearner]] = {"spatialvla": SpatialVLALearner, "rdt": RDTLearner}
 
 
 def new_run(config: TrainConfig) -> TrainingLoop:

@@ -1,0 +1,82 @@
+"""`stored_learner`: a trained policy with its own loss on demonstrations, for commands that change the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from policies.json_file import read_json
+from policies.rdt.learner import RDTLearner
+from policies.rdt.settings import read_settings
+from policies.rdt.training_options import RDTTraining
+from policies.spatialvla.learner import SpatialVLALearner
+from policies.spatialvla.policy import SpatialVLAPolicy
+from policies.train import LEARNERS
+from policies.train_config import TrainConfig
+from representation.training import new_accelerator
+
+StoredLearner = SpatialVLALearner | RDTLearner
+
+
+def kind_of(directory: Path) -> str:
+    """Which of `LEARNERS` trained a policy.
+
+    Raises:
+        ValueError: none did.
+    """
+    content = read_json(directory / "config.json")
+    kind = str(content.get("model_type", "rdt" if "rdt" in content else None))
+    if kind not in LEARNERS:
+        raise ValueError(f"{directory}: expected a policy of {', '.join(LEARNERS)}, found {kind}")
+    return kind
+
+
+def stored_learner(
+    directory: Path,
+    dataset: Sequence[Path],
+    output: Path,
+    batch_size: int,
+    validation_episodes: int,
+    validation_frames: int,
+    threads: int,
+    seed: int,
+) -> tuple[StoredLearner, Accelerator]:
+    """Data and loss of a policy on demonstrations; pictures are not changed at random, and nothing is dropped.
+
+    Args:
+        directory: of the policy.
+        dataset: directories of demonstrations.
+        output: of the run, for pictures while they are decoded.
+        batch_size: frames at a time.
+        validation_episodes: episodes held out, over all datasets.
+        validation_frames: at most so many of their frames are measured.
+        threads: of torch.
+        seed: of held-out episodes and batches.
+
+    Raises:
+        ValueError: no policy that is trained, one with packed weights, or demonstrations that do not fit it.
+    """
+    kind = kind_of(directory)
+    config = TrainConfig(
+        output=output,
+        dataset=tuple(dataset),
+        policy=kind,
+        initial=directory,
+        jitter=0.0,
+        batch_size=batch_size,
+        validation_episodes=validation_episodes,
+        validation_frames=validation_frames,
+        threads=threads,
+        seed=seed,
+        mixed_precision="no",
+    )
+    if kind == "spatialvla":
+        processor = SpatialVLAPolicy.from_pretrained(directory).processor
+        config = replace(config, camera=processor.settings.camera, ego3d=processor.config.use_ego3d)
+    else:
+        config = replace(config, rdt=RDTTraining(objective=read_settings(directory).objective, drop=0.0, freeze=False))
+    accelerator = new_accelerator(config)
+    return LEARNERS[kind](config, accelerator), accelerator
