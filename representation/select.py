@@ -164,8 +164,8 @@ def rank(
     layers = [[layer for layer in options.layers if layer in _layers(candidate)] for candidate in candidates]
     missing = set(options.layers).difference(*layers)
     if missing:
-        found = ", ".join(sorted({name for candidate in candidates for name in _layers(candidate)}))
-        raise ValueError(f"--layers: expected some of {found}, found {sorted(missing)}")
+        known = ", ".join(sorted({name for candidate in candidates for name in _layers(candidate)}))
+        raise ValueError(f"--layers: expected some of {known}, found {sorted(missing)}")
     rows = []
     for candidate, own in zip(tqdm(candidates, desc="encoders", unit="encoder"), layers, strict=True):
         truth = None

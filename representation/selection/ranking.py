@@ -127,7 +127,10 @@ def score_features(
             values = [SCORES[name](features[rows], classes[rows], others) for rows, _ in parts]
             found[name] = Score(value, _jackknife(values), seconds)
         else:
-            values = [PROBES[name](*((features[r], classes[r]) for r in part), name).score for part in parts]
+            values = [
+                PROBES[name]((features[fit], classes[fit]), (features[test], classes[test]), name).score
+                for fit, test in parts
+            ]
             error = float(np.std(values, ddof=1) / FOLDS**0.5)
             found[name] = Score(float(np.mean(values)), error, time.perf_counter() - began)
     return found

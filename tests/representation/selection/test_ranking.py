@@ -27,8 +27,7 @@ def test_every_score_is_told_with_an_error_and_clear_features_score_above_noise(
     assert clear["linear"].value > 0.75
 
 
-def test_the_error_of_a_mean_is_its_standard_error():
-    """The H-score's kin with a closed form: tmi of scaled features moves with the spread that the jackknife sees."""
+def test_more_episodes_make_a_score_surer():
     x, y, episodes = told(count=600)
     few, many = (score_features(x[:n], y[:n], episodes[:n], ["logme"])["logme"].error for n in (60, 600))
     assert many < few
