@@ -261,9 +261,9 @@ def fit_segmentation(
         ValueError: cases without masks, pictures that are not square, or fewer of them than two.
     """
     train, validation, test = splits
-    views = cases.images.shape[1]
-    if cases.images.shape[2] != cases.images.shape[3] or len(train) * views < 2:
-        raise ValueError(f"images: expected at least two square ones, found {cases.images[train].shape}")
+    images, masks = _views(cases, train)
+    if images.shape[1] != images.shape[2] or len(images) < 2:
+        raise ValueError(f"images: expected at least two square ones, found {images.shape}")
     side, generator = recipe.pictures.size, torch.Generator().manual_seed(seed)
     model = UPerNetSegmenter(
         copy.deepcopy(backend),
@@ -282,7 +282,6 @@ def fit_segmentation(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: warmup_polynomial(step, recipe.warmup_steps, recipe.steps, START_FACTOR)
     )
-    images, masks = _views(cases, train)
     kept, evaluations, step = EarlyStopping(recipe.steps), [], 0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
