@@ -25,6 +25,7 @@ from torch import Tensor
 
 from representation.checkpoint import encoder_key
 from representation.data.frames import LABEL, Frames, expect_empty, open_frames
+from representation.data.untrusted_files import read_json
 from representation.embedding import embed
 from representation.registry import load_encoder
 from representation.transfer.d2nwg import (
@@ -230,7 +231,7 @@ def train(options: Train) -> str:
 def emit(options: Emit) -> str:
     """Generate, write, and tell accuracies if there is something to score on."""
     model = load(options.generator)
-    statistics = json.loads((options.generator / ENCODER_FILE).read_text(encoding="utf-8"))
+    statistics = read_json(options.generator, ENCODER_FILE)
     if statistics["encoder"] != encoder_key(options.encoder):
         raise ValueError(f"--encoder: expected {statistics['encoder']}, found {encoder_key(options.encoder)}")
     mean, std = torch.tensor(statistics["mean"]), torch.tensor(statistics["std"])

@@ -169,7 +169,8 @@ def test_members_differ_by_seed_and_snapshots_lie_along_one_training():
     assert not torch.equal(states[0].head.weight, states[1].head.weight)
 
 
-def test_a_probe_is_one_layer_that_learns_under_the_decay_that_holds_out_best():
+def test_a_probe_is_one_layer_that_learns_under_the_decay_that_holds_out_best(monkeypatch):
+    monkeypatch.setattr(linear_probe, "LEAST_STEPS", 40)
     samples = blobs(120)
     inputs = samples.inputs * torch.tensor([1, 100, 0.01, 1, 1, 1]) + 5
     probe = LinearProbe(3, weight_decays=(1e-4, 5e-2)).fit(inputs[:90], samples.labels[:90])
