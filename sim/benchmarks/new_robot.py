@@ -327,7 +327,7 @@ the 95 % interval by Student's t.
 
 The known robots themselves, on held-out samples:
 
-{known}
+{known_robots}
 
 Asked of it:
 
