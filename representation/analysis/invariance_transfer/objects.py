@@ -123,7 +123,7 @@ def cut_outs_of(
     Args:
         frames: with a column `segmentation` and its names.
         kinds: names of what is cut out; all but `others` if empty.
-        each: cut-outs of a kind, the largest ones.
+        each: cut-outs of a kind: the largest pieces, one of a picture.
         least_pixels: that a thing shows.
         others: name of what is behind all things.
 
@@ -143,10 +143,12 @@ def cut_outs_of(
     shown = frames.columns[SEGMENTATION]
     images, labels, found, rows = [], [], [], set()
     for kind in wanted:
-        pixels = (shown == names.index(kind)).sum(axis=(1, 2))
-        best = [int(row) for row in np.argsort(-pixels, kind="stable")[:each] if pixels[row] >= least_pixels]
+        there = np.flatnonzero((shown == names.index(kind)).any(axis=(1, 2)))
+        masks = {int(row): _largest_piece(shown[row] == names.index(kind)) for row in there}
+        pixels = {row: int(mask.sum()) for row, mask in masks.items() if mask.sum() >= least_pixels}
+        best = sorted(pixels, key=lambda row: -pixels[row])[:each]
         for row in best:
-            images.append(_cut_out(frames.images[row], shown[row] == names.index(kind)))
+            images.append(_cut_out(frames.images[row], masks[row]))
             labels.append(len(found))
             rows.add(row)
         if best:
@@ -159,6 +161,11 @@ def cut_outs_of(
         mask = cv2.dilate(things.astype(np.uint8), np.ones((3, 3), np.uint8))
         backgrounds.append(cv2.inpaint(np.ascontiguousarray(frames.images[row]), mask, 3, cv2.INPAINT_NS))
     return images, labels, tuple(found), backgrounds
+
+
+def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    _, pieces, numbers, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    return pieces == 1 + np.argmax(numbers[1:, cv2.CC_STAT_AREA])
 
 
 def _cut_out(picture: NDArray[np.uint8], mask: NDArray[np.bool_]) -> RGBA:
