@@ -86,7 +86,7 @@ class ComposeOptions:
             raise ValueError("tuned: expected at least one directory, found none")
 
 
-class TrainingBatches(Sequence):
+class TrainingBatches(Sequence[Mapping[str, Tensor]]):
     """Batches of a learner, made as they are asked for."""
 
     def __init__(self, learner: StoredLearner, frames: Any, size: int, count: int, seed: int) -> None:
@@ -96,7 +96,7 @@ class TrainingBatches(Sequence):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, number: Any) -> Mapping[str, Tensor]:
+    def __getitem__(self, number: Any) -> Any:
         if not 0 <= number < self._count:
             raise IndexError(number)
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + number)

@@ -80,7 +80,7 @@ def explain(options: ExplainOptions) -> dict[str, Any]:
     held_out, seen = episodes[::every], [one for number, one in enumerate(episodes) if number % every]
     rows, test = features(policy, seen), features(policy, held_out)
     findings = [examine(head, rows[head.name], test[head.name], options.tolerance) for head in heads]
-    replaced = load_policy(options.policy)
+    replaced: Any = load_policy(options.policy)
     for found in findings:
         replace_maps(replaced, found.head, found.maps)
     options.output.mkdir(parents=True, exist_ok=True)

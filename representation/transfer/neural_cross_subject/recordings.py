@@ -134,21 +134,20 @@ def read_subject(
         ValueError: a file is damaged, or arrays do not fit each other.
     """
 
-    def part(path: Path | None) -> Tensor | None:
-        if path is None:
-            return None
+    def part(path: Path) -> Tensor:
         array = _read(path)
         return torch.from_numpy(np.array(array if rows is None else array[list(rows)], dtype=np.float32))
 
-    found = {name: part(path) for name, path in (("signals", signals), ("texts", texts), ("latents", latents))}
-    if found["signals"].ndim == 3:
-        found["signals"] = found["signals"].mean(dim=1)
-    if found["texts"] is not None and found["texts"].ndim == 2:
-        found["texts"] = found["texts"][:, None]
-    hidden = part(tokens)
+    seen, hidden = part(signals), part(tokens)
+    if seen.ndim == 3:
+        seen = seen.mean(dim=1)
     if hidden.ndim != 3:
         raise ValueError(f"{tokens}: expected (n, N, D), found {tuple(hidden.shape)}")
-    return SubjectData(found["signals"] / scale, over_class_token(hidden), found["texts"], {}, found["latents"])
+    captions = None if texts is None else part(texts)
+    if captions is not None and captions.ndim == 2:
+        captions = captions[:, None]
+    low_level = None if latents is None else part(latents)
+    return SubjectData(seen / scale, over_class_token(hidden), captions, {}, low_level)
 
 
 def _read(path: Path) -> NDArray:
