@@ -256,7 +256,8 @@ def format_table(content: Mapping[str, Any]) -> str:
             lines.append(f"{name:<24}{found['weighted_kendall']:>14.2f}{tau}{found['top1_regret']:>8.3f}")
         lines.append(f"One of 20 random rankings exceeds {content['agreement']['random']['weighted_kendall_95']:.2f}.")
     seconds = content["seconds"]
-    lines += ["", f"scores of all encoders: {seconds['scores']:.1f} s"]
+    lines += ["", f"PED rescales vectors by those of {content['general']}."]
+    lines += [f"scores of all encoders: {seconds['scores']:.1f} s"]
     if seconds["fine_tuning"]:
         lines[-1] += f", beside {seconds['fine_tuning']:.1f} s of fine-tuning"
     return "\n".join(lines)

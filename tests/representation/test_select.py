@@ -51,7 +51,7 @@ def test_the_pool_is_ranked_beside_baselines_and_the_truth_is_told(place, tmp_pa
     assert content["classes"] == ["red", "green", "blue"]
     assert content["frames"] == 90
     assert content["seconds"]["fine_tuning"] > 0
-    for name in (*rows, "weighted tau", "clamped", "seconds"):
+    for name in (*rows, "weighted tau", "clamped", "seconds", "PED rescales vectors by those of the labelled frames"):
         assert name in printed.out
 
 
