@@ -32,7 +32,6 @@ from policies.rdt.training_options import RDTTraining
 from policies.spatialvla.checkpoint import load_weights
 from policies.spatialvla.learner import SpatialVLALearner
 from policies.spatialvla.policy import SpatialVLAPolicy
-from policies.train import LEARNERS
 from policies.train_config import POLICY_DIRECTORY, TrainConfig
 from representation.checkpoint import CONFIG_FILE as ENCODER_FILE
 from representation.data.batches import BatchOrder
@@ -44,7 +43,6 @@ from representation.transfer.compose_encoders import compose_encoders
 
 SUMMARY, ENCODER_DIRECTORY = "compose.json", "encoder"
 BLOCK_BATCHES, HELD_OUT_BATCHES = 4, 4
-_PROCESSOR = "processor_config.json"
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class ComposeOptions:
             raise ValueError("tuned: expected at least one directory, found none")
 
 
-class TrainingBatches(Sequence):
+class TrainingBatches:
     """Batches of a learner, made as they are asked for."""
 
     def __init__(self, learner: SpatialVLALearner | RDTLearner, frames: Any, size: int, count: int, seed: int) -> None:
@@ -100,9 +98,7 @@ class TrainingBatches(Sequence):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, number: Any) -> Mapping[str, Tensor]:
-        if not 0 <= number < self._count:
-            raise IndexError(number)
+    def __getitem__(self, number: int) -> Mapping[str, Tensor]:
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + number)
         return self._learner.batch(self._order[number], generator)
 
@@ -114,6 +110,8 @@ def new_learner(options: ComposeOptions, base: Path) -> SpatialVLALearner | RDTL
         ValueError: they do not fit the policy.
     """
     kind = read_json(base / "config.json").get("model_type", "rdt")
+    if kind not in ("spatialvla", "rdt"):
+        raise ValueError(f"{base}: expected a SpatialVLA or an RDT, found {kind!r}")
     config = TrainConfig(
         output=options.output / "work",
         dataset=(options.dataset,),
@@ -129,9 +127,9 @@ def new_learner(options: ComposeOptions, base: Path) -> SpatialVLALearner | RDTL
     if kind == "spatialvla":
         processor = SpatialVLAPolicy.from_pretrained(base).processor
         config = replace(config, camera=processor.settings.camera, ego3d=processor.config.use_ego3d)
-    else:
-        config = replace(config, rdt=RDTTraining(objective=read_settings(base).objective, drop=0.0, freeze=False))
-    return LEARNERS[kind](config, new_accelerator(config))
+        return SpatialVLALearner(config, new_accelerator(config))
+    config = replace(config, rdt=RDTTraining(objective=read_settings(base).objective, drop=0.0, freeze=False))
+    return RDTLearner(config, new_accelerator(config))
 
 
 def tuned_state(learner: SpatialVLALearner | RDTLearner, base: Path, directory: Path) -> dict[str, Tensor]:
@@ -142,8 +140,8 @@ def tuned_state(learner: SpatialVLALearner | RDTLearner, base: Path, directory: 
         ValueError: its actions mean other things than the base's, or its weights have other shapes.
     """
     if isinstance(learner, SpatialVLALearner):
-        if read_json(directory / _PROCESSOR) != read_json(base / _PROCESSOR):
-            raise ValueError(f"{directory / _PROCESSOR}: expected statistics and bins of {base}, found others")
+        if _token_meanings(directory) != _token_meanings(base):
+            raise ValueError(f"{directory}: expected settings, statistics and bins of {base}, found others")
         model = copy.deepcopy(learner.model)
         load_weights(model, directory, "float32")
         return model.state_dict()
@@ -151,6 +149,13 @@ def tuned_state(learner: SpatialVLALearner | RDTLearner, base: Path, directory: 
     if (found.robot, found.embodiment, found.objective) != (wanted.robot, wanted.embodiment, wanted.objective):
         raise ValueError(f"{directory}: expected robot, embodiment and objective of {base}, found others")
     return stored_network(directory, wanted.norm_stat, learner.config.rdt, LoraSettings()).state_dict()
+
+
+def _token_meanings(directory: Path) -> tuple[Any, ...]:
+    """What a SpatialVLA's tokens stand for."""
+    processor = SpatialVLAPolicy.from_pretrained(directory).processor
+    edges = {axis: values.tolist() for axis, values in processor.grid.edges.items()}
+    return processor.settings, processor.statistics, edges
 
 
 def compose(options: ComposeOptions) -> dict[str, Any]:
@@ -179,7 +184,8 @@ def compose(options: ComposeOptions) -> dict[str, Any]:
     batches = TrainingBatches(learner, learner.training, options.batch_size, options.steps, options.seed)
     if not len(learner.held_out):
         raise ValueError("validation_episodes: expected at least 1, found no held-out frames")
-    measured = list(TrainingBatches(learner, learner.held_out, options.batch_size, HELD_OUT_BATCHES, options.seed + 1))
+    told = TrainingBatches(learner, learner.held_out, options.batch_size, HELD_OUT_BATCHES, options.seed + 1)
+    measured = [told[number] for number in range(len(told))]
 
     @torch.no_grad()
     def held_out_loss(network: nn.Module) -> float:
