@@ -88,15 +88,15 @@ class ActionHead:
     chooses: bool
 
 
-def network_of(policy: Policy) -> nn.Module:
-    """The network of a policy whose head can be looked into.
+def headed(policy: Policy) -> SpatialVLAPolicy | RDTPolicy:
+    """The policy, if its head can be looked into.
 
     Raises:
         ValueError: it is neither SpatialVLA nor RDT.
     """
     if not isinstance(policy, SpatialVLAPolicy | RDTPolicy):
         raise ValueError(f"policy: expected a SpatialVLA or an RDT, found {type(policy).__name__}")
-    return policy.model
+    return policy
 
 
 def action_heads(policy: Policy) -> list[ActionHead]:
@@ -105,7 +105,7 @@ def action_heads(policy: Policy) -> list[ActionHead]:
     Raises:
         ValueError: it is neither SpatialVLA nor RDT.
     """
-    network_of(policy)
+    policy = headed(policy)
     return _rdt_heads(policy) if isinstance(policy, RDTPolicy) else _spatialvla_heads(policy)
 
 
@@ -150,7 +150,7 @@ def features(policy: Policy, episodes: Sequence[Sequence[Observation]]) -> dict[
     Raises:
         ValueError: the policy is neither SpatialVLA nor RDT, or an observation does not fit it.
     """
-    network_of(policy)
+    policy = headed(policy)
     if isinstance(policy, RDTPolicy):
         return {"action rows": _rdt_features(policy, episodes)}
     parts = [_spatialvla_features(policy, episode) for episode in episodes]
@@ -199,7 +199,7 @@ def replace_maps(policy: Policy, head: ActionHead, maps: Mapping[int, tuple[nn.L
         head: of this policy, or of an equal one.
         maps: by the place of the map in `head.seq`: to few numbers, and from these.
     """
-    network = network_of(policy)
+    network = headed(policy).model
     for place, (down, up) in maps.items():
         module = network.get_submodule(head.weights[place])
         rows = head.rows[place]

@@ -22,13 +22,14 @@ import torch
 import tyro
 from torch import Tensor, nn
 
-from policies.json_file import read_json, write_json
+from policies.json_file import write_json
 from policies.loading import find_policy
 from policies.lora import LoraSettings
 from policies.rdt.settings import read_settings
 from policies.rdt.trained_network import stored_network
 from policies.spatialvla.checkpoint import load_weights
 from policies.spatialvla.learner import SpatialVLALearner
+from policies.spatialvla.policy import SpatialVLAPolicy
 from policies.stored_learner import StoredLearner, stored_learner
 from policies.train_config import POLICY_DIRECTORY
 from representation.checkpoint import CONFIG_FILE as ENCODER_FILE
@@ -40,7 +41,6 @@ from representation.transfer.compose_encoders import compose_encoders
 
 SUMMARY, ENCODER_DIRECTORY = "compose.json", "encoder"
 BLOCK_BATCHES, HELD_OUT_BATCHES, VALIDATION_FRAMES = 4, 4, 512
-_PROCESSOR = "processor_config.json"
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class ComposeOptions:
             raise ValueError("tuned: expected at least one directory, found none")
 
 
-class TrainingBatches(Sequence[Mapping[str, Tensor]]):
+class TrainingBatches:
     """Batches of a learner, made as they are asked for."""
 
     def __init__(self, learner: StoredLearner, frames: Any, size: int, count: int, seed: int) -> None:
@@ -96,9 +96,7 @@ class TrainingBatches(Sequence[Mapping[str, Tensor]]):
     def __len__(self) -> int:
         return self._count
 
-    def __getitem__(self, number: Any) -> Any:
-        if not 0 <= number < self._count:
-            raise IndexError(number)
+    def __getitem__(self, number: int) -> Mapping[str, Tensor]:
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + number)
         return self._learner.batch(self._order[number], generator)
 
@@ -111,8 +109,8 @@ def tuned_state(learner: StoredLearner, base: Path, directory: Path) -> dict[str
         ValueError: its actions mean other things than the base's, or its weights have other shapes.
     """
     if isinstance(learner, SpatialVLALearner):
-        if read_json(directory / _PROCESSOR) != read_json(base / _PROCESSOR):
-            raise ValueError(f"{directory / _PROCESSOR}: expected statistics and bins of {base}, found others")
+        if _token_meanings(directory) != _token_meanings(base):
+            raise ValueError(f"{directory}: expected settings, statistics and bins of {base}, found others")
         model = copy.deepcopy(learner.model)
         load_weights(model, directory, "float32")
         return model.state_dict()
@@ -120,6 +118,13 @@ def tuned_state(learner: StoredLearner, base: Path, directory: Path) -> dict[str
     if (found.robot, found.embodiment, found.objective) != (wanted.robot, wanted.embodiment, wanted.objective):
         raise ValueError(f"{directory}: expected robot, embodiment and objective of {base}, found others")
     return stored_network(directory, wanted.norm_stat, learner.config.rdt, LoraSettings()).state_dict()
+
+
+def _token_meanings(directory: Path) -> tuple[Any, ...]:
+    """What a SpatialVLA's tokens stand for."""
+    processor = SpatialVLAPolicy.from_pretrained(directory).processor
+    edges = {axis: values.tolist() for axis, values in processor.grid.edges.items()}
+    return processor.settings, processor.statistics, edges
 
 
 def compose(options: ComposeOptions) -> dict[str, Any]:
@@ -157,7 +162,8 @@ def compose(options: ComposeOptions) -> dict[str, Any]:
     batches = TrainingBatches(learner, learner.training, options.batch_size, options.steps, options.seed)
     if not len(learner.held_out):
         raise ValueError("validation_episodes: expected at least 1, found no held-out frames")
-    measured = list(TrainingBatches(learner, learner.held_out, options.batch_size, HELD_OUT_BATCHES, options.seed + 1))
+    told = TrainingBatches(learner, learner.held_out, options.batch_size, HELD_OUT_BATCHES, options.seed + 1)
+    measured = [told[number] for number in range(len(told))]
 
     @torch.no_grad()
     def held_out_loss(network: nn.Module) -> float:

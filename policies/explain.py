@@ -21,7 +21,7 @@ import torch
 import tyro
 from safetensors.torch import save_file
 
-from policies.action_heads import action_heads, features, network_of, replace_maps
+from policies.action_heads import action_heads, features, headed, replace_maps
 from policies.data.recorded_observations import recorded_observations
 from policies.explain_page import write_page
 from policies.explanation import HeadFindings, action_difference, examine
@@ -80,7 +80,7 @@ def explain(options: ExplainOptions) -> dict[str, Any]:
     held_out, seen = episodes[::every], [one for number, one in enumerate(episodes) if number % every]
     rows, test = features(policy, seen), features(policy, held_out)
     findings = [examine(head, rows[head.name], test[head.name], options.tolerance) for head in heads]
-    replaced: Any = load_policy(options.policy)
+    replaced = headed(load_policy(options.policy))
     for found in findings:
         replace_maps(replaced, found.head, found.maps)
     options.output.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def explain(options: ExplainOptions) -> dict[str, Any]:
         "episodes": [len(episodes), len(held_out)],
         "tolerance": options.tolerance,
         "head_numbers": [sum(layer.numbers[place] for layer in layers) for place in (0, 1)],
-        "network_numbers": sum(one.numel() for one in network_of(policy).parameters()),
+        "network_numbers": sum(one.numel() for one in replaced.model.parameters()),
         "difference": action_difference(policy, replaced, held_out),
         "heads": [told(found) for found in findings],
     }

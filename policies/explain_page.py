@@ -72,7 +72,7 @@ def _section(found: HeadFindings) -> str:
         _spectra(found),
     ]
     if found.drives is not None:
-        parts.append(_heat(found, found.drives))
+        parts.append(_heat(found.drives, found.head.axes))
     effective = ", ".join(f"{int((found.hessian > one).sum())} above {one:g}" for one in (1e-2, 1e-4, 1e-6))
     parts.append(
         f"<p>Effective parameters: of {found.parameters:,}, eigenvalues of the behavioural loss's Hessian, by its "
@@ -134,13 +134,13 @@ def _spectra(found: HeadFindings) -> str:
     return _svg(figure)
 
 
-def _heat(found: HeadFindings, drives: Tensor) -> str:
+def _heat(drives: Tensor, names: Sequence[str]) -> str:
     shown = drives[:, :40]
     shares = (shown / drives.sum(dim=1, keepdim=True).clamp(min=1e-30)).numpy()
-    figure = Figure(figsize=(10, 0.28 * len(found.head.axes) + 1.4), layout="constrained")
+    figure = Figure(figsize=(10, 0.28 * len(names) + 1.4), layout="constrained")
     axes = figure.subplots()
     image = axes.imshow(shares, aspect="auto", cmap="viridis")
-    axes.set_yticks(range(len(found.head.axes)), found.head.axes)
+    axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="direction of the first layer", title="what each direction adds to each number of the action")
     figure.colorbar(image)
     return _svg(figure)

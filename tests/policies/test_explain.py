@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from transformers import SiglipVisionConfig
 
 from policies import explain
-from policies.action_heads import action_heads, features, network_of, replace_maps
+from policies.action_heads import action_heads, features, headed, replace_maps
 from policies.explanation import action_difference, examine, within
 from policies.interface import CameraView, Observation, load_policy
 from policies.rdt.config import RDTConfig
@@ -74,7 +74,7 @@ def test_rdts_replaced_head_has_fewer_directions_and_answers_alike(rdt):
     for layer in found.layers:
         ours, other = layer.needed.values()
         assert ours[0] <= other[0]
-    replaced = RDTPolicy(network_of(rdt), rdt.tower, rdt.text, rdt.settings)
+    replaced = RDTPolicy(rdt.model, rdt.tower, rdt.text, rdt.settings)
     answers = [one.rows for one in (rdt.act(observation) for observation in episodes[2])]
     replace_maps(replaced, head, found.maps)
     after = rdt.model.model.final_layer.ffn_final.fc1.weight
@@ -118,7 +118,7 @@ def test_the_command_writes_a_page_and_a_policy_that_loads(tmp_path, capsys):
     kept = {head["name"]: head["layers"][0]["kept"] for head in summary["heads"]}
     factors = load_file(tmp_path / "out" / "low_rank.safetensors")
     for head in action_heads(replaced):
-        weight = network_of(replaced).get_submodule(head.weights[0]).weight[head.rows[0]]
+        weight = headed(replaced).model.get_submodule(head.weights[0]).weight[head.rows[0]]
         if kept[head.name] is not None:
             parts = [factors[f"{head.name}.{head.weights[0]}.{part}.weight"] for part in ("up", "down")]
             assert torch.allclose(parts[0] @ parts[1], weight, atol=1e-5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from itertools import cycle
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,20 @@ from representation.transfer.atlas.composer import AnisotropicComposer
 
 LossFn = Callable[[AnisotropicComposer, Any], Tensor]
 Labelled = tuple[Tensor, Tensor]
+
+
+class Batches(Protocol):
+    """A list of batches, or what makes them as they are asked for."""
+
+    def __len__(self) -> int:
+        """How many."""
+        ...
+
+    def __getitem__(self, number: int, /) -> Any:
+        """One of them."""
+        ...
+
+
 _SELECTIONS = 10  # of a run of `learn_composition`
 _MOST_TRUSTED, _TRUSTED_SHARE = 100, 0.1
 
@@ -22,7 +36,7 @@ _MOST_TRUSTED, _TRUSTED_SHARE = 100, 0.1
 def learn_composition(
     composer: AnisotropicComposer,
     loss_fn: LossFn,
-    batches: Sequence[Any],
+    batches: Batches,
     lr: float = 0.1,
     weight_decay: float = 0.1,
     steps: int = 150,
@@ -51,7 +65,7 @@ def learn_composition(
     Raises:
         ValueError: no batches or steps, or a loss that is not finite.
     """
-    if not len(batches) or steps < 1:
+    if len(batches) == 0 or steps < 1:
         raise ValueError(f"batches, steps: expected some, found {len(batches)} and {steps}")
     optimizer = torch.optim.AdamW([composer.coef], lr, weight_decay=weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
