@@ -147,11 +147,11 @@ def read(options: FewOptions) -> Given:
     apart = np.isin(file.episode, kept)
     rest = np.flatnonzero(~apart)
     used = rest[drawn_labels(file.labels[rest], options.per_class, rng)]
-    unlabelled = np.setdiff1d(rest, used)
-    if not len(unlabelled):
+    others = np.setdiff1d(rest, used)
+    if not len(others):
         raise ValueError(f"labelled: expected more vectors than the {len(used)} whose labels are used, found no other")
     held_out = rows_of(file, np.flatnonzero(apart)) if apart.any() else None
-    return Given(rows_of(file, used), rows_of(file, unlabelled), held_out, priors)
+    return Given(rows_of(file, used), rows_of(file, others), held_out, priors)
 
 
 def fit(given: Given, options: FewOptions, numbers: NDArray[np.int64]) -> KTFResult:

@@ -134,21 +134,19 @@ def read_subject(
         ValueError: a file is damaged, or arrays do not fit each other.
     """
 
-    def part(path: Path | None) -> Tensor | None:
-        if path is None:
-            return None
+    def part(path: Path) -> Tensor:
         array = _read(path)
         return torch.from_numpy(np.array(array if rows is None else array[list(rows)], dtype=np.float32))
 
-    found = {name: part(path) for name, path in (("signals", signals), ("texts", texts), ("latents", latents))}
-    if found["signals"].ndim == 3:
-        found["signals"] = found["signals"].mean(dim=1)
-    if found["texts"] is not None and found["texts"].ndim == 2:
-        found["texts"] = found["texts"][:, None]
-    hidden = part(tokens)
+    recorded, hidden = part(signals), part(tokens)
+    if recorded.ndim == 3:
+        recorded = recorded.mean(dim=1)
+    captions, coarse = (None if path is None else part(path) for path in (texts, latents))
+    if captions is not None and captions.ndim == 2:
+        captions = captions[:, None]
     if hidden.ndim != 3:
         raise ValueError(f"{tokens}: expected (n, N, D), found {tuple(hidden.shape)}")
-    return SubjectData(found["signals"] / scale, over_class_token(hidden), found["texts"], {}, found["latents"])
+    return SubjectData(recorded / scale, over_class_token(hidden), captions, {}, coarse)
 
 
 def _read(path: Path) -> NDArray:
