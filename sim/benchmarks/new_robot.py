@@ -309,7 +309,7 @@ def format_markdown(result: Mapping[str, Any]) -> str:
     machine = result["machine"]
     return _PAGE.format(
         table="\n".join(f"| {' | '.join(row)} |" for row in table),
-        known="\n".join(f"- {line}" for line in _known(result)),
+        known_robots="\n".join(f"- {line}" for line in _known(result)),
         told="\n".join(f"- {line}" for line in _told(result)),
         conditions=f"{result['seconds']:.0f} s; {machine['cpu']}, {machine['cores']} cores",
         **result["settings"],

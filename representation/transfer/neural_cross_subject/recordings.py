@@ -138,16 +138,15 @@ def read_subject(
         array = _read(path)
         return torch.from_numpy(np.array(array if rows is None else array[list(rows)], dtype=np.float32))
 
-    seen, hidden = part(signals), part(tokens)
-    if seen.ndim == 3:
-        seen = seen.mean(dim=1)
-    if hidden.ndim != 3:
-        raise ValueError(f"{tokens}: expected (n, N, D), found {tuple(hidden.shape)}")
-    captions = None if texts is None else part(texts)
+    recorded, hidden = part(signals), part(tokens)
+    if recorded.ndim == 3:
+        recorded = recorded.mean(dim=1)
+    captions, coarse = (None if path is None else part(path) for path in (texts, latents))
     if captions is not None and captions.ndim == 2:
         captions = captions[:, None]
-    low_level = None if latents is None else part(latents)
-    return SubjectData(seen / scale, over_class_token(hidden), captions, {}, low_level)
+    if hidden.ndim != 3:
+        raise ValueError(f"{tokens}: expected (n, N, D), found {tuple(hidden.shape)}")
+    return SubjectData(recorded / scale, over_class_token(hidden), captions, {}, coarse)
 
 
 def _read(path: Path) -> NDArray:
