@@ -10,7 +10,8 @@ Source: Understanding the Role of Invariance in Transfer Learning, Speicher, Nan
 1 (as far apart as any two pictures), probe accuracies, and the four experiments as tables.
 
 - `transforms.py`: the 18 transforms. `dataset.py`: `Transforms2D`.
-- `objects.py`: cut-outs and backgrounds: drawn, from folders, or from frames whose pixels are labelled.
+- `objects.py`: cut-outs and backgrounds: drawn, from folders, or from frames whose pixels are labelled. Those of MJCF
+  files are cut out by `mujoco_objects` of `sim.cut_outs`, since nothing here knows a simulator.
 - `measures.py`: invariance, and linear probes. `networks.py`: what is trained. `study.py`: the four experiments.
 
 What was decided here: randomness of a picture depends on its seeds and its number alone, and each transform has a
