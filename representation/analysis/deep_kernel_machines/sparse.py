@@ -210,8 +210,8 @@ class SparseDKM(nn.Module):
     ) -> SparseDKM:
         """Maximise the bound by Adam over minibatches; outputs of numbers are solved for before and after.
 
-        Steps of Adam disturb layers whose nu is some thousands, so that they end worse than with infinite nu: give that,
-        or a smaller lr.
+        Steps of Adam disturb layers whose nu is some thousands, so that they end worse than with infinite nu: give
+        that, or a smaller lr.
 
         Args:
             x: (n, d).
