@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
-from representation.analysis.deep_kernel_machines.full import CALM_NU, nus_of
+from representation.analysis.deep_kernel_machines.full import nus_of
 from representation.analysis.deep_kernel_machines.gaussians import (
     cholesky,
     conditioned,
@@ -65,24 +65,20 @@ class GramLayer(nn.Module):
         self.nu, self.divergence = nu, DIVERGENCES[divergence]
         self.parameter = nn.Parameter(torch.zeros(points, points, dtype=torch.float64), requires_grad=not isinf(nu))
 
-    def factor(self, below: Tensor) -> Tensor:
-        """Lower triangular, of G_ii, over the factor of the kernel below: what is learned is their ratio.
+    def factor(self) -> Tensor:
+        """Lower triangular, of G_ii; numbers are learned in units of 1 / sqrt(P)."""
+        return factor_of(self.parameter) / len(self.parameter) ** 0.5
 
-        So the Gram matrix follows where inducing points and scales move the kernel, and begins as it.
-        """
-        return below @ factor_of(self.parameter)
-
-    def set_factor(self, factor: Tensor, below: Tensor) -> None:
+    def start(self, factor: Tensor) -> None:
         """Set the Gram matrix by its factor."""
         with torch.no_grad():
-            self.parameter.copy_(parameter_of(torch.linalg.solve_triangular(below, factor, upper=False)))
+            self.parameter.copy_(parameter_of(factor * len(factor) ** 0.5))
 
     def forward(self, prior: GramTriple) -> tuple[GramTriple, Tensor]:
         """The Gram matrices of a layer over kernels `prior`, and the layer's divergence."""
         if isinf(self.nu):
             return prior, prior.t.new_zeros(())
-        below = cholesky(prior.ii, "kernel")
-        own = self.factor(below)
+        below, own = cholesky(prior.ii, "kernel"), self.factor()
         return conditioned(prior, own, below), self.divergence(own, below)
 
 
@@ -150,9 +146,11 @@ class SparseDKM(nn.Module):
         self.log_noise = nn.Parameter(
             torch.full((num_outputs,), log(noise), dtype=torch.float64), requires_grad=likelihood == "gaussian"
         )
-        if start is not None:
-            with torch.no_grad():
+        with torch.no_grad():
+            if start is not None:
                 self.mean.copy_(as_points(start, "start", num_outputs))
+            top, _ = self._top(self.inducing, fresh=True)
+            self.covariance.start(cholesky(top.ii, "kernel"))
 
     def forward(self, x: Tensor) -> Predictive:
         """Marginals of the function at points (B, d)."""
@@ -173,7 +171,7 @@ class SparseDKM(nn.Module):
         below = cholesky(top.ii, "kernel")
         white = torch.linalg.solve_triangular(below, self.mean, upper=False)
         outputs = self.mean.shape[1]
-        lost = outputs * factor_kl(self.covariance.factor(below), below) + white.square().sum() / 2
+        lost = outputs * factor_kl(self.covariance.factor(), below) + white.square().sum() / 2
         for layer, divergence in zip(self.layers, divergences, strict=True):
             lost = lost + (0.0 if isinf(layer.nu) else layer.nu * divergence)
         return self._expected(output, self._targets(y, len(x)), generator).mean() - lost / n_data
@@ -198,8 +196,7 @@ class SparseDKM(nn.Module):
         inner = cholesky(symmetric(top.ii + (-self.log_noise).exp().mean() * crossed), "kernel")
         white = torch.linalg.solve_triangular(inner, top.ii, upper=False)
         least = 1e-12 * torch.eye(len(white), dtype=white.dtype)
-        covariance = cholesky(symmetric(white.mT @ white) + least, "covariance")
-        self.covariance.set_factor(covariance, cholesky(top.ii, "kernel"))
+        self.covariance.start(cholesky(symmetric(white.mT @ white) + least, "covariance"))
 
     def fit(
         self,
@@ -213,11 +210,14 @@ class SparseDKM(nn.Module):
     ) -> SparseDKM:
         """Maximise the bound by Adam over minibatches; outputs of numbers are solved for before and after.
 
+        Steps of Adam disturb layers whose nu is some thousands, so that they end worse than with infinite nu: give
+        that, or a smaller lr.
+
         Args:
             x: (n, d).
             y: (n, C), or (n,) classes.
             steps: of Adam.
-            lr: which falls to 0 as a cosine does; that of a layer is divided by nu / 10 where nu is larger.
+            lr: which falls to 0 as a cosine does.
             batch_size: points of a step.
             seed: of batches and samples.
             progress: show a bar.
@@ -229,9 +229,7 @@ class SparseDKM(nn.Module):
         if self.likelihood == "gaussian":
             self.solve_output(x, y)
         rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-        slow = {layer.parameter: lr * min(1.0, CALM_NU / layer.nu) for layer in self.layers}
-        free = [part for part in self.parameters() if part.requires_grad]
-        optimizer = torch.optim.Adam([{"params": [part], "lr": slow.get(part, lr)} for part in free])
+        optimizer = torch.optim.Adam([part for part in self.parameters() if part.requires_grad], lr)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(steps, 1))
         for _ in tqdm(range(steps), desc="steps", unit="step", disable=not progress):
             rows = torch.from_numpy(rng.choice(len(x), min(batch_size, len(x)), replace=False))
@@ -320,15 +318,18 @@ class SparseDKM(nn.Module):
             raise ValueError(f"y: expected {count} rows, found {len(y)}")
         return y
 
-    def _above(self, place: int, prior: GramTriple) -> tuple[GramTriple, Tensor]:
-        gram, divergence = self.layers[place](prior)
+    def _above(self, place: int, prior: GramTriple, fresh: bool = False) -> tuple[GramTriple, Tensor]:
+        layer = self.layers[place]
+        if fresh:
+            layer.start(cholesky(prior.ii, "kernel"))
+        gram, divergence = layer(prior)
         return (gram if self.norms is None else self.norms[place](gram)), divergence
 
-    def _top(self, x: Tensor) -> tuple[GramTriple, list[Tensor]]:
-        """Kernels of the outputs, and the divergence of each layer."""
+    def _top(self, x: Tensor, fresh: bool = False) -> tuple[GramTriple, list[Tensor]]:
+        """Kernels of the outputs, and the divergence of each layer; `fresh` sets each layer to the kernel below."""
         gram, divergences = self.kernels[0](input_triple(self.inducing, x)), []
         for place, kernel in enumerate(list(self.kernels)[1:]):
-            gram, divergence = self._above(place, gram)
+            gram, divergence = self._above(place, gram, fresh)
             divergences.append(divergence)
             gram = kernel(gram)
         return gram, divergences
@@ -337,7 +338,7 @@ class SparseDKM(nn.Module):
         below = cholesky(top.ii, "kernel")
         across = torch.linalg.solve_triangular(below, top.ti.mT, upper=False)
         mean = across.mT @ torch.linalg.solve_triangular(below, self.mean, upper=False)
-        return Predictive(mean, conditioned(top, self.covariance.factor(below), below).t)
+        return Predictive(mean, conditioned(top, self.covariance.factor(), below).t)
 
     def _draws(self, output: Predictive, samples: int, generator: torch.Generator | None) -> Tensor:
         """(samples, B, C) of the function."""
