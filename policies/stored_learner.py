@@ -57,7 +57,8 @@ def stored_learner(
         seed: of held-out episodes and batches.
 
     Raises:
-        ValueError: no policy that is trained, one with packed weights, or demonstrations that do not fit it.
+        ValueError: no policy that is trained, one with packed weights, or demonstrations that do not fit it or leave
+            no frame to measure on.
     """
     kind = kind_of(directory)
     config = TrainConfig(
@@ -79,4 +80,10 @@ def stored_learner(
     else:
         config = replace(config, rdt=RDTTraining(objective=read_settings(directory).objective, drop=0.0, freeze=False))
     accelerator = new_accelerator(config)
-    return LEARNERS[kind](config, accelerator), accelerator
+    learner = LEARNERS[kind](config, accelerator)
+    if not len(learner.held_out):
+        raise ValueError(
+            f"--dataset, --validation-episodes: expected frames to measure on, found none in {validation_episodes} "
+            "held-out episodes; an RDT needs demonstrations without steady noise"
+        )
+    return learner, accelerator
