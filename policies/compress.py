@@ -15,8 +15,9 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -65,24 +66,24 @@ class Family:
         skip: words in names of linear maps that stay whole: tables, norms, heads, what tells the sizes of a network,
             and encoders that have files of their own.
         error: the measure on held-out episodes by which formats are compared.
-        answer: what a student is to imitate, of a network and a batch.
+        answer: what a student is to imitate, of the learner, a network and a batch.
     """
 
     skip: tuple[str, ...]
     error: str
-    answer: Callable[[nn.Module, Mapping[str, Tensor]], Tensor]
+    answer: Callable[[Any, nn.Module, Mapping[str, Tensor]], Tensor]
 
 
 FAMILIES = {
     "spatialvla": Family(
         (*KEPT, "vision_zoe_model", "state_encoder"),
         "loss",
-        lambda model, batch: model(**batch).logits,
+        lambda learner, model, batch: model(**batch).logits,
     ),
     "rdt": Family(
         (*KEPT, "adaptor", "final_layer", "tower", "text"),
         "error/sample_mse",
-        lambda model, batch: model.predict(batch),
+        lambda learner, model, batch: learner.predict(model, batch),
     ),
 }
 
@@ -248,7 +249,7 @@ class Compression:
             self._loss,
             config.lr,
             config.distill_steps,
-            self.family.answer,
+            partial(self.family.answer, self.learner),
             progress=True,
         )
         return packed(student, {name: part.quantized for name, part in parts.items()}, self.activations)

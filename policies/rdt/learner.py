@@ -239,6 +239,10 @@ class RDTLearner:
         """Mean squared error in the unified space."""
         return model(self._encoded(batch))
 
+    def predict(self, model: TrainedRDT, batch: Mapping[str, Tensor]) -> Tensor:
+        """Chunks that a network makes of a batch, see `TrainedRDT.predict`."""
+        return model.predict(self._encoded(batch))
+
     @torch.no_grad()
     def validate(self, model: nn.Module, batch_size: int) -> dict[str, float]:
         """Loss, and errors of sampled chunks: mean squared in the unified space, absolute in rad (m) by group."""
