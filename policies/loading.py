@@ -90,18 +90,28 @@ def load(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Poli
 
         return connect_policy(path_or_hub_id)
     directory = find_policy(path_or_hub_id)
+    return _imported(POLICY_CLASSES[model_type(directory)]).from_pretrained(directory, device)
+
+
+def model_type(directory: Path) -> str:
+    """Kind of a policy, one of `POLICY_CLASSES`.
+
+    Raises:
+        FileNotFoundError: no config.json.
+        ValueError: damaged, or of no known kind; names the file.
+    """
     path = directory / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a policy's config.json, found no such file")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         # The released configurations of RDT name no kind.
-        model_type = content.get("model_type", "rdt" if "rdt" in content else None)
+        found = content.get("model_type", "rdt" if "rdt" in content else None)
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{path}: expected a JSON object: {error}") from error
-    if model_type not in POLICY_CLASSES:
-        raise ValueError(f"{path}: model_type: expected one of {sorted(POLICY_CLASSES)}, found {model_type!r}")
-    return _imported(POLICY_CLASSES[model_type]).from_pretrained(directory, device)
+    if found not in POLICY_CLASSES:
+        raise ValueError(f"{path}: model_type: expected one of {sorted(POLICY_CLASSES)}, found {found!r}")
+    return found
 
 
 def _imported(path: str) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 
-from policies.json_file import read_json
+from policies.loading import model_type
 from policies.rdt.learner import RDTLearner
 from policies.rdt.settings import read_settings
 from policies.rdt.training_options import RDTTraining
@@ -27,8 +27,7 @@ def kind_of(directory: Path) -> str:
     Raises:
         ValueError: none did.
     """
-    content = read_json(directory / "config.json")
-    kind = str(content.get("model_type", "rdt" if "rdt" in content else None))
+    kind = model_type(directory)
     if kind not in LEARNERS:
         raise ValueError(f"{directory}: expected a policy of {', '.join(LEARNERS)}, found {kind}")
     return kind

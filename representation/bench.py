@@ -197,8 +197,11 @@ def format_page(results: Sequence[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for result in results:
-        tail = (str(result["seeds"]), f"{result['seconds']:.0f}", f"`{result['command']}`")
-        lines += [f"| {' | '.join((result['benchmark'], *row(claim), *tail))} |" for claim in result["claims"]]
+        tail = (f"{result['seconds']:.0f}", f"`{result['command']}`")
+        lines += [
+            f"| {' | '.join((result['benchmark'], *row(claim), str(len(claim['ours'])), *tail))} |"
+            for claim in result["claims"]
+        ]
     machines = sorted({f"{result['cores']} cores, torch {result['torch']}" for result in results})
     return "\n".join([*lines, "", f"Machine: {'; '.join(machines)}. `make bench-representation` runs all.", ""])
 

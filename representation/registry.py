@@ -279,7 +279,7 @@ SYSTEMS: dict[str, System] = {
         "(arXiv 2305.18378)",
         inputs="pictures, or anything of some numbers in [0, 1]",
         outputs="a short code of whole numbers, the scalars that these stand for, and pictures of codes",
-        role="a code of a crop or a scene in which one number means one thing, to read, to gate on and to edit",
+        role="a short code of a crop or a scene, made so that one number means one thing, to read, to gate on, to edit",
         road="representation.pretrain, .probe, .embed and .disentanglement",
     ),
     "tmi": System(
@@ -359,7 +359,7 @@ SYSTEMS: dict[str, System] = {
         "fMRI, AAAI 2025 (arXiv 2403.06361)",
         inputs="joint positions and velocities of several robots with what their cameras see; or recorded brains",
         outputs="tokens of the picture, vectors to find it by, the tool's pose; for signals of any width",
-        role="a new robot needs an adapter only, trained on a hundred samples, to be understood as the others are",
+        role="lets in a robot by its own adapter; saves samples with drawn subjects, but did not yet with our arms",
         road="policies.onboard, on datasets of sim.collect or policies.data.convert; sim.bench new_robot",
     ),
     "feature_bias": System(
