@@ -10,7 +10,9 @@ from representation.structure.object_evidence import EvidenceConfig, ObjectEvide
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_network_is_trained_alike_and_repeats_itself(kind):
     x = torch.ones(2, 5, commutative_monoids.BITS)
-    assert torch.equal(trained(kind, 3, steps=2)(x), trained(kind, 3, steps=2)(x))
+    # Up to rounding: with several threads torch adds gradients of gathered rows in no fixed order.
+    assert torch.allclose(trained(kind, 3, steps=2)(x), trained(kind, 3, steps=2)(x), atol=1e-6)
+    assert not torch.allclose(trained(kind, 3, steps=2)(x), trained(kind, 4, steps=2)(x), atol=1e-6)
 
 
 def test_the_penalty_makes_the_operator_more_associative(monkeypatch):
