@@ -74,6 +74,7 @@ from representation.benchmarks import (
 from representation.benchmarks.claims import BenchOptions, Claim
 
 RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/representation.md")
+PICTURES = Path("docs/benchmarks/pictures")
 BENCHMARKS = {
     "atlas": atlas,
     "benchx": benchx,
@@ -183,8 +184,8 @@ def format_text(result: dict[str, Any]) -> str:
     return "\n".join([head, *("  " + " | ".join(row(claim)) for claim in result["claims"])])
 
 
-def format_page(results: Sequence[dict[str, Any]]) -> str:
-    """The page of all stored results."""
+def format_page(results: Sequence[dict[str, Any]], pictures: Sequence[str] = ()) -> str:
+    """The page of all stored results, and of the systems by name whose pictures are drawn."""
     lines = [
         "# Representation systems",
         "",
@@ -203,7 +204,11 @@ def format_page(results: Sequence[dict[str, Any]]) -> str:
             for claim in result["claims"]
         ]
     machines = sorted({f"{result['cores']} cores, torch {result['torch']}" for result in results})
-    return "\n".join([*lines, "", f"Machine: {'; '.join(machines)}. `make bench-representation` runs all.", ""])
+    lines += ["", f"Machine: {'; '.join(machines)}. `make bench-representation` runs all.", ""]
+    if pictures:
+        lines += ["## Pictures", "", "`python -m representation.benchmarks.pictures` draws them, seed 0.", ""]
+        lines += [line for name in pictures for line in (f"`{name}`:", "", f"![{name}](pictures/{name}.png)", "")]
+    return "\n".join(lines)
 
 
 def write(result: dict[str, Any]) -> None:
@@ -211,7 +216,8 @@ def write(result: dict[str, Any]) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / f"{result['benchmark']}.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(RESULTS.glob("*.json"))]
-    PAGE.write_text(format_page(results), encoding="utf-8")
+    pictures = [file.stem for file in sorted(PICTURES.glob("*.png"))]
+    PAGE.write_text(format_page(results, pictures), encoding="utf-8")
 
 
 def main(args: Sequence[str] | None = None) -> int:

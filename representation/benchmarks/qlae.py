@@ -2,11 +2,13 @@
 
 Sprites: 648 pictures of 16 pixels, every combination of shape, size, place and brightness. QLAE, the same network
 without quantisation but with the decay, and without both; dense layers, 6,000 steps. Latents that are not quantised are
-told by 8 quantiles, and count as active with more than an eighth of the widest range. Renders: frames of
-`runs/renders`, 32 pixels, whose factors are colour, shape, size and place; convolutions.
+told by 8 quantiles, and count as active with more than an eighth of the widest range. Renders: 2,000 frames of
+`runs/renders`, 32 pixels, whose factors are colour, shape, size and place; the same networks and training.
 """
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,16 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from representation.benchmarks.claims import BenchOptions, Claim
+from representation.benchmarks.picture_grid import write_grid
 from representation.data.frames import open_frames
 from representation.disentanglement import sources_of
 from representation.generative.qlae import QLAE, InfoMEC, infomec
-from representation.generative.qlae.model import Arch
 from representation.pretraining.small_encoder import resized
 
 SIDE, PLACES, LEVELS = 16, 6, (0.4, 0.7, 1.0)
 LATENTS, VALUES, WIDTH, STEPS, BATCH, LR, DECAY = 10, 8, 192, 6000, 128, 1e-3, 1.0
 BINS, ACTIVE_SHARE = 8, 8
-RENDERED, RENDER_SIDE, RENDER_STEPS, RENDER_DECAY, CHANNELS = 2000, 32, 1500, 0.5, 8
+RENDERED, RENDER_SIDE = 2000, 32
 FACTORS = ("color", "shape", "scale", "position")
 
 
@@ -47,7 +49,7 @@ def sprites() -> tuple[Tensor, NDArray[np.int64]]:
 def train(model: QLAE, x: Tensor, seed: int, steps: int, decay: float) -> None:
     """AdamW with decoupled decay on weights, whose gradients are limited entry by entry."""
     groups = model.param_groups(decay)
-    optimizer, generator = torch.optim.AdamW(groups, LR), torch.Generator().manual_seed(seed)
+    optimizer, generator = torch.optim.AdamW(groups, LR, fused=True), torch.Generator().manual_seed(seed)
     for _ in range(steps):
         loss = model.loss(x[torch.randint(len(x), (min(BATCH, len(x)),), generator=generator)]).total
         optimizer.zero_grad()
@@ -75,11 +77,11 @@ def signal_to_noise(model: QLAE, x: Tensor) -> float:
     return float(-10 * torch.log10((model.reconstruct(x) - x).square().mean()))
 
 
-def new(values: int, seed: int, shape: tuple[int, ...], arch: Arch) -> QLAE:
+def new(values: int, seed: int, shape: tuple[int, ...]) -> QLAE:
     """A model whose weights depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return QLAE(shape, LATENTS, values, arch, width=WIDTH if arch == "dense" else CHANNELS)
+        return QLAE(shape, LATENTS, values, "dense", width=WIDTH)
 
 
 def run(options: BenchOptions) -> list[Claim]:
@@ -90,7 +92,7 @@ def run(options: BenchOptions) -> list[Claim]:
     decibels: dict[str, list[float]] = {kind: [] for kind in kinds}
     for seed in range(options.seeds):
         for kind, (values, decay) in kinds.items():
-            model = new(values, seed, (1, SIDE, SIDE), "dense")
+            model = new(values, seed, (1, SIDE, SIDE))
             train(model, x, seed, options.steps(STEPS), decay)
             found[kind].append(measured(model, x, sources))
             decibels[kind].append(signal_to_noise(model, x))
@@ -109,6 +111,19 @@ def run(options: BenchOptions) -> list[Claim]:
     ]
 
 
+def pictures(options: BenchOptions, file: Path) -> None:
+    """Sprites, what comes back of them, and one sprite with each value of the latents that tell most of a factor."""
+    x, sources = sprites()
+    model = new(VALUES, 0, (1, SIDE, SIDE))
+    train(model, x, 0, options.steps(STEPS), DECAY)
+    shown = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))[:VALUES]]
+    latents = measured(model, x, sources).nmi.argmax(axis=1)
+    rows = {"sprites": shown, "what comes back": model.reconstruct(shown)}
+    for factor, latent in zip(("shape", "size", "x", "y", "brightness"), latents, strict=True):
+        rows[f"latent {latent}: most of {factor}"] = model.traverse(shown[:1], int(latent))[0]
+    write_grid(rows, file)
+
+
 def _rendered(options: BenchOptions) -> tuple[tuple[float, ...], tuple[float, ...]]:
     frames = open_frames(options.data)
     rows = np.sort(np.random.default_rng(0).permutation(len(frames))[:RENDERED])
@@ -118,11 +133,10 @@ def _rendered(options: BenchOptions) -> tuple[tuple[float, ...], tuple[float, ..
     pairs = []
     for seed in range(options.seeds):
         pair = []
-        for values, decay in ((VALUES, RENDER_DECAY), (0, 0.0)):
-            model = new(values, seed, (3, RENDER_SIDE, RENDER_SIDE), "image")
-            train(model, x, seed, options.steps(RENDER_STEPS), decay)
-            with torch.no_grad():
-                pair.append(measured(model.eval(), x, sources).infom)
+        for values, decay in ((VALUES, DECAY), (0, 0.0)):
+            model = new(values, seed, (3, RENDER_SIDE, RENDER_SIDE))
+            train(model, x, seed, options.steps(STEPS), decay)
+            pair.append(measured(model, x, sources).infom)
         pairs.append(pair)
     ours, plain = zip(*pairs, strict=True)
     return ours, plain

@@ -32,12 +32,16 @@ def test_results_are_stored_and_the_page_has_all_of_them(tmp_path, monkeypatch, 
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(bench, "BENCHMARKS", dict.fromkeys(("one", "two"), SimpleNamespace(run=run)))
+    (tmp_path / "docs" / "benchmarks" / "pictures").mkdir(parents=True)
+    (tmp_path / "docs" / "benchmarks" / "pictures" / "two.png").touch()
     for name in bench.BENCHMARKS:
         assert bench.main([name, "--write"]) == 0
     assert "one: 3 seeds" in capsys.readouterr().out
     page = (tmp_path / "docs" / "benchmarks" / "representation.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith(("| one", "| two"))]
     assert len(rows) == 2
+    assert "![two](pictures/two.png)" in page
+    assert "![one]" not in page
     assert "| right answers | 0.900 | 0.500 (guessing) | +0.400 [+0.400, +0.400] | NO, wants +0.5 | 3 |" in rows[0]
     assert bench.main(["one", "--write", "--scale", "0.5"]) == 1
     assert "expected a whole benchmark" in capsys.readouterr().err

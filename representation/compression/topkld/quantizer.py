@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -12,6 +13,8 @@ from representation.compression.topkld.formats import Format, IntFormat
 
 SCALE_BITS = 32
 _TOGETHER = 8  # codes that are packed into as many bytes as a code has bits
+_WORD_BITS = {2: 8, 3: 12, 4: 8, 8: 8}  # by bits of a code
+_AS_ONE = {1: torch.float32, 2: torch.float64, 4: torch.complex128}  # so many float32 as one element, to be copied only
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +57,25 @@ def quantize(w: Tensor, format: Format) -> QTensor:
 
 
 def dequantize(q: QTensor) -> Tensor:
-    """The matrix (rows, columns), float32."""
-    return decoded(unpack(q.codes, q.shape[0] * q.shape[1], q.format.bits).view(q.shape), q.scale, q.zero, q.format)
+    """The matrix (rows, columns), float32.
+
+    Integers of a byte are converted; other codes are read several at once, as words whose numbers lie in a table.
+
+    Raises:
+        ValueError: another number of bytes than the codes take.
+    """
+    count, bits = q.shape[0] * q.shape[1], q.format.bits
+    _check_size(q.codes, count, bits)
+    if isinstance(q.format, IntFormat) and bits == 8:
+        values = q.codes.float().add_(q.format.lowest)
+    else:
+        table = _numbers_of_words(q.format).to(q.codes.device)
+        together = table.view(_AS_ONE[table.shape[1]]).flatten()
+        values = together.index_select(0, _words(q.codes, bits)).view(torch.float32)
+    values = values[:count].view(q.shape)
+    if q.zero is not None:
+        values.sub_(spread(q.zero.float(), q.shape, q.format))
+    return values.mul_(spread(q.scale, q.shape, q.format))
 
 
 def with_scales(w: Tensor, scale: Tensor, zero: Tensor | None, format: Format) -> QTensor:
@@ -95,14 +115,9 @@ def encoded(w: Tensor, scale: Tensor, zero: Tensor | None, format: Format) -> Te
 
 def decoded(codes: Tensor, scale: Tensor, zero: Tensor | None, format: Format) -> Tensor:
     """The matrix (rows, columns), float32, of codes."""
-    if isinstance(format, IntFormat):
-        offset = -format.lowest if zero is None else spread(zero.float(), codes.shape, format)
-        values = codes.float() - offset
-    else:
-        magnitudes = format.magnitudes().to(codes.device)
-        half = 2 ** (format.bits - 1)
-        sign = torch.where(codes >= half, -1.0, 1.0)
-        values = sign * magnitudes[(codes % half).long().clamp(max=len(magnitudes) - 1)]
+    values = _numbers(format).to(codes.device)[codes.long()]
+    if zero is not None:
+        values = values - spread(zero.float(), codes.shape, format)
     return values * spread(scale, codes.shape, format)
 
 
@@ -129,18 +144,43 @@ def unpack(packed: Tensor, count: int, bits: int) -> Tensor:
     Raises:
         ValueError: another number of bytes than so many codes take.
     """
+    _check_size(packed, count, bits)
+    places = torch.arange(0, _WORD_BITS[bits], bits, device=packed.device)
+    codes = (_words(packed, bits)[:, None] >> places) & (2**bits - 1)
+    return codes.to(torch.uint8).flatten()[:count]
+
+
+def _check_size(packed: Tensor, count: int, bits: int) -> None:
     expected = -(-count // _TOGETHER) * bits
     if packed.dtype != torch.uint8 or packed.shape != (expected,):
         raise ValueError(f"codes: expected {expected} bytes, found {packed.dtype} of shape {tuple(packed.shape)}")
-    if bits == _TOGETHER:
-        return packed[:count]
-    if _TOGETHER % bits == 0:  # no code lies across two bytes
-        places = torch.arange(0, _TOGETHER, bits, dtype=torch.uint8, device=packed.device)
-        codes = (packed[:, None] >> places) & (2**bits - 1)
-        return codes.flatten()[:count]
-    parts = packed.view(-1, bits).long() << (8 * torch.arange(bits, device=packed.device))
-    places = bits * torch.arange(_TOGETHER, device=packed.device)
-    return ((parts.sum(-1, keepdim=True) >> places) & (2**bits - 1)).to(torch.uint8).flatten()[:count]
+
+
+def _words(packed: Tensor, bits: int) -> Tensor:
+    """Numbers (n,) int32 of as many bits as `_WORD_BITS` says, which no code lies across."""
+    words = packed.int()
+    if _WORD_BITS[bits] == 8:
+        return words
+    first, middle, last = words.view(-1, 3).unbind(1)
+    return torch.stack([first | ((middle & 15) << 8), (middle >> 4) | (last << 4)], dim=1).flatten()
+
+
+@cache
+def _numbers(format: Format) -> Tensor:
+    """What each code stands for (2^bits,) float32, before its scale and zero point."""
+    codes = torch.arange(2**format.bits)
+    if isinstance(format, IntFormat):
+        return codes.float() + format.lowest
+    magnitudes, half = format.magnitudes(), 2 ** (format.bits - 1)
+    return torch.where(codes >= half, -1.0, 1.0) * magnitudes[(codes % half).clamp(max=len(magnitudes) - 1)]
+
+
+@cache
+def _numbers_of_words(format: Format) -> Tensor:
+    """What the codes of each word stand for (words, codes) float32."""
+    size = _WORD_BITS[format.bits]
+    places = torch.arange(0, size, format.bits)
+    return _numbers(format)[(torch.arange(2**size)[:, None] >> places) & (2**format.bits - 1)]
 
 
 def _grouped(w: Tensor, format: Format) -> Tensor:

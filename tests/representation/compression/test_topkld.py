@@ -31,6 +31,7 @@ from representation.compression.topkld import (
     unpack,
 )
 from representation.compression.topkld.fake_quantization import learned_round, passed_round
+from representation.compression.topkld.quantizer import decoded
 
 NAMES = ("int8", "int4", "int3", "int2", "int4z", "int4t", "int4g32", "int3g50", "e2m1", "e3m0", "e4m3", "e5m2g16")
 
@@ -63,6 +64,14 @@ def test_a_format_keeps_its_name_and_rounds_to_the_nearest_of_its_numbers(name):
         numbers = torch.cat([-numbers, numbers])
         nearest = (w[..., None] - scale[..., None] * numbers).abs().amin(-1)
         torch.testing.assert_close((found - w).abs(), nearest, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("shape", [(3, 1), (7, 5), (5, 24)])
+def test_codes_read_several_at_once_are_what_they_are_one_by_one(name, shape):
+    q = quantize(normal(*shape), format_named(name))
+    codes = unpack(q.codes, shape[0] * shape[1], q.format.bits).view(shape)
+    assert torch.equal(dequantize(q), decoded(codes, q.scale, q.zero, q.format))
 
 
 def test_eight_bits_change_normal_weights_by_less_than_a_hundredth():
