@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,10 +22,18 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ.pop("ROS_DOMAIN_ID", None)
 _domain = own_domain()
 DOMAIN_ID = _domain.__enter__()
+atexit.register(_domain.__exit__, None, None, None)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(REPOSITORY / "ros_nodes" / "config" / "fastdds_shm.xml"))
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """One thread for each test, also after one that ran a command which asks torch for more."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
