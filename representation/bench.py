@@ -19,6 +19,7 @@ import torch
 import tyro
 
 from representation.benchmarks import (
+    addp,
     atlas,
     benchx,
     bt2,
@@ -75,6 +76,7 @@ from representation.benchmarks.claims import BenchOptions, Claim
 
 RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/representation.md")
 BENCHMARKS = {
+    "addp": addp,
     "atlas": atlas,
     "benchx": benchx,
     "bt2": bt2,
