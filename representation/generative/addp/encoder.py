@@ -38,6 +38,7 @@ class Config:
         ch_mult: factors of the channels of each level; a token has 2 to the power of the levels less one pixels a side.
         blocks: residual blocks of a level; 2.
         groups: of the group norms; 32.
+        entropy: weight of the tokenizer's loss that spreads what it sees over all codes, see `VQTokenizer.loss`.
         predictor_width: numbers of the predictor's tokens; 768. The predictor's, as all down to `classes`.
         predictor_depth: blocks of its encoder; 12.
         predictor_heads: of its attention; 12.
@@ -63,6 +64,7 @@ class Config:
     ch_mult: tuple[int, ...] = (1, 1, 2, 4)
     blocks: int = 1
     groups: int = 8
+    entropy: float = 0.0
     predictor_width: int = 96
     predictor_depth: int = 4
     predictor_heads: int = 4

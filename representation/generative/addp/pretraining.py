@@ -18,7 +18,7 @@ from representation.generative.addp.mask_schedule import MaskSchedule
 from representation.interface import Loss
 from representation.registry import load_encoder
 
-TOKENIZER_FIELDS = ("resolution", "codebook", "dim", "ch", "ch_mult", "blocks", "groups")
+TOKENIZER_FIELDS = ("resolution", "codebook", "dim", "ch", "ch_mult", "blocks", "groups", "entropy")
 PREDICTOR_FIELDS = (
     "classes",
     *(f"predictor_{n}" for n in ("width", "depth", "heads", "decoder_depth", "decoder_heads")),
@@ -57,7 +57,7 @@ class ADDPObjective(nn.Module):
                 with torch.no_grad():
                     ids = encoder.tokenizer.encode(images)[0]
                 return Loss(encoder.predictor.loss(ids, batch["mask"]), {})
-            return encoder.tokenizer.loss(images)
+            return encoder.tokenizer.loss(images, encoder.config.entropy)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from representation.interface import Loss
 
 EPS = 1e-6
 COMMITMENT = 0.25
-ENTROPY, TEMPERATURE = 0.1, 0.01
+TEMPERATURE = 0.01
 
 
 class ResidualBlock(nn.Module):
@@ -191,14 +191,16 @@ class VQTokenizer(nn.Module):
         """Means (B, C, h, w) of the codes under distributions (B, K, h, w): "soft" tokens."""
         return torch.einsum("bkhw,kc->bchw", probabilities, self.quantize.embedding.weight)
 
-    def loss(self, x: Tensor) -> Loss:
-        """What trains it: pictures come back, codes and latents meet, and all codes are in use.
+    def loss(self, x: Tensor, entropy: float = 0.0) -> Loss:
+        """What trains it: pictures come back, and codes and latents meet.
 
         The entropy part asks that each latent is sure of its code while the codes together are used alike: MaskGIT's
-        remedy against codes that are never chosen.
+        remedy against codes that are never chosen. It also divides what looks alike into several codes, which are then
+        harder to predict.
 
         Args:
             x: (B, 3, R, R) in [0, 1].
+            entropy: weight of the entropy part.
         """
         latents = self.encoder(x)
         vectors = latents.movedim(1, -1).flatten(0, 2)
@@ -212,4 +214,4 @@ class VQTokenizer(nn.Module):
         found = self.decode(straight.unflatten(0, (len(x), *latents.shape[-2:])).movedim(-1, 1))
         error = F.mse_loss(found, x)
         parts = {"reconstruction": error, "meeting": meeting, "codes_in_use": used.exp()}
-        return Loss(error + meeting + ENTROPY * (sure - used), parts)
+        return Loss(error + meeting + entropy * (sure - used), parts)

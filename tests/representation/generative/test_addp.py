@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import math
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -220,35 +222,70 @@ def bars(count: int = 96) -> Frames:
     return Frames(images, np.arange(count), {"label": columns}, {"label": tuple("abcd")})
 
 
-def test_three_stages_learn_one_after_the_other_and_tell_a_wrong_patch(tmp_path, capsys):
-    frames = bars()
+def test_three_runs_leave_an_encoder_that_the_commands_take(tmp_path, capsys):
+    frames = bars(24)
     write_frames(frames, tmp_path / "data")
-    common = ["--system", "addp", "--data", str(tmp_path / "data"), "--batch-size", "16", "--warmup-steps", "4"]
-    common += ["--threads", "1", "--average-decay", "0.5", "--validate-every", "1000", "--lr", "0.004"]
-    names = [f"{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in SIZES.items()]
+    common = ["--system", "addp", "--data", str(tmp_path / "data"), "--batch-size", "8", "--steps", "3"]
+    common += ["--threads", "1", "--validation-frames", "8"]
+    sizes = [f"{k}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for k, v in SIZES.items()]
     start: list[str] = []
-    for stage, steps in (("tokenizer", 60), ("predictor", 60), ("addp", 60)):
+    for stage in ("tokenizer", "predictor", "addp"):
         run = tmp_path / stage
-        main_words = [*common, "--output", str(run), "--steps", str(steps), "--set", f"stage={stage}", *start, *names]
-        pretrain_main(main_words)
+        pretrain_main([*common, "--output", str(run), "--set", f"stage={stage}", *start, *sizes])
         start = [f"start={run}"]
         encoder = load_encoder(run)
         assert isinstance(encoder, DenseEncoder)
         assert encoder.dense(frames.pixels(np.arange(2)))[0].shape == (2, encoder.width, SIDE, SIDE)
-        assert embed(encoder, frames).shape == (96, encoder.width)
-    images = frames.images[:8].copy()
-    images[3, 4:8, 12:16] = 230 - images[3, 4:8, 12:16] + 20
-    write_frames(Frames(images, frames.episode[:8]), tmp_path / "odd")
+        assert embed(encoder, frames).shape == (24, encoder.width)
     capsys.readouterr()
-    words = ["--encoder", str(run), "--data", str(tmp_path / "odd"), "--reference", str(tmp_path / "data")]
+    words = ["--encoder", str(run), "--data", str(tmp_path / "data"), "--reference", str(tmp_path / "data")]
+    words += ["--passes", "2", "--shown", "3"]
     surprise_main([*words, "--picture", str(tmp_path / "odd.png"), "--output", str(tmp_path / "odd.json")])
     out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("1 of 8 frames surprise more than")
-    assert out[1].startswith("episode 3 row 3:")
-    assert out[1].endswith("alarm")
-    assert (tmp_path / "odd.png").is_file()
+    assert out[0].startswith("0 of 24 frames surprise more than")
+    assert len(out) == 4
+    content = json.loads((tmp_path / "odd.json").read_text())
+    scores = [np.max(frame["map"]) for frame in content["frames"]]
+    assert max(scores) == pytest.approx(content["threshold"], abs=1e-3)
+    assert out[1].startswith(f"episode {int(np.argmax(scores))} row {int(np.argmax(scores))}:")
+    assert cv2.imread(str(tmp_path / "odd.png")).shape == (256, 3 * 128, 3)
     sample_main(["--encoder", str(run), "--output", str(tmp_path / "new.png"), "--count", "3", "--steps", "2"])
-    assert (tmp_path / "new.png").is_file()
+    assert cv2.imread(str(tmp_path / "new.png")).shape == (32, 32, 3)
+    with pytest.raises(ValueError, match="expected one of stage addp, found one of stage predictor"):
+        sample_main(["--encoder", str(tmp_path / "predictor"), "--output", str(tmp_path / "new.png")])
+
+
+def test_each_token_is_told_once_a_pass_from_the_other_half(addp, pictures):
+    addp.eval()
+    found = addp.surprise(pictures, passes=2, generator=torch.Generator().manual_seed(3))
+    assert found.shape == (5, SIDE, SIDE)
+    ids, _ = addp.tokenizer.encode(pictures)
+    generator, total = torch.Generator().manual_seed(3), torch.zeros(5, LENGTH)
+    for _ in range(2):
+        half = torch.randperm(LENGTH, generator=generator) < LENGTH // 2
+        for mask in (half.expand(5, -1), ~half.expand(5, -1)):
+            images = addp.noised(pictures, mask, mask).images
+            probabilities = addp.logits(images, ids, mask)[..., :CODES].softmax(-1)
+            for row, place in mask.nonzero().tolist():
+                total[row, place] -= probabilities[row, place, ids[row, place]].log().item() / 2
+    torch.testing.assert_close(found, total.view(5, SIDE, SIDE), atol=1e-5, rtol=1e-5)
+    alone = addp.surprise(pictures[2:3], passes=2, generator=torch.Generator().manual_seed(3))
+    torch.testing.assert_close(alone, found[2:3])
+    with pytest.raises(ValueError, match="passes: expected 1 or more, found 0"):
+        addp.surprise(pictures, passes=0)
+
+
+def test_tokens_bring_pictures_back_after_some_steps():
+    images = bars(4).pixels(np.arange(4)).repeat(2, 1, 1, 1)
+    tokenizer = ADDPEncoder(Config(**SIZES), seed=0).tokenizer
+    optimizer = torch.optim.AdamW(tokenizer.parameters(), 1e-2)
+    for _ in range(40):
+        optimizer.zero_grad()
+        tokenizer.loss(images).total.backward()
+        optimizer.step()
+    ids, codes = tokenizer.encode(images)
+    assert len(ids.unique()) > CODES // 2
+    assert (tokenizer.decode(codes) - images).square().mean() < 0.2 * images.var()
 
 
 def test_a_stage_needs_the_stage_before_it_and_keeps_it(tmp_path):
