@@ -15,9 +15,9 @@ Three stages, each a run of `representation.pretrain` that starts from the one b
 `surprise.py` and `sample.py` are commands.
 
 Decided here, where the paper is silent or differs: how the tokenizer is trained (squared error, and MaskGIT's entropy
-loss if asked for, but no adversary); the frozen parts never drop anything out; the predictor is trained as it is used, without
-dropped tokens, and with the masks of ADDP; sampling begins with a black picture, of which nothing is read; surprise,
-which the paper does not have, see `ADDP.surprise`. Attention is PyTorch's, whose softmax subtracts the maximum and is
+loss if asked for, but no adversary); the frozen parts never drop anything out; the predictor is trained as it is used,
+without dropped tokens, and with the masks of ADDP; sampling begins with a black picture, of which nothing is read;
+surprise, which the paper does not have, see `ADDP.surprise`. Attention is PyTorch's, whose softmax subtracts the maximum and is
 computed in float32 as the paper's.
 """
 
