@@ -198,7 +198,7 @@ def run(options: BenchOptions) -> list[Claim]:
                 told_wrong(model, data, seed),
             )
         )
-    nearer, ours, theirs, pixels, blank, tokens, found = zip(*rows, strict=True)
+    nearer, samples, by_place, pixels, fresh, tokens, found = zip(*rows, strict=True)
     asked = (1.0,) * options.seeds
     return [
         Claim(
@@ -207,8 +207,10 @@ def run(options: BenchOptions) -> list[Claim]:
             nearer,
             tuple((1 - LEFT) * one for one in asked),
         ),
-        Claim("Fréchet distance of samples to test digits, negated", "tokens by place", _minus(ours), _minus(theirs)),
-        Claim(f"digits told by a linear probe of {LABELS} labels a class", "untrained", pixels, blank, GAIN),
+        Claim(
+            "Fréchet distance of samples to test digits, negated", "tokens by place", _minus(samples), _minus(by_place)
+        ),
+        Claim(f"digits told by a linear probe of {LABELS} labels a class", "untrained", pixels, fresh, GAIN),
         Claim("the same", "trained on tokens, without pixels", pixels, tokens),
         Claim(
             "wrong patches that surprise most, of 64", f"asked: {FOUND:g}", found, tuple(FOUND * one for one in asked)

@@ -7,7 +7,7 @@ surprises: a hand in view, dirt on the lens.
 
 Source: ADDP: Learning General Representations for Image Recognition and Generation with Alternating Denoising
 Diffusion Process, Tian et al., ICLR 2024 (arXiv 2306.05423). Takes pictures (B, 3, H, W) in [0, 1]; gives features
-(B, L + 1, D), a vector (B, D), new pictures, and a map (B, h, w) of surprise.
+(B, L + 1, D), a vector (B, D), new pictures, and maps (B, h, w) of how far each patch is from what is expected there.
 
 Three stages, each a run of `representation.pretrain` that starts from the one before (docs/addp.md): the tokenizer
 (`tokenizer.py`), the predictor of masked tokens (`predictor.py`), and ADDP (`mask_schedule.py`, `transformers.py`,
@@ -17,8 +17,8 @@ Three stages, each a run of `representation.pretrain` that starts from the one b
 Decided here, where the paper is silent or differs: how the tokenizer is trained (squared error, and MaskGIT's entropy
 loss if asked for, but no adversary); the frozen parts never drop anything out; the predictor is trained as it is used,
 without dropped tokens, and with the masks of ADDP; sampling begins with a black picture, of which nothing is read;
-surprise, which the paper does not have, see `ADDP.surprise`. Attention is PyTorch's, whose softmax subtracts the maximum and is
-computed in float32 as the paper's.
+surprise, which the paper does not have, is a difference of pixels (`ADDP.surprise`). Attention is PyTorch's, whose
+softmax subtracts the maximum and is computed in float32 as the paper's.
 """
 
 from representation.generative.addp.encoder import ADDPEncoder, Config, load

@@ -97,8 +97,7 @@ class ADDP(nn.Module):
         """Replace masked tokens (B, L) bool of pictures (B, 3, R, R) by guesses made with a larger mask (B, L) bool."""
         ids, codes = self.tokenizer.encode(x)
         guess = self.tokenizer.mixed(self.predictor.probs(ids, later))
-        images = self.tokenizer.decode(torch.where(self._grid(mask), guess, codes)).clamp(0, 1)
-        return Noised(images, ids, self.predictor.probs(ids, mask))
+        return Noised(self._decoded(mask, guess, codes), ids, self.predictor.probs(ids, mask))
 
     def loss(self, x: Tensor, generator: torch.Generator) -> Loss:
         """The loss of pictures.
@@ -149,7 +148,8 @@ class ADDP(nn.Module):
         mask = torch.ones(n, length, dtype=torch.bool, device=device)
         images = torch.zeros(n, 3, self.resolution, self.resolution, device=device)
         for step in range(1, steps + 1):
-            shares = self.logits(images, ids, mask)[..., : self.tokenizer.codes].softmax(-1)
+            logits = self.logits(images, ids, mask)
+            shares = logits[..., : self.tokenizer.codes].softmax(-1)
             drawn = torch.multinomial(shares.cpu().flatten(0, 1), 1, generator=generator).view(n, length).to(device)
             ids = torch.where(mask, drawn, ids)
             done = step / steps
@@ -159,22 +159,25 @@ class ADDP(nn.Module):
             left = math.cos(math.pi / 2 * done) if schedule == "cosine" else 1 - done
             count = max(1, math.ceil(length * left - 1e-9))
             mask = sure.argsort(1).argsort(1) < count
-            mixed = self.tokenizer.mixed(shares.mT.unflatten(-1, (self.side, self.side)))
-            codes = torch.where(self._grid(mask), mixed, self.tokenizer.lookup(ids, (self.side, self.side)))
-            images = self.tokenizer.decode(codes).clamp(0, 1)
+            images = self._decoded(mask, self._told(logits), self.tokenizer.lookup(ids, (self.side, self.side)))
         return images
 
     @torch.no_grad()
     def surprise(self, x: Tensor, passes: int = 8, generator: torch.Generator | None = None) -> Tensor:
-        """How little each token (B, h, w) was to be expected, nats: -log of its probability, told from other tokens.
+        """How far each patch (B, h, w) is from what is expected there, as a share of the range of values.
 
         Each pass parts the tokens into two random halves and tells each half from the other, as training does with
-        its smallest mask: guesses take the place of the half, the decoded picture is seen, the decoder tells it.
+        its smallest mask: guesses take the place of the half, the decoded picture is seen, the decoder tells the half,
+        and what it tells is decoded beside the tokens that were known. Pixels are compared, and not tokens: whatever is
+        wrong changes the tokens about it as well, so that their probabilities do not tell where it is.
 
         Args:
             x: (B, 3, R, R) in [0, 1].
-            passes: how often each token is told; the mean counts.
+            passes: how often each patch is told.
             generator: a CPU generator; seeded with 0 if None.
+
+        Returns:
+            Root mean squares over pixels and passes, in [0, 1].
 
         Raises:
             ValueError: no pass.
@@ -183,17 +186,27 @@ class ADDP(nn.Module):
             raise ValueError(f"passes: expected 1 or more, found {passes}")
         generator = generator or torch.Generator().manual_seed(0)
         ids, codes = self.tokenizer.encode(x)
-        total = torch.zeros(ids.shape, device=x.device)
+        total = torch.zeros(len(x), 1, self.side, self.side, device=x.device)
         for _ in range(passes):
             # The same halves for every picture, so that none depends on its neighbours in the batch.
             half = torch.randperm(ids.shape[1], generator=generator) < ids.shape[1] // 2
             for mask in (half, ~half):
                 masked = mask.to(x.device).expand_as(ids)
                 guess = self.tokenizer.mixed(self.predictor.probs(ids, masked))
-                images = self.tokenizer.decode(torch.where(self._grid(masked), guess, codes)).clamp(0, 1)
-                logs = self.logits(images, ids, masked)[..., : self.tokenizer.codes].log_softmax(-1)
-                total += torch.where(masked, -logs.gather(2, ids[..., None])[..., 0], 0.0)
-        return (total / passes).view(-1, self.side, self.side)
+                seen = self._decoded(masked, guess, codes)
+                found = self._decoded(masked, self._told(self.logits(seen, ids, masked)), codes)
+                wrong = F.avg_pool2d((found - x).square().mean(dim=1, keepdim=True), self.tokenizer.patch)
+                total += torch.where(self._grid(masked), wrong, 0.0)
+        return (total[:, 0] / passes).sqrt()
+
+    def _told(self, logits: Tensor) -> Tensor:
+        """Mixtures of codes (B, C, h, w) by logits (B, L, V)."""
+        shares = logits[..., : self.tokenizer.codes].softmax(-1)
+        return self.tokenizer.mixed(shares.mT.unflatten(-1, (self.side, self.side)))
+
+    def _decoded(self, mask: Tensor, unreliable: Tensor, codes: Tensor) -> Tensor:
+        """Pictures of codes (B, C, h, w), and of unreliable ones at masked places (B, L)."""
+        return self.tokenizer.decode(torch.where(self._grid(mask), unreliable, codes)).clamp(0, 1)
 
     def _grid(self, mask: Tensor) -> Tensor:
         return mask.view(-1, 1, self.side, self.side)

@@ -1,9 +1,10 @@
 """What does not belong into pictures: `python -m representation.generative.addp.surprise --encoder RUN --data DIR`.
 
 RUN is one of stage addp (docs/addp.md), trained on frames as they should be. Each patch of each frame of DIR gets a
-number, see `ADDP.surprise`; a frame is as surprising as its most surprising patch. Prints the most surprising frames,
-and with `--picture` draws them with their maps. With `--reference`, frames that are known to be good, it tells which
-frames surprise more than these: a hand in view, a covered camera, dirt.
+number in [0, 1], how far it is from what is expected there (see `ADDP.surprise`); a frame is as surprising as its most
+surprising patch. Prints the most surprising frames, and with `--picture` draws them with their maps. With
+`--reference`, frames that are known to be good, it tells which frames surprise more than these: a hand in view, a
+covered camera, dirt.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def heat_picture(images: NDArray[np.uint8], maps: NDArray, top: float) -> NDArra
 
     Args:
         images: uint8 RGB.
-        maps: of surprise, at least 0 after clipping.
+        maps: of surprise.
         top: surprise that is drawn brightest.
     """
     columns = []
@@ -131,14 +132,13 @@ def main(args: Sequence[str] | None = None) -> None:
         known = surprise_maps(encoder, good, options.passes, options.seed).max(axis=(1, 2))
         threshold = float(np.quantile(known, options.accept, method="higher"))
         alarms = np.flatnonzero(scores > threshold)
-        print(
-            f"{len(alarms)} of {len(frames)} frames surprise more than {threshold:.2f}, as few of {len(good)} good ones"
-        )
+        told = f"{len(alarms)} of {len(frames)} frames surprise more than {threshold:.3f}"
+        print(f"{told}, as {np.mean(known > threshold):.1%} of {len(good)} good ones do")
     order = scores.argsort()[::-1][: options.shown]
     for row in order:
         y, x = np.unravel_index(maps[row].argmax(), maps[row].shape)
         alarm = " alarm" if threshold is not None and scores[row] > threshold else ""
-        print(f"episode {frames.episode[row]} row {row}: {scores[row]:.2f} at patch row {y} column {x}{alarm}")
+        print(f"episode {frames.episode[row]} row {row}: {scores[row]:.3f} at patch row {y} column {x}{alarm}")
     if options.picture is not None:
         write_picture(options.picture, heat_picture(np.asarray(frames.images[order]), maps[order], scores.max()))
     if options.output is not None:

@@ -255,20 +255,22 @@ def test_three_runs_leave_an_encoder_that_the_commands_take(tmp_path, capsys):
         sample_main(["--encoder", str(tmp_path / "predictor"), "--output", str(tmp_path / "new.png")])
 
 
-def test_each_token_is_told_once_a_pass_from_the_other_half(addp, pictures):
+def test_each_patch_is_told_once_a_pass_from_the_other_half_and_compared(addp, pictures):
     addp.eval()
     found = addp.surprise(pictures, passes=2, generator=torch.Generator().manual_seed(3))
-    assert found.shape == (5, SIDE, SIDE)
-    ids, _ = addp.tokenizer.encode(pictures)
+    ids, codes = addp.tokenizer.encode(pictures)
     generator, total = torch.Generator().manual_seed(3), torch.zeros(5, LENGTH)
     for _ in range(2):
         half = torch.randperm(LENGTH, generator=generator) < LENGTH // 2
         for mask in (half.expand(5, -1), ~half.expand(5, -1)):
-            images = addp.noised(pictures, mask, mask).images
-            probabilities = addp.logits(images, ids, mask)[..., :CODES].softmax(-1)
+            shares = addp.logits(addp.noised(pictures, mask, mask).images, ids, mask)[..., :CODES].softmax(-1)
+            expected = (shares @ addp.tokenizer.quantize.embedding.weight).mT.unflatten(-1, (SIDE, SIDE))
+            decoded = addp.tokenizer.decode(torch.where(mask.view(5, 1, SIDE, SIDE), expected, codes)).clamp(0, 1)
+            error = (decoded - pictures).square()
             for row, place in mask.nonzero().tolist():
-                total[row, place] -= probabilities[row, place, ids[row, place]].log().item() / 2
-    torch.testing.assert_close(found, total.view(5, SIDE, SIDE), atol=1e-5, rtol=1e-5)
+                y, x = 4 * (place // SIDE), 4 * (place % SIDE)
+                total[row, place] += error[row, :, y : y + 4, x : x + 4].mean().item() / 2
+    torch.testing.assert_close(found, total.sqrt().view(5, SIDE, SIDE), atol=1e-5, rtol=1e-5)
     alone = addp.surprise(pictures[2:3], passes=2, generator=torch.Generator().manual_seed(3))
     torch.testing.assert_close(alone, found[2:3])
     with pytest.raises(ValueError, match="passes: expected 1 or more, found 0"):
