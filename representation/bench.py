@@ -19,6 +19,7 @@ import torch
 import tyro
 
 from representation.benchmarks import (
+    addp,
     atlas,
     benchx,
     bt2,
@@ -76,6 +77,7 @@ from representation.benchmarks.claims import BenchOptions, Claim
 RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/representation.md")
 PICTURES = Path("docs/benchmarks/pictures")
 BENCHMARKS = {
+    "addp": addp,
     "atlas": atlas,
     "benchx": benchx,
     "bt2": bt2,

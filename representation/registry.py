@@ -406,6 +406,16 @@ SYSTEMS: dict[str, System] = {
         role="tells what a scene's contacts form as a whole, such as closed loops, where things are all alike",
         road="representation.structure.classify_scenes, on scene graphs of sim.scene_graphs",
     ),
+    "addp": System(
+        module="representation.generative.addp",
+        paper="Tian et al., ADDP: Learning General Representations for Image Recognition and Generation with "
+        "Alternating Denoising Diffusion Process, ICLR 2024 (arXiv 2306.05423)",
+        inputs="pictures",
+        outputs="vectors of pictures and of their patches; new pictures; how much each patch surprises",
+        role="an encoder for policies from unlabelled frames, which also tells what does not belong into a picture",
+        road="representation.pretrain in three stages, .probe and .embed; policies.train --vision-encoder; "
+        "representation.generative.addp.surprise",
+    ),
 }
 
 
