@@ -406,6 +406,14 @@ SYSTEMS: dict[str, System] = {
         role="tells what a scene's contacts form as a whole, such as closed loops, where things are all alike",
         road="representation.structure.classify_scenes, on scene graphs of sim.scene_graphs",
     ),
+    "binary_latent_diffusion": System(
+        module="representation.generative.binary_latent_diffusion",
+        paper="Wang, Wang, Liu and Qiu, Binary Latent Diffusion, CVPR 2023 (arXiv 2304.04820)",
+        inputs="pictures",
+        outputs="a grid of bits of each, and pictures of bits; new bits, missing ones, and how likely bits are",
+        role="keeps frames in few bytes, finds and repairs them, and tells what the robot has not seen before",
+        road="representation.pretrain, .probe and .embed; representation.memory add, search, repair and alarm",
+    ),
 }
 
 
