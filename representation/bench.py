@@ -21,6 +21,7 @@ import tyro
 from representation.benchmarks import (
     atlas,
     benchx,
+    binary_latent_diffusion,
     bt2,
     clip,
     cloud_road,
@@ -77,6 +78,7 @@ RESULTS, PAGE = Path("docs/benchmarks/representation"), Path("docs/benchmarks/re
 BENCHMARKS = {
     "atlas": atlas,
     "benchx": benchx,
+    "binary_latent_diffusion": binary_latent_diffusion,
     "bt2": bt2,
     "clip": clip,
     "cloud_road": cloud_road,
