@@ -415,6 +415,13 @@ SYSTEMS: dict[str, System] = {
         role="an encoder for policies from unlabelled frames, which also tells what does not belong into a picture",
         road="representation.pretrain in three stages, .probe and .embed; policies.train --vision-encoder; "
         "representation.generative.addp.surprise",
+    "binary_latent_diffusion": System(
+        module="representation.generative.binary_latent_diffusion",
+        paper="Wang, Wang, Liu and Qiu, Binary Latent Diffusion, CVPR 2023 (arXiv 2304.04820)",
+        inputs="pictures",
+        outputs="a grid of bits of each, and pictures of bits; new bits, missing ones, and how likely bits are",
+        role="keeps frames in few bytes, finds and repairs them, and tells what the robot has not seen before",
+        road="representation.pretrain, .probe and .embed; representation.memory add, search, repair and alarm",
     ),
 }
 

@@ -1,12 +1,13 @@
 """What the robot has seen: storing it, finding it again, tracing it to where it came from.
 
-`python -m representation.memory add|search|show|index|delete|compact|export`; docs/memory.md tells how to use it.
+`python -m representation.memory VERB`; docs/memory.md tells how to use it.
 
 - `schema.py`: what a row is, and which columns the vectors of an encoder take.
 - `episode_memory.py`: the store, on LanceDB. `filters.py`: which rows; `search.py`: which vectors are near;
   `export.py`: parquet files.
 - `sources.py`: rows and vectors of datasets; `queries.py`: vectors of pictures, texts and JSON; `pictures.py` and
   `hits_page.py`: what was found, to look at; `live_memory.py`: what `memory_node` wires.
+- `binary_frames.py`: frames that are kept as bits, repaired and told from what was not seen before.
 - `mbat_vsa.py`: vectors of any JSON, without training. Choose it to find a state or a task again.
 - `origin_identification/`: the frame that an edited frame was made from. Choose it where pictures are restyled,
   compressed or translated, and labels, episodes or leaks between sets are to be found again.

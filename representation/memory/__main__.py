@@ -1,4 +1,4 @@
-"""The robot's episode memory: `python -m representation.memory add|search|show|index|delete|forget|compact|export`."""
+"""The robot's episode memory: `python -m representation.memory VERB`, see `--help`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import tyro
 from numpy.typing import NDArray
 
 from representation.checkpoint import encoder_key
-from representation.memory import queries
+from representation.memory import binary_frames, queries
 from representation.memory.episode_memory import EpisodeMemory
 from representation.memory.export import export
 from representation.memory.filters import Filter
 from representation.memory.hits_page import write_hits_page
+from representation.memory.pictures import write_picture
 from representation.memory.schema import EPISODES, FRAMES, TABLES, EncoderColumns
 from representation.memory.search import Mode, SearchOptions
 from representation.memory.sources import SourceOptions, remember
@@ -38,6 +39,7 @@ class Add:
         source: which dataset.
         prefix: numbers that a funnel begins with; 0 keeps none. For nested vectors, see `matryoshka`.
         signs: also keep the signs of the numbers, to be searched by Hamming distance.
+        only_signs: keep nothing but the signs: all there is to the vectors of `binary_latent_diffusion`.
     """
 
     memory: Memory
@@ -45,6 +47,7 @@ class Add:
     source: Annotated[SourceOptions, tyro.conf.arg(name="")]
     prefix: int = 0
     signs: bool = False
+    only_signs: bool = False
 
     def run(self) -> None:
         """Add them."""
@@ -52,7 +55,8 @@ class Add:
         self.source.episodes()  # a memory of a dataset that is none is not begun
         memory = EpisodeMemory(self.memory, create=True)
         for key, encoder in encoders.items():
-            memory.register(EncoderColumns(key, encoder.modality, encoder.width, self.prefix, self.signs))
+            signs = self.signs or self.only_signs
+            memory.register(EncoderColumns(key, encoder.modality, encoder.width, self.prefix, signs, self.only_signs))
         count = remember(memory, self.source, encoders, progress=True)
         print(f"{self.memory}: {count} frames added, {memory.count(FRAMES)} in all; encoders {', '.join(encoders)}")
 
@@ -151,7 +155,11 @@ class Show:
             print(f"{table}: {memory.count(table)}")
             for key, encoder in memory.encoders(table).items():
                 parts = [f"{encoder.width} numbers of {encoder.modality}"]
-                parts += [f"prefix {encoder.prefix}"] * bool(encoder.prefix) + ["signs"] * encoder.signs
+                parts += (
+                    [f"prefix {encoder.prefix}"] * bool(encoder.prefix)
+                    + ["signs"] * encoder.signs
+                    + ["no more"] * encoder.only_signs
+                )
                 print(f"  {key}: {memory.count(table, key=key)} vectors, {', '.join(parts)}")
         sources: dict[tuple[str, str], int] = {}
         for row in memory.rows(EPISODES):
@@ -256,7 +264,83 @@ class Export:
         print(f"{self.output}: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
-VERBS = (Add, Search, Show, Index, Delete, Forget, Compact, Export)
+@dataclass(frozen=True)
+class Repair:
+    """Fill in what something hid in a frame, and write the picture; for bits of `binary_latent_diffusion`.
+
+    Attributes:
+        memory: directory of the memory.
+        prior: directory of the run that trained the prior over the bits.
+        id: of the frame.
+        mask: picture, white where the frame is hidden; brought to the frame's size.
+        output: picture to write.
+        grow: places of bits around the hidden part that are filled in too.
+        steps: of the prior's chain.
+        temperature: below 1, what is likely becomes more so.
+        seed: of what is drawn.
+    """
+
+    memory: Memory
+    prior: Path
+    id: str
+    mask: Path
+    output: Path
+    grow: int = 1
+    steps: int = 16
+    temperature: float = 1.0
+    seed: int = 0
+
+    def run(self) -> None:
+        """Write the picture."""
+        encoder, memory = binary_frames.load_prior(self.prior), EpisodeMemory(self.memory)
+        key = binary_frames.stored_key(memory, self.prior, encoder)
+        mask = queries.read_picture(self.mask).mean(axis=2) > 127
+        places = binary_frames.places_of(mask, encoder.config.grid, self.grow)
+        _, bits = binary_frames.stored_bits(memory, key, encoder, Filter(ids=(self.id,)), 1)
+        found = binary_frames.repaired(encoder, bits, places, self.steps, self.temperature, self.seed)
+        write_picture(self.output, encoder.autoencoder.decode(found)[0])
+        print(f"{self.output}: {self.id}, {int(places.sum())} of {places.size} places filled in")
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """Tell pictures that are unlike what was seen before; for bits of `binary_latent_diffusion`.
+
+    Attributes:
+        memory: directory of the memory, whose frames say what is usual.
+        prior: directory of the run that trained the prior over the bits, best on other frames than the memory's.
+        images: pictures to judge.
+        rate: share of usual frames at most that give an alarm.
+        where: which frames are usual.
+        frames: at most so many of them are looked at.
+        steps: of the prior's chain.
+        seed: of its noise, and of the choice of frames.
+    """
+
+    memory: Memory
+    prior: Path
+    images: tuple[Path, ...]
+    rate: float = 0.05
+    where: Filter = field(default_factory=Filter)
+    frames: int = 500
+    steps: int = 16
+    seed: int = 0
+
+    def run(self) -> None:
+        """Print how surprising each picture is."""
+        encoder, memory = binary_frames.load_prior(self.prior), EpisodeMemory(self.memory)
+        key = binary_frames.stored_key(memory, self.prior, encoder)
+        rows, known = binary_frames.stored_bits(memory, key, encoder, self.where, self.frames, self.seed)
+        usual = binary_frames.surprise(encoder, known, self.steps, self.seed)
+        threshold = binary_frames.alarm_threshold(usual, self.rate)
+        print(f"more than {threshold:.1f} nats is an alarm: {self.rate:g} of what is like {len(rows)} frames")
+        for path in self.images:
+            bits = encoder.bits(queries.as_inputs(queries.read_picture(path)))
+            found = float(binary_frames.surprise(encoder, bits, self.steps, self.seed)[0])
+            print(f"{'ALARM' if found > threshold else 'usual'}  {found:8.1f}  {path}")
+
+
+VERBS = (Add, Search, Show, Index, Delete, Forget, Compact, Export, Repair, Alarm)
 
 
 def _state(text: str) -> Any:

@@ -119,11 +119,13 @@ class EpisodeMemory:
         return [Row(**row) for row in self._select(table, where, key, list(ROW_COLUMNS), limit).to_pylist()]
 
     def vectors(self, table: str, key: str, where: Filter = EVERYTHING) -> tuple[list[Row], NDArray[np.float32]]:
-        """Rows, and their vectors (N, D) by an encoder; those without one are left out."""
-        name = _known(self.encoders(table), key, f"{self.directory}: {table}").column("vector")
-        found = self._select(table, where, key, [*ROW_COLUMNS, name])
-        width = found.schema.field(name).type.list_size
-        values = found.column(name).combine_chunks().flatten().to_numpy().reshape(-1, width)
+        """Rows, and their vectors (N, D) by an encoder, -1 and 1 of one whose signs alone are kept.
+
+        Those without one are left out.
+        """
+        encoder = _known(self.encoders(table), key, f"{self.directory}: {table}")
+        found = self._select(table, where, key, [*ROW_COLUMNS, encoder.first_column])
+        values = encoder.vectors(found.column(encoder.first_column).combine_chunks())
         return [Row(**row) for row in found.select(list(ROW_COLUMNS)).to_pylist()], values
 
     def search(
@@ -220,7 +222,7 @@ class EpisodeMemory:
         parts = [] if expression is None else [expression.to_sql()]
         if key:
             encoder = _known(self.encoders(table), key, f"{self.directory}: {table}")
-            parts.append(f"{encoder.column('vector')} IS NOT NULL")
+            parts.append(f"{encoder.first_column} IS NOT NULL")
         return " AND ".join(f"({part})" for part in parts)
 
     def _opened(self, name: str, there: bool) -> Any:

@@ -1,11 +1,14 @@
-"""The pictures of rows, read again from where the rows come from."""
+"""The pictures of rows, read again from where the rows come from, and pictures that are written."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from representation.data.frames import FRAMES_FILE, open_frames
 from representation.data.lerobot_dataset import LeRobotDataset
@@ -50,3 +53,17 @@ class Pictures:
             key = f"observation.images.{row.camera}"
             self._episode = place, dataset.episode(row.episode, [key])[key]
         return self._episode[1]
+
+
+def write_picture(path: Path, image: Tensor) -> None:
+    """Write a picture (3, H, W) in [0, 1].
+
+    Raises:
+        ValueError: the ending names no kind of picture that OpenCV writes.
+        OSError: it cannot be written there.
+    """
+    if not cv2.haveImageWriter(str(path)):
+        raise ValueError(f"{path}: expected a picture's name, such as one that ends with .png")
+    pixels = (255 * image).round().to(torch.uint8).permute(1, 2, 0).numpy()
+    _, content = cv2.imencode(path.suffix, cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    path.write_bytes(content.tobytes())

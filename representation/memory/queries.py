@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from representation.interface import DocumentEncoder, Encoder, TextEncoder
 
@@ -24,8 +24,12 @@ def picture_vector(encoder: Encoder | DocumentEncoder, image: NDArray[np.uint8])
     """
     if encoder.modality != "image":
         raise ValueError(f"picture: expected an encoder of pictures, found one of {encoder.modality}")
-    inputs = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
-    return encoder.encode(inputs.to(_device(encoder)))[0].float().cpu().numpy()
+    return encoder.encode(as_inputs(image).to(_device(encoder)))[0].float().cpu().numpy()
+
+
+def as_inputs(image: NDArray[np.uint8]) -> Tensor:
+    """A picture (H, W, 3) as an encoder takes it, (1, 3, H, W) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
 
 
 @torch.inference_mode()

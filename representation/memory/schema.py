@@ -2,6 +2,7 @@
 
 Both tables have the same columns. The vectors of an encoder stand in `vector_KEY`; a prefix to search with first in
 `prefix_KEY`, and the signs of the numbers, eight a byte, in `signs_KEY`, where the encoder was registered with them.
+They may be all that is kept, of an encoder whose vectors are bits.
 What a column is stands in its own metadata, so that both come in one commit.
 """
 
@@ -83,6 +84,7 @@ class EncoderColumns:
         width: numbers of a vector.
         prefix: numbers that a search may begin with; 0 keeps none.
         signs: whether the signs of the numbers are kept.
+        only_signs: whether they are all that is kept.
     """
 
     key: str
@@ -90,6 +92,7 @@ class EncoderColumns:
     width: int
     prefix: int = 0
     signs: bool = False
+    only_signs: bool = False
 
     def __post_init__(self) -> None:
         if not _KEY.fullmatch(self.key):
@@ -100,6 +103,13 @@ class EncoderColumns:
             raise ValueError(f"{self.key}: prefix: expected 0 to {self.width - 1}, found {self.prefix}")
         if self.signs and self.width % 8:
             raise ValueError(f"{self.key}: signs: expected a width that 8 divides, found {self.width}")
+        if self.only_signs and (self.prefix or not self.signs):
+            raise ValueError(f"{self.key}: only_signs: expected signs and no prefix, found {self}")
+
+    @property
+    def first_column(self) -> str:
+        """Name of the column that every row with a vector has."""
+        return self.column("signs" if self.only_signs else "vector")
 
     def column(self, part: str) -> str:
         """Name of the column of a part: `vector`, `prefix` or `signs`."""
@@ -107,13 +117,15 @@ class EncoderColumns:
 
     def schema(self) -> pa.Schema:
         """The columns, empty at first."""
-        about = {_ABOUT: json.dumps(asdict(self)).encode(), **_PLAIN}
-        columns = [pa.field(self.column("vector"), pa.list_(pa.float32(), self.width), metadata=about)]
+        columns = []
+        if not self.only_signs:
+            columns.append(pa.field(self.column("vector"), pa.list_(pa.float32(), self.width), metadata=_PLAIN))
         if self.prefix:
             columns.append(pa.field(self.column("prefix"), pa.list_(pa.float32(), self.prefix), metadata=_PLAIN))
         if self.signs:
             columns.append(pa.field(self.column("signs"), pa.list_(pa.uint8(), self.width // 8), metadata=_PLAIN))
-        return pa.schema(columns)
+        about = {_ABOUT: json.dumps(asdict(self)).encode(), **_PLAIN}
+        return pa.schema([columns[0].with_metadata(about), *columns[1:]])
 
     def arrays(self, vectors: NDArray) -> dict[str, pa.Array]:
         """The columns of vectors (N, D).
@@ -122,12 +134,19 @@ class EncoderColumns:
             ValueError: another width, or vectors without a direction.
         """
         vectors = self.checked(vectors)
-        arrays = {self.column("vector"): _lists(vectors)}
+        arrays = {} if self.only_signs else {self.column("vector"): _lists(vectors)}
         if self.prefix:
             arrays[self.column("prefix")] = _lists(vectors[:, : self.prefix])
         if self.signs:
             arrays[self.column("signs")] = _lists(sign_codes(vectors))
         return arrays
+
+    def vectors(self, values: pa.FixedSizeListArray) -> NDArray[np.float32]:
+        """Vectors (N, D) of what `first_column` holds; of signs alone, -1 and 1."""
+        found = values.flatten().to_numpy()
+        if not self.only_signs:
+            return found.reshape(-1, self.width)
+        return 2 * np.unpackbits(found).reshape(-1, self.width).astype(np.float32) - 1
 
     def checked(self, vectors: NDArray) -> NDArray[np.float32]:
         """Vectors (N, D) float32.

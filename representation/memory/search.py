@@ -3,7 +3,7 @@
 - `exact` compares the whole vectors of all rows.
 - `funnel` makes a shortlist by the prefixes and sorts it by the whole vectors: for nested vectors (`matryoshka`), which
   keep most of what they tell in their first numbers.
-- `signs` counts the signs that differ (Hamming distance), a bit for each number.
+- `signs` counts the signs that differ (Hamming distance), a bit for each number; the one way where only they are kept.
 - `approximate` compares the whole vectors of the cells next to the query; it needs an index.
 
 `funnel` and `signs` use an index where there is one and then compare the nearest cells only.
@@ -84,6 +84,8 @@ def search(
     """
     query = encoder.checked(np.asarray(query)[None])[0]
     part = PART[options.mode]
+    if encoder.only_signs and part != "signs":
+        raise ValueError(f"mode: expected signs, which are all that is kept of {encoder.key}, found {options.mode}")
     if (part == "prefix" and not encoder.prefix) or (part == "signs" and not encoder.signs):
         raise ValueError(f"mode: expected an encoder registered with {part}, found {encoder.key} without")
     indexed = has_index(table, encoder.column(part))
