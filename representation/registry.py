@@ -406,6 +406,14 @@ SYSTEMS: dict[str, System] = {
         role="tells what a scene's contacts form as a whole, such as closed loops, where things are all alike",
         road="representation.structure.classify_scenes, on scene graphs of sim.scene_graphs",
     ),
+    "dts": System(
+        module="representation.generative.dts",
+        paper="Li et al., Learning Disentangled Representations for Time Series, 2021 (arXiv 2105.08179)",
+        inputs="windows of joint positions, velocities, efforts and grippers, or of any signals",
+        outputs="vectors with a group for what is done and one for who does it; skills and alarms along episodes",
+        role="tells what an arm does apart from which arm it is; watches a second arm whose skills nobody labelled",
+        road="representation.generative.dts.train and .watch, on datasets of sim.collect or policies.data.convert",
+    ),
 }
 
 
