@@ -64,7 +64,7 @@ class TrainOptions:
         lr: learning rate.
         threads: of torch.
         seed: of everything that is drawn.
-        model: sizes and weights.
+        model: sizes and weights; how near signals are decoded is learned unless asked otherwise.
     """
 
     data: Path
@@ -85,7 +85,7 @@ class TrainOptions:
     lr: float = 2e-3
     threads: int = 2
     seed: int = 0
-    model: Annotated[DTSConfig, tyro.conf.arg(name="set")] = field(default_factory=DTSConfig)
+    model: Annotated[DTSConfig, tyro.conf.arg(name="set")] = field(default_factory=lambda: DTSConfig(learn_sigma=True))
 
 
 def read_all(options: TrainOptions) -> dict[str, list[Recording]]:
