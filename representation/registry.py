@@ -422,6 +422,13 @@ SYSTEMS: dict[str, System] = {
         outputs="a grid of bits of each, and pictures of bits; new bits, missing ones, and how likely bits are",
         role="keeps frames in few bytes, finds and repairs them, and tells what the robot has not seen before",
         road="representation.pretrain, .probe and .embed; representation.memory add, search, repair and alarm",
+    "dts": System(
+        module="representation.generative.dts",
+        paper="Li et al., Learning Disentangled Representations for Time Series, 2021 (arXiv 2105.08179)",
+        inputs="windows of joint positions, velocities, efforts and grippers, or of any signals",
+        outputs="vectors with a group for what is done and one for who does it; skills and alarms along episodes",
+        role="tells what an arm does apart from which arm it is; watches a second arm whose skills nobody labelled",
+        road="representation.generative.dts.train and .watch, on datasets of sim.collect or policies.data.convert",
     ),
 }
 
