@@ -406,6 +406,15 @@ SYSTEMS: dict[str, System] = {
         role="tells what a scene's contacts form as a whole, such as closed loops, where things are all alike",
         road="representation.structure.classify_scenes, on scene graphs of sim.scene_graphs",
     ),
+    "progae": System(
+        module="representation.generative.progae",
+        paper="Tatro, Das, Chen, Chenthamarakshan and Lai, Learning Geometrically Disentangled Representations of "
+        "Protein Folding Simulations, 2022 (arXiv 2205.10423)",
+        inputs="nodes of cables, hoses or arms in order; backbones of proteins",
+        outputs="a code of shape, which no rigid motion changes, and one of directions; nodes of both",
+        role="tells how a cable is bent apart from how it lies; sets goals by swapping or interpolating one of the two",
+        road="representation.generative.progae.fit and .shape_goals, on cables of sim.cables",
+    ),
 }
 
 
