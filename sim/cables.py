@@ -1,8 +1,8 @@
 """Cables that are dropped, dragged and lifted on a table: `python -m sim.cables --output DIR`.
 
 Each episode lets a cable of random stiffness fall on a table with posts, in a random curl; then one of its nodes is
-taken and dragged over the table, or lifted, and let go. The cable is a one-dimensional flex of MuJoCo: a discrete elastic rod
-with bending and torsion, of fixed length, that touches the table, the posts and itself.
+taken and dragged over the table, or lifted, and let go. The cable is a one-dimensional flex of MuJoCo: a discrete
+elastic rod with bending and torsion, of fixed length, that touches the table, the posts and itself.
 
 `chains.npz` has the nodes of each frame, see `representation.generative.progae.chains`; with `--size N`, the directory
 also has a camera's pictures of the same frames in the plain format, with the column `nodes` in the frame of the world.

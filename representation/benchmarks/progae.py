@@ -7,6 +7,7 @@ transfer to 48 nodes with 200 chains, by the decoder's dense layer alone or all 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +39,9 @@ from representation.generative.progae.training import (
 
 NODES, TRAINED, TESTED = 32, 2000, 500
 OTHER_NODES, OTHER_TRAINED = 48, 200
-STEPS, JOINT_STEPS, TRANSFER_STEPS, BATCH = 900, 400, 150, 32
+STEPS, JOINT_STEPS, TRANSFER_STEPS, BATCH, LR = 1500, 400, 150, 32, 1.5e-3
 PICTURE_STEPS, SHOWN, SHOWN_STEPS = 400, 4, 4
-WEIGHTS = {"length_weight": 2.0, "cross_weight": 1.0}
+CROSS_WEIGHT = 1.0
 
 
 class JointAutoencoder(ProGAE):
@@ -78,26 +79,29 @@ class Measured:
     other: tuple[float, float]
 
 
-def config_of(n_nodes: int, cross_weight: float = WEIGHTS["cross_weight"]) -> ProGAEConfig:
+def config_of(n_nodes: int, cross_weight: float = CROSS_WEIGHT) -> ProGAEConfig:
     """For chains of unit length."""
-    return ProGAEConfig(
-        n_nodes, bond=1 / (n_nodes - 1), length_weight=WEIGHTS["length_weight"], cross_weight=cross_weight
-    )
+    return ProGAEConfig(n_nodes, bond=1 / (n_nodes - 1), cross_weight=cross_weight)
 
 
 @torch.no_grad()
-def _joint_code(model: ProGAE, x: Tensor) -> Tensor:
-    return torch.cat(model.encode(x), dim=1)
+def curvature_probe(model: ProGAE, x: Tensor, tests: Sequence[Tensor], joint: bool = False) -> list[float]:
+    """R squared of mean curvature on test chains, from the code of shape or from both codes as one."""
+
+    def code(chains: Tensor) -> Tensor:
+        both = model.encode(chains)
+        return torch.cat(both, dim=1) if joint else both.intrinsic
+
+    return [probed((code(x), curvatures(x)), (code(test), curvatures(test))) for test in tests]
 
 
 def joint_probe(seed: int, steps: int) -> tuple[float, float]:
     """R squared of curvature from a joint code, of test chains turned about z, and of the same turned at random."""
     (x, _), (test, _) = (frenet_chains(count, NODES, s, "z") for count, s in ((TRAINED, seed), (TESTED, 1000 + seed)))
     model = JointAutoencoder(config_of(NODES, cross_weight=0.0), seed)
-    train(model, x, steps, seed, turns="z", batch=BATCH)
-    known = (_joint_code(model, x), curvatures(x))
-    others = (test, turned(test, "any", torch.Generator().manual_seed(seed)))
-    about_z, about_any = (probed(known, (_joint_code(model, one), curvatures(one))) for one in others)
+    train(model, x, steps, seed, turns="z", batch=BATCH, lr=LR)
+    again = turned(test, "any", torch.Generator().manual_seed(seed))
+    about_z, about_any = curvature_probe(model, x, (test, again), joint=True)
     return about_z, about_any
 
 
@@ -109,7 +113,7 @@ def transferred(model: ProGAE, seed: int, steps: int) -> tuple[float, float]:
     fresh = ProGAE(OTHER_NODES, config=config_of(OTHER_NODES), seed=seed)
     both = (transfer(model, OTHER_NODES, seed=seed), fresh)
     for one in both:
-        train(one, few, steps, seed, batch=BATCH)
+        train(one, few, steps, seed, batch=BATCH, lr=LR)
     dense, scratch = (reconstruction(one, few, test).rmsd for one in both)
     return dense, scratch
 
@@ -118,22 +122,20 @@ def trained(seed: int, steps: int) -> tuple[ProGAE, Tensor, Tensor]:
     """A model, what it was trained on, and chains to test it on."""
     (x, _), (test, _) = (frenet_chains(count, NODES, s) for count, s in ((TRAINED, seed), (TESTED, 1000 + seed)))
     model = ProGAE(NODES, config=config_of(NODES), seed=seed)
-    train(model, x, steps, seed, batch=BATCH)
+    train(model, x, steps, seed, batch=BATCH, lr=LR)
     return model, x, test
 
 
-@torch.no_grad()
 def measured(seed: int, options: BenchOptions) -> Measured:
     """Train and measure all of one seed."""
     model, x, test = trained(seed, options.steps(STEPS))
-    again = turned(test, "any", torch.Generator().manual_seed(seed))
-    known = (model.encode(x).intrinsic, curvatures(x))
-    as_it_is, when_turned = (probed(known, (model.encode(one).intrinsic, curvatures(one))) for one in (test, again))
-    with torch.enable_grad():
-        joint = joint_probe(seed, options.steps(JOINT_STEPS))
-        other = transferred(model, seed, options.steps(TRANSFER_STEPS))
+    as_it_is, when_turned = curvature_probe(model, x, (test, turned(test, "any", torch.Generator().manual_seed(seed))))
     return Measured(
-        reconstruction(model, x, test), disentanglement(model, x, test, seed), as_it_is - when_turned, joint, other
+        reconstruction(model, x, test),
+        disentanglement(model, x, test, seed),
+        as_it_is - when_turned,
+        joint_probe(seed, options.steps(JOINT_STEPS)),
+        transferred(model, seed, options.steps(TRANSFER_STEPS)),
     )
 
 

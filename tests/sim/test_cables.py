@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +38,14 @@ def test_a_pulled_node_follows_the_hand():
 
 def test_the_same_draw_gives_the_same_episode():
     options = CableOptions(Path("unused"), nodes=NODES, length=LENGTH, seconds=0.4)
-    first, pictures = episode(options, np.random.default_rng(3))
+    first, none = episode(options, np.random.default_rng(3))
     assert first.shape == (4, NODES, 3)
-    assert pictures.size == 0
+    assert none.size == 0
     np.testing.assert_array_equal(first, episode(options, np.random.default_rng(3))[0])
+    seen, pictures = episode(replace(options, seconds=0.2, size=48), np.random.default_rng(3))
+    assert pictures.shape == (2, 48, 48, 3)
+    blue = pictures[..., 2].astype(int) > pictures[..., 0].astype(int) + 30
+    assert 5 < blue[0].sum() < 500
+    assert seen.shape == (2, NODES, 3)
     with pytest.raises(ValueError, match=r"nodes: expected at most 31 on a cable of 0\.3 m, found 40"):
         CableOptions(Path("unused"), nodes=40, length=LENGTH)

@@ -11,10 +11,10 @@ Chenthamarakshan and Lai, 2022 (arXiv 2205.10423). Takes nodes (B, n, 3) of cabl
 No code of the paper is public. Decided here:
 
 - Sizes of all networks. Features of the encoders are averaged over two halves of the chain, so that its ends differ.
-- A small network mixes the codes before the dense layer: a turned shape is a product of shape and turn, which one linear
-  map of both leaves to the convolutions.
-- Features are upsampled linearly, and the last layer gives bonds, which are added up to nodes: a chain of 32 nodes is as
-  long as 31 bonds, and coordinates would have to be right to a hundredth of it for bonds to be right to a third.
+- A small network mixes the codes before the dense layer: a turned shape is a product of shape and turn, which one
+  linear map of both leaves to the convolutions.
+- Features are upsampled linearly, and the last layer gives bonds, which are added up to nodes: a chain of 32 nodes is
+  as long as 31 bonds, and coordinates would have to be right to a hundredth of it for bonds to be right to a third.
 - Contacts are a sigmoid of the distance, half at 3 bonds for cables and at 8 angstrom for proteins (`--protein`, where
   all frames are also aligned to the first, and the second code then tells of no pose).
 - The lengths of bonds have a loss of their own (the earlier version of the paper has them as the intrinsic geometry).

@@ -3,7 +3,8 @@
 `--data` holds frames of one kind of chain: cables (`python -m sim.cables --output DIR`), any npz trajectory with
 `positions` (F, n, 3), or the backbone of a protein (a `.pdb` file, or `representation.generative.progae.ensembles`).
 The last fifth of the episodes is held out, or of the frames where there is one episode only. The directory gets the
-model, `report.json` (how chains come back, what each code tells, what swaps do) and `goals.png`, goals for held-out frames.
+model, `report.json` (how chains come back, what each code tells, what swaps do) and `goals.png`, goals for held-out
+frames.
 
 With `--other DIR`, of a chain with another number of nodes, `transfer` retrains the decoder's dense layer alone on 200
 of its frames, beside a model that is trained on these from nothing with as many steps; it is written to `other/`.

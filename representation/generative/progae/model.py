@@ -28,7 +28,9 @@ INTRINSIC, EXTRINSIC = (2, 16, 32, 64, 64), (3, 32, 64, 64, 64)  # channels of t
 PARTS = 2  # of the chain, over each of which features are averaged
 MIXED, DECODED, UPSAMPLED = 256, (64, 64, 64, 32), 8  # units and channels of the decoder; by how much it upsamples
 R0, WIDTH = 3.0, 0.5  # of a contact, bond lengths
-CROSS_POSE = 0.1  # of the error of the code of directions of a swap, beside that of its shape
+# Weights in the loss of a swap, beside that of distances in bonds: of contacts, which differ by hundredths where
+# distances differ by bonds, and of the code of directions.
+CROSS_CONTACTS, CROSS_POSE = 100.0, 0.02
 BETA = 0.1  # of the smooth L1 loss, bond lengths
 
 
@@ -135,8 +137,8 @@ class ExtrinsicEncoder(nn.Module):
 class ChainDecoder(nn.Module):
     """Codes (B, width) to nodes (B, n, 3) about their mean, in bonds; `dense` alone depends on n.
 
-    Its last layer gives bonds, which are added up: they need to be right to a share of a bond, coordinates to a share of a
-    hundredth of the chain.
+    Its last layer gives bonds, which are added up: they need to be right to a share of themselves, coordinates to the
+    same share of a bond, however long the chain.
     """
 
     def __init__(self, width: int, n_nodes: int) -> None:
@@ -264,10 +266,11 @@ class ProGAE(nn.Module):
         swap = self.decode(ChainCode(code.intrinsic, code.extrinsic[other]))
         contacts, apart = self.maps(swap).unbind(dim=1)
         bonds = self.config.n_nodes - 1  # distances are by the contour: in bonds they weigh as coordinates do
-        shape = F.smooth_l1_loss(bonds * apart, bonds * maps[:, 1], beta=BETA) + F.mse_loss(contacts, maps[:, 0])
+        far = F.smooth_l1_loss(bonds * apart, bonds * maps[:, 1], beta=BETA)
+        near = F.mse_loss(contacts, maps[:, 0])
         found, wanted = self.extrinsic(bond_orientations(swap)), code.extrinsic[other].detach()
         pose = (found - wanted).square().mean(dim=0) / (wanted.var(dim=0) + EPS)
-        return shape + CROSS_POSE * pose.mean()
+        return far + CROSS_CONTACTS * near + CROSS_POSE * pose.mean()
 
     def save(self, directory: Path) -> None:
         """Write what `load` reads."""
