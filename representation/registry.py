@@ -429,6 +429,14 @@ SYSTEMS: dict[str, System] = {
         outputs="vectors with a group for what is done and one for who does it; skills and alarms along episodes",
         role="tells what an arm does apart from which arm it is; watches a second arm whose skills nobody labelled",
         road="representation.generative.dts.train and .watch, on datasets of sim.collect or policies.data.convert",
+    "progae": System(
+        module="representation.generative.progae",
+        paper="Tatro, Das, Chen, Chenthamarakshan and Lai, Learning Geometrically Disentangled Representations of "
+        "Protein Folding Simulations, 2022 (arXiv 2205.10423)",
+        inputs="nodes of cables, hoses or arms in order; backbones of proteins",
+        outputs="a code of shape, which no rigid motion changes, and one of directions; nodes of both",
+        role="tells how a cable is bent apart from how it lies; sets goals by swapping or interpolating one of the two",
+        road="representation.generative.progae.fit and .shape_goals, on cables of sim.cables",
     ),
 }
 
