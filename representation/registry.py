@@ -415,6 +415,7 @@ SYSTEMS: dict[str, System] = {
         role="an encoder for policies from unlabelled frames, which also tells what does not belong into a picture",
         road="representation.pretrain in three stages, .probe and .embed; policies.train --vision-encoder; "
         "representation.generative.addp.surprise",
+    ),
     "binary_latent_diffusion": System(
         module="representation.generative.binary_latent_diffusion",
         paper="Wang, Wang, Liu and Qiu, Binary Latent Diffusion, CVPR 2023 (arXiv 2304.04820)",
@@ -422,6 +423,7 @@ SYSTEMS: dict[str, System] = {
         outputs="a grid of bits of each, and pictures of bits; new bits, missing ones, and how likely bits are",
         role="keeps frames in few bytes, finds and repairs them, and tells what the robot has not seen before",
         road="representation.pretrain, .probe and .embed; representation.memory add, search, repair and alarm",
+    ),
     "dts": System(
         module="representation.generative.dts",
         paper="Li et al., Learning Disentangled Representations for Time Series, 2021 (arXiv 2105.08179)",
@@ -429,6 +431,7 @@ SYSTEMS: dict[str, System] = {
         outputs="vectors with a group for what is done and one for who does it; skills and alarms along episodes",
         role="tells what an arm does apart from which arm it is; watches a second arm whose skills nobody labelled",
         road="representation.generative.dts.train and .watch, on datasets of sim.collect or policies.data.convert",
+    ),
     "progae": System(
         module="representation.generative.progae",
         paper="Tatro, Das, Chen, Chenthamarakshan and Lai, Learning Geometrically Disentangled Representations of "
