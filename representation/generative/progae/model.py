@@ -30,7 +30,7 @@ MIXED, DECODED, UPSAMPLED = 256, (64, 64, 64, 32), 8  # units and channels of th
 R0, WIDTH = 3.0, 0.5  # of a contact, bond lengths
 # Weights in the loss of a swap, beside that of distances in bonds: of contacts, which differ by hundredths where
 # distances differ by bonds, and of the code of directions.
-CROSS_CONTACTS, CROSS_POSE = 50.0, 0.1
+CROSS_CONTACTS, CROSS_POSE = 100.0, 0.02
 BETA = 0.1  # of the smooth L1 loss, bond lengths
 
 
