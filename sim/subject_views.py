@@ -1,10 +1,10 @@
-"""Pictures of single objects from anywhere, which are known again: `python -m sim.subject_views --output runs/subjects`.
+"""Pictures of single objects, each in many surroundings: `python -m sim.subject_views --output runs/subjects`.
 
 Objects of ten classes of household things, a few instances of each in colours and proportions of their own. From view
 to view the object turns and leans, and camera, light, floor colour and floor texture are drawn anew: nothing but the
-object itself tells which one it is. The format is that of `representation.data.frames`: `episode` is the object, `label`
-its class, a text names the class, `mask` (H, W) has its pixels, `rotation` is how it stands in the camera's optical
-frame (unit quaternion x, y, z, w), `background` (3,) the mean colour of all other pixels, in [0, 1].
+object itself tells which one it is. The format is that of `representation.data.frames`: `episode` is the object,
+`label` its class, a text names the class, `mask` (H, W) has its pixels, `rotation` is how it stands in the camera's
+optical frame (unit quaternion x, y, z, w), `background` (3,) the mean colour of all other pixels, in [0, 1].
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Single objects that the robot has seen, known again from elsewhere: `python -m representation.memory.subjects`.
 
 - `add SUBJECTS --encoder RUN --data DIR` stores the objects of frames.
-- `find SUBJECTS --encoder RUN --image crop.png` tells which stored object a picture shows, of which a `--mask` (white
-  where it is) and a `--phrase` ("a mug") may be known.
+- `find SUBJECTS --encoder RUN --image crop.png` tells which stored object a picture shows. A `--mask`, white where the
+  object is, and a `--phrase` such as "a mug" may be known of it.
 - `score SUBJECTS --encoder RUN --data DIR` tells how often the objects of other frames are known again.
 
-The encoder is one of `customcontrast`. Where frames have a `segmentation` (`python -m sim.segmented_scenes`), each thing
-in each picture is cut out, and its name is its id; else a picture shows one object, whose id is its `episode`.
+The encoder is one of `customcontrast`. Where frames have a `segmentation` (`python -m sim.segmented_scenes`), each
+thing in each picture is cut out, and its name is its id; else a picture shows one object, whose id is its `episode`.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ Source: CustomContrast: A Multilevel Contrastive Perspective for Subject-Driven 
 Huang, Chen, Zheng, Zhang and Mao, AAAI 2025 (arXiv 2409.05606). Takes pictures (B, 3, H, W) in [0, 1] of one object
 each, with a mask (B, H, W) and a noun phrase where they are known; gives a CLS (B, d), codes (B, K, d), one for each
 cross-attention layer of a generator, and vectors (B, (1 + scales) d) by which the object is found again. It is trained
-on views of objects (`episode`) with `texts`, `label`, and `rotation` in the camera's frame (unit quaternion x, y, z, w);
-with `mask` the background of some views is removed.
+on views of objects (`episode`) with `texts`, `label`, and `rotation` in the camera's frame (unit quaternion x, y, z,
+w); with `mask` the background of some views is removed, and that of others exchanged.
 
 - `losses.py`: CSCL and MACL. `mfi.py`: the encoder of two Q-Formers and their fusion. `eyes.py`: what it looks through.
 - `encoder.py`, `objective.py`, `config.py`: the encoder as others use it, and its training.
@@ -19,8 +19,10 @@ with `mask` the background of some views is removed.
 No code was published. Decided here: the CLS of pictures hears no text, else it could copy what it is to find; only the
 codes are fused. What a scale is contrasted by is the mean of its codes, through a linear head of its own. Relevance is
 the cosine of features about the mean of the batch, of an untrained copy of the tokeniser (of CLIP, where that is looked
-through). Without a generator a small decoder draws another view of the subject, in pixels of variance 1; its stages hear
-the codes of one scale each. The class token's attention is divided by its maximum to guide where codes are injected.
+through). Without a generator a small decoder draws another view of the subject, in pixels of variance 1; its stages
+hear the codes of one scale each. The class token's attention is divided by its maximum to guide where codes are
+injected. Since the small tokeniser sees few pictures, views are also cropped, mirrored and a little recoloured, and
+some get the background of another one; all of it can be switched off.
 """
 
 from representation.pretraining.customcontrast.config import Config

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from representation.image_tower import draw_weights
 from representation.pretraining.clip.encoder import CLIPEncoder, prepare
 from representation.pretraining.clip.image_towers import VisionTransformer
 from representation.pretraining.clip.tokenizer import Tokenizer
@@ -18,8 +19,18 @@ from representation.pretraining.clip.tokenizer import Tokenizer
 LAYERS, MAP_SIDE = 4, 8
 
 
+class PlaceNorm(nn.LayerNorm):
+    """Layer normalisation of the channels of maps (B, C, H, W), at each place by itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps to maps."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class SmallEyes(nn.Module):
     """Four convolutions and a table of words.
+
+    Nothing is normalised over places: what is told of an object shall not depend on what is around it.
 
     Args:
         tokenizer: of the phrases.
@@ -40,9 +51,9 @@ class SmallEyes(nn.Module):
         channels, stages = 3, []
         for kernel, stride in ((5, 4), (3, 2), (3, 1), (3, 1)):
             conv = nn.Conv2d(channels, vision_dim, kernel, stride, kernel // 2)
-            stages.append(nn.Sequential(conv, nn.GroupNorm(_groups(vision_dim), vision_dim), nn.ReLU()))
+            stages.append(nn.Sequential(conv, PlaceNorm(vision_dim), nn.GELU()))
             channels = vision_dim
-        self.stages = nn.ModuleList(stages)
+        self.stages = draw_weights(nn.ModuleList(stages), None)
         self.places = nn.Parameter(torch.randn(LAYERS, MAP_SIDE**2, vision_dim) * 0.02)
         self.words = nn.Embedding(len(tokenizer), text_dim)
 
@@ -113,12 +124,8 @@ class ClipEyes(nn.Module):
 
 
 def phrase_tokens(eyes: SmallEyes | ClipEyes, phrases: Sequence[str]) -> Tensor:
-    """Ids (B, T) of phrases between their two ends, 0 behind; as long as the longest one. An empty phrase has no end."""
+    """Ids (B, T) of phrases between their two ends, 0 behind; T is that of the longest. An empty phrase has no end."""
     ids = eyes.tokenizer(list(phrases), eyes.context_length, truncate=True)
     longest = int((ids == eyes.tokenizer.end).int().argmax(dim=1).max()) + 1
     ids[[not phrase.strip() for phrase in phrases]] = 0
     return ids[:, :longest]
-
-
-def _groups(channels: int) -> int:
-    return next(groups for groups in (8, 4, 2, 1) if channels % groups == 0)

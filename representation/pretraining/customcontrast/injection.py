@@ -18,7 +18,7 @@ EARLY, REGION = 0.6, 0.3
 
 
 class SubjectInjector(nn.Module):
-    """Keys and values of subject codes for every cross-attention layer of a UNet; its parameters are all that is trained.
+    """Keys and values of subject codes for every cross-attention layer of a UNet; nothing else of it is trained.
 
     Args:
         unet: a `UNet2DConditionModel`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +50,7 @@ class Decoder(nn.Module):
             nn.Sequential(nn.Linear(codes_per_scale * width + 9, 64), nn.GELU(), nn.Linear(64, 2 * channel))
             for channel in channels[:-1]
         )
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 3, padding=1) for a, b in zip(channels[:-1], channels[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(channels))
         self.last = nn.Conv2d(channels[-1], 3, 3, padding=1)
 
     def forward(self, codes: Tensor, rotation: Tensor) -> Tensor:
