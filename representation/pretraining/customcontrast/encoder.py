@@ -55,8 +55,9 @@ class SubjectEncoder(nn.Module):
         """
         if tokens is None:
             return self.mfi(self.eyes.look(images))
-        text, mask = self.eyes.listen(tokens), phrase_mask(tokens, self.eyes.tokenizer.end)
-        return self.mfi(self.eyes.look(images), text, mask, fused)
+        phrases, phrase_of = tokens.unique(dim=0, return_inverse=True)
+        text, mask = self.eyes.listen(phrases), phrase_mask(phrases, self.eyes.tokenizer.end)
+        return self.mfi(self.eyes.look(images), text, mask, fused, phrase_of)
 
     def codes(self, images: Tensor, masks: Tensor | None = None, phrases: Sequence[str] | None = None) -> SubjectCodes:
         """Codes of pictures of any size.

@@ -183,6 +183,7 @@ class MFIEncoder(nn.Module):
         text: Tensor | None = None,
         text_mask: Tensor | None = None,
         fused: Tensor | None = None,
+        phrase_of: Tensor | None = None,
     ) -> SubjectCodes:
         """Codes of B pictures.
 
@@ -191,6 +192,8 @@ class MFIEncoder(nn.Module):
             text: tokens (B, T, Dt) of a phrase for each; None without any.
             text_mask: (B, T), true where there is a token; all of them if None.
             fused: (B,), false where codes shall not hear the phrase; so it is where a phrase has no token.
+            phrase_of: (B,) number of the phrase of each picture, where several have one: there are then as many rows of
+                `text` and `text_mask` as phrases.
 
         Raises:
             ValueError: shapes that do not fit, or numbers that are not finite; names them.
@@ -211,12 +214,15 @@ class MFIEncoder(nn.Module):
         cls_v, codes = visual[:, 0], visual[:, 1:]
         if text is None:
             return SubjectCodes(cls_v, None, codes)
-        _check_tokens("text", text, rows, self.text_dim)
+        _check_tokens("text", text, rows if phrase_of is None else len(text), self.text_dim)
         mask = torch.ones(text.shape[:2], dtype=torch.bool, device=text.device) if text_mask is None else text_mask
         if mask.shape != text.shape[:2]:
             raise ValueError(f"text_mask: expected {tuple(text.shape[:2])}, found {tuple(mask.shape)}")
         textual = self.textual(self.from_text(text), mask)
-        told = mask.any(dim=1) if fused is None else mask.any(dim=1) & fused
+        told = mask.any(dim=1)
+        if phrase_of is not None:
+            textual, told = textual[phrase_of], told[phrase_of]
+        told = told if fused is None else told & fused
         return SubjectCodes(cls_v, textual[:, 0], self.fusion(codes, textual[:, 1:], told))
 
 

@@ -95,7 +95,8 @@ class SubjectObjective(nn.Module):
         config, side = self.encoder.config, self.encoder.eyes.resolution
         places = subject_views(frames, rows, config.views, generator)
         order, targets = places.flatten(), np.roll(places, -1, axis=0).flatten()
-        count, shown, bare = len(order), frames.pixels(order), frames.pixels(order)
+        count, shown = len(order), frames.pixels(order)
+        bare = shown
         if MASK in frames.columns:
             masks = torch.from_numpy(frames.columns[MASK][order]).bool()
             bare = without_background(shown, masks)
@@ -133,7 +134,7 @@ class SubjectObjective(nn.Module):
             parts["appearance"] = multiscale_appearance_loss(
                 found.codes,
                 subject,
-                self.relevance(batch["judged"]),
+                self.relevance(batch["judged"]) if _has_choice(subject) else None,
                 self.encoder.mfi.groups,
                 config.temperature,
                 config.relevance_temperature,
@@ -148,6 +149,11 @@ class SubjectObjective(nn.Module):
         features = self.judge.features(images)
         unit = F.normalize(features - features.mean(dim=0), dim=1)
         return unit @ unit.T
+
+
+def _has_choice(subject: Tensor) -> bool:
+    """Whether some view has several positives, among which relevance tells."""
+    return int(subject.unique(return_counts=True)[1].max()) > 2
 
 
 def subject_views(frames: Frames, rows: NDArray[np.int64], views: int, generator: torch.Generator) -> NDArray[np.int64]:
