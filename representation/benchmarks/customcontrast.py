@@ -54,9 +54,9 @@ class Settings:
         lr: highest learning rate.
     """
 
-    steps: int = 240
+    steps: int = 400
     subjects: int = 16
-    lr: float = 1e-3
+    lr: float = 3e-3
 
 
 def halves(frames: Frames) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
