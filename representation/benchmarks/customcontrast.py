@@ -41,6 +41,7 @@ CONFIGS = {
     WITHOUT: Config(appearance=0.0),
 }
 BACKGROUND = "background"
+TILE = 36  # pixels
 STRENGTHS = np.logspace(-1, 5, 13)  # of ridge regression, one of which is chosen on what it is fitted on
 
 
@@ -193,5 +194,5 @@ def pictures(options: BenchOptions, file: Path) -> None:
 
 
 def _framed(image: NDArray[np.uint8], colour: tuple[int, int, int]) -> NDArray[np.uint8]:
-    small = cv2.resize(image, (48, 48), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, (TILE, TILE), interpolation=cv2.INTER_AREA)
     return cv2.copyMakeBorder(small, 2, 2, 2, 2, cv2.BORDER_CONSTANT, value=colour)
