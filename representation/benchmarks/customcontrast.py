@@ -41,7 +41,7 @@ CONFIGS = {
     WITHOUT: Config(appearance=0.0),
 }
 BACKGROUND = "background"
-TILE = 36  # pixels
+TILE = 32  # pixels
 STRENGTHS = np.logspace(-1, 5, 13)  # of ridge regression, one of which is chosen on what it is fitted on
 
 
