@@ -197,7 +197,7 @@ class SubjectScene:
 
 def _way(rng: np.random.Generator, elevation: Sequence[float]) -> NDArray[np.float64]:
     """A direction, its elevation in a range, rad."""
-    up, around = rng.uniform(*elevation), rng.uniform(-np.pi, np.pi)
+    up, around = rng.uniform(elevation[0], elevation[1]), rng.uniform(-np.pi, np.pi)
     return np.array([np.cos(up) * np.cos(around), np.cos(up) * np.sin(around), np.sin(up)])
 
 

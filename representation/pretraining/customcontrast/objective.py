@@ -110,7 +110,7 @@ class SubjectObjective(nn.Module):
             "judged": resized(bare, side),
             "targets": (resized(frames.pixels(targets), self.decoder.side) - MEAN) / STD,
             "rotation": rotation_matrices(torch.from_numpy(frames.columns[ROTATION][targets]).float()),
-            "tokens": phrase_tokens(self.encoder.eyes, [frames.texts[row] for row in order]),
+            "tokens": phrase_tokens(self.encoder.eyes, [frames.texts[row] for row in order.tolist()]),
             "subject": torch.from_numpy(frames.episode[order]),
             "label": torch.from_numpy(frames.columns[LABEL][order]),
             "fused": torch.rand(count, generator=generator) >= config.text_drop,
