@@ -441,6 +441,15 @@ SYSTEMS: dict[str, System] = {
         role="tells how a cable is bent apart from how it lies; sets goals by swapping or interpolating one of the two",
         road="representation.generative.progae.fit and .shape_goals, on cables of sim.cables",
     ),
+    "customcontrast": System(
+        module="representation.pretraining.customcontrast",
+        paper="Chen et al., CustomContrast: A Multilevel Contrastive Perspective for Subject-Driven Text-to-Image "
+        "Customization, AAAI 2025 (arXiv 2409.05606)",
+        inputs="pictures of single objects, several views of each, with a mask and a noun phrase where known",
+        outputs="vectors of which object it is; codes for each cross-attention layer of a generator",
+        role="knows an object again from another camera, in other light, after it was moved",
+        road="representation.pretrain, .embed and .memory.subjects, on objects of sim.subject_views",
+    ),
 }
 
 
