@@ -7,11 +7,8 @@
   `export.py`: parquet files.
 - `sources.py`: rows and vectors of datasets; `queries.py`: vectors of pictures, texts and JSON; `pictures.py` and
   `hits_page.py`: what was found, to look at; `live_memory.py`: what `memory_node` wires.
-<<<<<<< HEAD
 - `binary_frames.py`: frames that are kept as bits, repaired and told from what was not seen before.
-=======
 - `subjects.py`: single objects, known again from elsewhere, by codes of `pretraining/customcontrast/`; a command.
->>>>>>> customcontrast
 - `mbat_vsa.py`: vectors of any JSON, without training. Choose it to find a state or a task again.
 - `origin_identification/`: the frame that an edited frame was made from. Choose it where pictures are restyled,
   compressed or translated, and labels, episodes or leaks between sets are to be found again.
