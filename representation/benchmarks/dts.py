@@ -34,7 +34,7 @@ from representation.generative.dts import (
     sample,
 )
 from representation.generative.dts.monitor import BEHAVIOUR, DOMAIN
-from representation.generative.dts.signals import ROBOTS, SKILLS, heart_beats, robot_windows, waves
+from representation.generative.dts.signals import BEAT_NOISE, ROBOTS, SKILLS, heart_beats, robot_windows, waves
 from representation.probes import linear_probe
 
 SERIES, LENGTH, STEPS, LR, WARMUP = 2000, 40, 1200, 2e-3, 1 / 3
@@ -160,7 +160,7 @@ def pictures(options: BenchOptions, file: Path) -> None:
 
     series, _ = heart_beats(1000, LENGTH, 0)
     x = torch.from_numpy(series)
-    model = DTSModel(1, replace(CAREFUL, hidden=32), 0)
+    model = DTSModel(1, replace(CAREFUL, hidden=32, sigma=BEAT_NOISE), 0)
     fit(model, x, TrainingOptions(steps=options.steps(600), lr=LR, warmup=WARMUP))
     with torch.no_grad():
         mu = model.encode(x)[0]

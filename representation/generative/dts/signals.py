@@ -43,11 +43,11 @@ def waves(count: int, length: int, seed: int) -> Signals:
     """Series (N, T, 1) a sin(2 pi f t) + b + c (t - 1/2) + noise with t from 0 to 1.
 
     Returns:
-        Series, and their `WAVE_FACTORS` (N, 4): a in [0.5, 1.5], f in [2, 8], b in [-0.5, 0.5], c in [-1, 1], drawn
+        Series, and their `WAVE_FACTORS` (N, 4): a in [0.5, 1.5], f in [1, 4], b in [-0.5, 0.5], c in [-1, 1], drawn
         evenly.
     """
     rng = np.random.default_rng(seed)
-    factors = rng.uniform((0.5, 2.0, -0.5, -1.0), (1.5, 8.0, 0.5, 1.0), (count, 4))
+    factors = rng.uniform((0.5, 1.0, -0.5, -1.0), (1.5, 4.0, 0.5, 1.0), (count, 4))
     a, f, b, c = factors.T[:, :, None]
     t = np.linspace(0, 1, length)
     x = a * np.sin(2 * np.pi * f * t) + b + c * (t - 0.5) + WAVE_NOISE * rng.normal(size=(count, length))

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 import tyro
 from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
 
 from representation.data.frames import expect_empty
 from representation.generative.dts.model import DTSConfig
@@ -165,13 +166,20 @@ def learn(
     if heads is not None and BEHAVIOUR in classes:
         monitor.reader.load_state_dict(heads.own[BEHAVIOUR].state_dict())
         return
-    vectors = Examined(monitor, train).mu[:, monitor.config.model.columns(BEHAVIOUR)]
-    clusters = KMeans(len(monitor.config.skills), n_init=10, random_state=options.seed).fit(vectors.double().numpy())
-    centres = torch.from_numpy(clusters.cluster_centers_).float()
-    # Nearness to a centre, -|g - c|^2 / 2, less what is the same for all.
+    vectors = Examined(monitor, train).mu[:, monitor.config.model.columns(BEHAVIOUR)].double().numpy()
+    if skills > 1:
+        known = (before.robot == 0) & (before.skill != UNKNOWN)
+        linear = LogisticRegression(max_iter=1000).fit(vectors[known], before.skill[known])
+        weight, bias = linear.coef_, linear.intercept_
+        if skills == 2:
+            weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
+    else:
+        clusters = KMeans(len(monitor.config.skills), n_init=10, random_state=options.seed).fit(vectors)
+        # Nearness to a centre, -|g - c|^2 / 2, less what is the same for all.
+        weight, bias = clusters.cluster_centers_, -np.square(clusters.cluster_centers_).sum(axis=1) / 2
     with torch.no_grad():
-        monitor.reader.weight.copy_(centres)
-        monitor.reader.bias.copy_(-centres.square().sum(dim=1) / 2)
+        monitor.reader.weight.copy_(torch.from_numpy(weight))
+        monitor.reader.bias.copy_(torch.from_numpy(bias))
 
 
 def main(args: Sequence[str] | None = None) -> int:
