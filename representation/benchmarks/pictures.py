@@ -13,12 +13,13 @@ from typing import Annotated
 import torch
 import tyro
 
-from representation.benchmarks import addp, binary_latent_diffusion, dts, progae, qlae
+from representation.benchmarks import addp, binary_latent_diffusion, customcontrast, dts, progae, qlae
 from representation.benchmarks.claims import BenchOptions
 
 PICTURES: dict[str, Callable[[BenchOptions, Path], None]] = {
     "addp": addp.pictures,
     "binary_latent_diffusion": binary_latent_diffusion.pictures,
+    "customcontrast": customcontrast.pictures,
     "dts": dts.pictures,
     "progae": progae.pictures,
     "qlae": qlae.pictures,
