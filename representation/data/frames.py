@@ -25,9 +25,9 @@ from representation.data.untrusted_files import read_json
 
 FRAMES_FILE, IMAGES_FILE, COLUMNS_FILE = "frames.json", "images.npy", "columns.npz"
 PICTURE_NAMES = ("*.jpg", "*.jpeg", "*.png")
-LABEL, POINTS, TIME, STEP, SEGMENTATION = "label", "points", "time", "step", "segmentation"
+LABEL, POINTS, TIME, STEP, SEGMENTATION, DEPTH = "label", "points", "time", "step", "segmentation", "depth"
 """Columns with a meaning of their own: classes; clouds (see `clouds`); seconds and numbers of steps (see `clips`); the
-classes (N, H, W) of pixels."""
+classes (N, H, W) of pixels; their depths (N, H, W), uint16 codes as in `depth`."""
 _INFO = Path("meta", "info.json")
 MAX_PICTURE_BYTES = 16 * 2**30  # of a bag's pictures together
 
