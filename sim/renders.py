@@ -103,8 +103,11 @@ class ObjectScene:
     def picture_of_several(
         self, objects: Sequence[tuple[Sequence[int], Mapping[str, np.ndarray]]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Colour (H, W, 3) and depth (H, W) of objects of different shapes, as in `picture`; the first tells the camera
-        and the light."""
+        """Colour (H, W, 3) and depth (H, W) of objects of different shapes.
+
+        Args:
+            objects: kinds and factors as in `picture`; those of the first tell the camera and the light.
+        """
         for shape in SHAPES:
             self._model.body(shape).pos[:] = (0.0, 0.0, -1.0)
         for (color, shape, scale), factors in objects:

@@ -66,9 +66,7 @@ def sensor_scenes(count: int, size: int, seed: int) -> Frames:
     names = {SEGMENTATION: ("table", *SHAPES)}
     names[LABEL] = tuple(", ".join(list(SHAPES)[shape] for shape in shapes) for shapes in COMBINATIONS)
     columns = {DEPTH: np.stack(depths), SEGMENTATION: np.stack(shown), LABEL: labels}
-    return Frames(
-        np.stack(images), np.arange(count), columns | {"position": np.array(positions, np.float32)}, names
-    )
+    return Frames(np.stack(images), np.arange(count), columns | {"position": np.array(positions, np.float32)}, names)
 
 
 def _distances(drawn: Sequence[dict[str, np.ndarray]]) -> list[float]:
