@@ -13,8 +13,9 @@ What is decided here where the paper and its code are silent, or differ on purpo
 as the vector; plans of transport count as constants in the gradient; tokens for the transport are drawn of each bag and
 side by itself; codes of modalities belong to the bags that they are given for, and the reference keeps its own when it
 is queried alone; samples without the reference do not count. For pictures, a token is a patch's pixels or a frozen
-encoder's features, with a one-hot code of its place; a sensor is a picture of its own. The released script's
-temperature of 0.001 and local weight of 1 are the defaults of `LossConfig`, those of `Config` suit small batches.
+encoder's features, with a one-hot code of its place; a sensor is a picture of its own, and its tokens are brought to
+one scale, or what a sensor's pictures share outweighs what tells them apart. The released script's temperature of 0.001
+and local weight of 1 are the defaults of `LossConfig`, those of `Config` suit small batches.
 
 - `bag_encoder.py`: the network, and released weights. `optimal_transport.py`, `objective.py`: the losses.
 - `pretrainer.py`, `bags.py`, `pretrain_bags.py`: training on stored features of slides, and the command.

@@ -18,12 +18,19 @@ from representation.data.augmentations import jitter_colors
 from representation.data.frames import DEPTH, SEGMENTATION, Frames
 from representation.interface import DenseEncoder, Loss, Modality
 from representation.pretraining.madeleine.bag_encoder import BagEncoder
-from representation.pretraining.madeleine.objective import LossConfig, multi_modal_loss
-from representation.pretraining.madeleine.sensors import IMAGE, depth_range, sensor_pictures, sensors_of
+from representation.pretraining.madeleine.objective import FEWEST, LossConfig, multi_modal_loss
+from representation.pretraining.madeleine.sensors import (
+    IMAGE,
+    MEASURED_FRAMES,
+    depth_range,
+    sensor_pictures,
+    sensors_of,
+)
 from representation.pretraining.small_encoder import resized
 from representation.registry import load_encoder
 
 SYSTEM, BASE = "madeleine", "base"
+LEAST_STD = 0.05
 
 
 @dataclass(frozen=True)
@@ -52,16 +59,16 @@ class Config:
 
     base: str = ""
     resolution: int = 48
-    patch: int = 8
+    patch: int = 12
     sensors: tuple[str, ...] = (DEPTH, SEGMENTATION)
     width: int = 128
     heads: int = 4
     token_dim: int = 32
-    codes: bool = True
+    codes: bool = False
     dropout: float = 0.0
     gate_dropout: float = 0.0
-    temperature: float = 0.07
-    local_weight: float = 0.1
+    temperature: float = 0.1
+    local_weight: float = 0.001
     intra_weight: float = 0.0
     n_tokens: int = 12
     jitter: float = 0.2
@@ -79,6 +86,33 @@ class Config:
     def loss(self) -> LossConfig:
         """The terms of the loss."""
         return LossConfig(self.temperature, 1.0, self.local_weight, self.intra_weight, self.n_tokens)
+
+
+class TokenScale(nn.Module):
+    """Brings each number of the parts of a sensor's pictures to mean 0 and standard deviation 1.
+
+    What all pictures of a sensor share would otherwise outweigh what tells them apart.
+
+    Args:
+        sensors: M.
+        shape: (C, h, w) of the parts of a picture.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, sensors: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(sensors, *shape))
+        self.register_buffer("std", torch.ones(sensors, *shape))
+
+    def measure(self, number: int, parts: Tensor) -> None:
+        """Take mean and standard deviation of a sensor from parts (B, C, h, w)."""
+        self.mean[number], self.std[number] = parts.mean(dim=0), parts.std(dim=0).clamp_min(LEAST_STD)
+
+    def forward(self, parts: Tensor, number: int) -> Tensor:
+        """Parts (B, C, h, w) of a sensor to such parts."""
+        return (parts - self.mean[number]) / self.std[number]
 
 
 class MadeleineEncoder(nn.Module):
@@ -102,8 +136,9 @@ class MadeleineEncoder(nn.Module):
         self.config, self.width, self.modalities = config, config.width, (IMAGE, *config.sensors)
         self.base = None if base is None else base.eval().requires_grad_(False)
         with torch.no_grad():
-            parts = self._parts(torch.zeros(1, 3, config.resolution, config.resolution))
+            parts = self.parts(torch.zeros(1, 3, config.resolution, config.resolution))
         width, self.grid = parts.shape[1], tuple(parts.shape[2:])
+        self.scale = TokenScale(len(self.modalities), tuple(parts.shape[1:]))
         places = self.grid[0] * self.grid[1]
         codes = len(self.modalities) if config.codes else 0
         self.bag = BagEncoder(
@@ -124,9 +159,16 @@ class MadeleineEncoder(nn.Module):
             self.base.eval()
         return self
 
-    def tokens(self, pictures: Tensor) -> Tensor:
-        """Tokens (B, N, d) of pictures (B, 3, H, W) in [0, 1] of any sensor: what is in each part, and which it is."""
-        parts = self._parts(resized(pictures, self.config.resolution)).flatten(2).transpose(1, 2)
+    def tokens(self, pictures: Tensor, sensor: str) -> Tensor:
+        """Tokens (B, N, d) of pictures (B, 3, H, W) in [0, 1] of a sensor: what is in each part, and which it is.
+
+        Raises:
+            ValueError: it is not trained with that sensor.
+        """
+        if sensor not in self.modalities:
+            raise ValueError(f"sensor: expected one of {', '.join(self.modalities)}, found {sensor!r}")
+        scaled = self.scale(self.parts(pictures), self.modalities.index(sensor))
+        parts = scaled.flatten(2).transpose(1, 2)
         places = torch.eye(parts.shape[1], device=parts.device, dtype=parts.dtype).expand(len(parts), -1, -1)
         return torch.cat([parts, places], dim=2)
 
@@ -140,9 +182,7 @@ class MadeleineEncoder(nn.Module):
         Raises:
             ValueError: it was not trained with that sensor.
         """
-        if sensor not in self.modalities:
-            raise ValueError(f"sensor: expected one of {', '.join(self.modalities)}, found {sensor!r}")
-        return self.bag(self.tokens(pictures), self.modalities.index(sensor)).embedding
+        return self.bag(self.tokens(pictures, sensor), self.modalities.index(sensor)).embedding
 
     def dense(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (B, token_dim, h, w) of the parts of pictures (B, 3, H, W) in [0, 1] of the camera.
@@ -150,20 +190,24 @@ class MadeleineEncoder(nn.Module):
         Returns:
             The vectors, and how much the heads attend to each part, on average (B, h, w).
         """
-        found = self.bag(self.tokens(images), 0)
+        found = self.bag(self.tokens(images, IMAGE), 0)
         return found.tokens.transpose(1, 2).unflatten(2, self.grid), found.attention.mean(dim=2).unflatten(1, self.grid)
 
     def save(self, directory: Path) -> None:
-        """Write the bag encoder, with the released names of its weights, and the base in `base/`."""
-        save_encoder(self.bag, SYSTEM, self.config, directory)
+        """Write the weights, those of the bag encoder with the released names after `bag.`, and the base in `base/`."""
+        save_encoder(self.kept(), SYSTEM, self.config, directory)
         if self.base is not None:
             self.base.save(directory / BASE)
 
-    def _parts(self, pictures: Tensor) -> Tensor:
-        """What is in the parts (B, C, h, w) of pictures (B, 3, R, R)."""
+    def kept(self) -> nn.ModuleDict:
+        """What the weights of the encoder are but those of the base."""
+        return nn.ModuleDict({"bag": self.bag, "scale": self.scale})
+
+    def parts(self, pictures: Tensor) -> Tensor:
+        """What is in the parts (B, C, h, w) of pictures (B, 3, H, W), by the base or by their pixels."""
+        pictures = resized(pictures, self.config.resolution)
         if self.base is not None:
-            parts = self.base.dense(pictures)[0].movedim(1, -1)
-            return F.layer_norm(parts, parts.shape[-1:]).movedim(-1, 1)
+            return self.base.dense(pictures)[0]
         return F.pixel_unshuffle(2 * pictures - 1, self.config.patch)
 
 
@@ -194,7 +238,7 @@ class MadeleineObjective(nn.Module):
     def forward(self, batch: Mapping[str, Tensor]) -> Loss:
         """The loss; its parts are sums over the sensors."""
         pictures, encoder = batch["pictures"], self.encoder
-        tokens = encoder.tokens(pictures.flatten(0, 1)).unflatten(0, pictures.shape[:2])
+        tokens = torch.stack([encoder.tokens(pictures[:, m], s) for m, s in enumerate(encoder.modalities)], dim=1)
         seed, device = int(batch["seed"]), tokens.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(seed)  # dropout has no generator of its own
@@ -216,7 +260,15 @@ def new(config: Config, frames: Frames, seed: int) -> MadeleineObjective:
         near_far = depth_range(frames)
     base = load_encoder(Path(config.base)) if config.base else None
     config = replace(config, sensors=sensors, near_far=near_far)
-    return MadeleineObjective(MadeleineEncoder(config, base, torch.Generator().manual_seed(seed)))
+    encoder = MadeleineEncoder(config, base, torch.Generator().manual_seed(seed))
+    rows = np.arange(0, len(frames), max(1, len(frames) // MEASURED_FRAMES))
+    for number, sensor in enumerate(encoder.modalities):
+        pictures, there = sensor_pictures(frames, rows, sensor, near_far)
+        if int(there.sum()) < FEWEST:
+            raise ValueError(f"{sensor}: expected {FEWEST} frames or more that have it, found {int(there.sum())}")
+        with torch.no_grad():
+            encoder.scale.measure(number, encoder.parts(pictures[there]))
+    return MadeleineObjective(encoder)
 
 
 def load(directory: Path) -> MadeleineEncoder:
@@ -232,5 +284,5 @@ def load(directory: Path) -> MadeleineEncoder:
         encoder = MadeleineEncoder(Config(**content), base)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{directory}: expected the configuration of a {SYSTEM} encoder: {error}") from error
-    load_weights(encoder.bag, directory)
+    load_weights(encoder.kept(), directory)
     return encoder.eval()
