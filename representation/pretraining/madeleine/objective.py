@@ -119,7 +119,7 @@ def multi_modal_loss(
     reference = encoder(tokens[:, 0], 0)
     for m in usable:
         rows = available[:, m]
-        other = encoder(tokens[rows, m], m)
+        other = encoder(tokens[rows, m], m) if config.global_weight or config.local_weight else reference
         if config.global_weight:
             sums["global"] = sums["global"] + symmetric_info_nce(
                 reference.embedding[rows], other.embedding, config.temperature

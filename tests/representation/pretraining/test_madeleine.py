@@ -327,6 +327,9 @@ def test_a_sensor_that_a_frame_lacks_is_left_out():
     batch = objective.batch(frames, np.arange(8), seeded())
     assert batch["pictures"].shape == (8, 4, 3, SIZE, SIZE)
     assert batch["available"].sum(dim=0).tolist() == [8, 6, 6, 8]
+    tokens = objective.encoder.tokens(frames.pixels(np.arange(8)), "image")
+    assert tokens.shape == (8, 16, 48 + 16)
+    assert abs(tokens[..., :48].mean()) < 1e-5, "all sensors have one scale"
     loss = objective(batch).total
     batch["pictures"] = torch.where(batch["available"][..., None, None, None], batch["pictures"], 0.7)
     torch.testing.assert_close(objective(batch).total, loss, atol=0, rtol=0)
@@ -340,7 +343,8 @@ def test_a_run_finds_depth_by_colour_and_is_a_policys_tower(tmp_path, capsys):
     words = ["--system", "madeleine", "--data", str(tmp_path / "data"), "--output", str(tmp_path / "run")]
     words += ["--steps", "80", "--batch-size", "32", "--lr", "5e-3", "--warmup-steps", "5", "--average-decay", "0.5"]
     words += ["--validation-episodes", "64", "--validate-every", "80", "--threads", "1"]
-    pretrain_main([*words, "--set", f"resolution={SIZE}", "patch=4", "width=32", "heads=2", "sensors=depth", "local_weight=0.01", "n_tokens=4"])
+    sizes = [f"resolution={SIZE}", "patch=4", "width=32", "heads=2", "n_tokens=4"]
+    pretrain_main([*words, "--set", *sizes, "sensors=depth"])
     places = ["--encoder", str(tmp_path / "run"), "--data", str(tmp_path / "data")]
     capsys.readouterr()
     retrieve_main([*places, "--held-out", "64"])
