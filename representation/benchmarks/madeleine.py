@@ -116,7 +116,8 @@ def digit_scores(noise: Noise, seed: int, steps: int) -> dict[str, float]:
             batch_size=BATCH,
             n_tokens=tokens.shape[2],
             lr=LR,
-            warmup_epochs=1,
+            last_lr=LR,  # as it is all the way
+            warmup_epochs=0,
             bfloat16=False,
             seed=seed,
         )

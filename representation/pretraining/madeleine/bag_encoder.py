@@ -6,7 +6,7 @@ Its weights have the released names (`wsi_embedders.pre_attn.*`, `wsi_embedders.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 Activation = Literal["softmax", "leaky_relu", "relu", "sigmoid"]
 PREFIX = "module."
-_GATES = {"leaky_relu": F.leaky_relu, "relu": F.relu, "sigmoid": torch.sigmoid}
+_GATES: dict[str, Callable[[Tensor], Tensor]] = {"leaky_relu": F.leaky_relu, "relu": F.relu, "sigmoid": torch.sigmoid}
 
 
 class BagOutput(NamedTuple):
