@@ -108,8 +108,8 @@ class ObjectScene:
         Args:
             objects: kinds and factors as in `picture`; those of the first tell the camera and the light.
         """
-        for shape in SHAPES:
-            self._model.body(shape).pos[:] = (0.0, 0.0, -1.0)
+        for name in SHAPES:
+            self._model.body(name).pos[:] = (0.0, 0.0, -1.0)
         for (color, shape, scale), factors in objects:
             values = list(COLORS.values())[color], list(SIZES.values())[scale]
             _arrange(self._model, list(SHAPES)[shape], *values, factors)

@@ -134,7 +134,9 @@ class MadeleineEncoder(nn.Module):
         if base is not None and not (isinstance(base, DenseEncoder) and isinstance(base, nn.Module)):
             raise ValueError(f"base: expected an encoder of the parts of pictures, found {type(base).__name__}")
         self.config, self.width, self.modalities = config, config.width, (IMAGE, *config.sensors)
-        self.base = None if base is None else base.eval().requires_grad_(False)
+        self.base: Any = base
+        if base is not None:
+            self.base.eval().requires_grad_(False)
         with torch.no_grad():
             parts = self.parts(torch.zeros(1, 3, config.resolution, config.resolution))
         width, self.grid = parts.shape[1], tuple(parts.shape[2:])
