@@ -47,7 +47,7 @@ STRONG, WEAK, EQUAL = 0.7, 0.2, 0.3
 """Standard deviations of the noise; pixels are in [0, 1]."""
 
 SCENES, HELD_OUT = "sensor_scenes", 200
-SCENE_STEPS, SCENE_BATCH, SCENE_LR = 800, 64, 3e-3
+SCENE_STEPS, SCENE_BATCH, SCENE_LR = 1000, 64, 3e-3
 
 PICTURED_STEPS, ROWS = 300, 6
 
