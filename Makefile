@@ -58,6 +58,7 @@ bench-representation: setup
 	test -d runs/narrated || $(BIN)/python -m sim.narrated_episodes --output runs/narrated
 	test -f runs/tables/frames.json || $(BIN)/python -m sim.segmented_scenes --tasks sort transfer_cube lift_tray --size 64 \
 	    --count 1000 --output runs/tables
+	test -f runs/sensor_scenes/frames.json || $(BIN)/python -m sim.sensor_scenes --output runs/sensor_scenes
 	test -f runs/scenes/scenes.jsonl || $(BIN)/python -m sim.scene_descriptions --output runs/scenes
 	test -f runs/held_tools/windows.npz || $(BIN)/python -m sim.held_tools --output runs/held_tools
 	test -f runs/actions/frames.json || $(BIN)/python -m sim.arm_actions --output runs/actions

@@ -450,6 +450,16 @@ SYSTEMS: dict[str, System] = {
         role="knows an object again from another camera, in other light, after it was moved",
         road="representation.pretrain, .embed and .memory.subjects, on objects of sim.subject_views",
     ),
+    "madeleine": System(
+        module="representation.pretraining.madeleine",
+        paper="Jaume, Vaidya et al., Multistain Pretraining for Slide Representation Learning in Pathology, ECCV 2024 "
+        "(arXiv 2408.02859)",
+        inputs="pictures with the depth or the segmentation of the same frames; afterwards pictures alone",
+        outputs="vectors of pictures, and of their parts; which parts matter; vectors of depth in the same space",
+        role="a camera's encoder that learned from sensors which only the simulator has",
+        road="representation.pretrain, .probe, .embed and .pretraining.madeleine.retrieve, on scenes of "
+        "sim.sensor_scenes; policies.train --vision-encoder",
+    ),
 }
 
 

@@ -98,11 +98,34 @@ class ObjectScene:
             kind: numbers of its colour, shape and size.
             factors: from `draw_factors`; `height`, if there, lifts the object by so many metres.
         """
-        color, shape, scale = kind
-        values = list(COLORS.values())[color], list(SIZES.values())[scale]
-        _arrange(self._model, list(SHAPES)[shape], *values, factors)
+        return self.picture_of_several([(kind, factors)])
+
+    def picture_of_several(
+        self, objects: Sequence[tuple[Sequence[int], Mapping[str, np.ndarray]]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Colour (H, W, 3) and depth (H, W) of objects of different shapes.
+
+        Args:
+            objects: kinds and factors as in `picture`; those of the first tell the camera and the light.
+        """
+        for name in SHAPES:
+            self._model.body(name).pos[:] = (0.0, 0.0, -1.0)
+        for (color, shape, scale), factors in objects:
+            values = list(COLORS.values())[color], list(SIZES.values())[scale]
+            _arrange(self._model, list(SHAPES)[shape], *values, factors)
+        factors = objects[0][1]
+        self._model.light("lamp").dir[:] = factors["light"]
+        eye = self._model.camera("eye")
+        eye.pos[:], eye.quat[:] = factors["camera"], look_at(factors["camera"], np.zeros(3))
         mujoco.mj_forward(self._model, self._data)
         return self._renderer.render(self._data, "eye")
+
+    def shown(self) -> np.ndarray:
+        """What each pixel (H, W) of the last picture shows: the number of a shape, from 1; 0 is the table."""
+        numbers = np.zeros(self._model.ngeom + 1, np.uint8)  # the last one is of no geom
+        for number, shape in enumerate(SHAPES, 1):
+            numbers[self._model.geom(shape).id] = number
+        return numbers[self._renderer.render_geoms(self._data, "eye")]
 
     def object_points(self, depth: np.ndarray) -> np.ndarray:
         """Points (M, 3), metres in the camera's optical frame, of what stands on the table in the last picture."""
@@ -173,18 +196,12 @@ def draw_factors(rng: np.random.Generator) -> dict[str, np.ndarray]:
 def _arrange(
     model: mujoco.MjModel, shape: str, color: Sequence[float], half: float, factors: Mapping[str, np.ndarray]
 ) -> None:
-    """Put the object and the camera where they belong, and everything else below the table."""
-    for other in SHAPES:
-        model.body(other).pos[:] = (0.0, 0.0, -1.0)
+    """Put an object where it belongs."""
     geom, body = model.geom(shape), model.body(shape)
     geom.size[:] = half * np.array(_EXTENTS[SHAPES[shape]])
     geom.rgba[:] = (*color, 1.0)
     body.pos[:] = (*factors["position"], half + factors.get("height", 0.0))
     body.quat[:] = (np.cos(factors["turn"] / 2), 0.0, 0.0, np.sin(factors["turn"] / 2))
-    model.light("lamp").dir[:] = factors["light"]
-    eye = model.camera("eye")
-    eye.pos[:] = factors["camera"]
-    eye.quat[:] = look_at(factors["camera"], np.zeros(3))
 
 
 def main() -> None:

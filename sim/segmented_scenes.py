@@ -5,8 +5,8 @@ stand as in moments of demonstrations or anyhow, a closed hand often with the na
 the pictures show places, not motions. Objects are told apart by colour, bins, the tray and its handles by place; zones
 and drawers are not told from what surrounds them.
 
-Each camera's picture is a frame, `episode` is the table, `segmentation` (H, W) tells what each pixel shows. The format
-is that of `representation.data.frames`.
+Each camera's picture is a frame, `episode` is the table, `segmentation` (H, W) tells what each pixel shows and, if
+asked for, `depth` (H, W) how far it is. The format is that of `representation.data.frames`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from tqdm import tqdm
 
 from policies.robots import get_robot
 from policies.robots.spec import RobotSpec
-from representation.data.frames import SEGMENTATION, Frames, expect_empty, write_frames
+from representation.data.depth import encode_depth
+from representation.data.frames import DEPTH, SEGMENTATION, Frames, expect_empty, write_frames
 from representation.data.lerobot_dataset import LeRobotDataset
 from sim.appearance import COLOURS
 from sim.episode_id import EpisodeId
@@ -57,6 +58,7 @@ class SegmentedOptions:
         poses: LeRobot datasets of the tasks; the arms stand as there. Without any they stand about their home.
         count: tables.
         size: side of the pictures, pixels.
+        depth: also keep the depths.
         seed: of everything that is drawn.
     """
 
@@ -65,6 +67,7 @@ class SegmentedOptions:
     poses: tuple[Path, ...] = ()
     count: int = 3000
     size: int = 96
+    depth: bool = False
     seed: int = 0
 
 
@@ -74,6 +77,9 @@ class SegmentedTables:
     Args:
         robot: its name.
         size: side of the pictures, pixels.
+
+    Attributes:
+        depths: codes (S, S) of the depths of the last pictures, see `representation.data.depth`.
     """
 
     def __init__(self, robot: str, size: int) -> None:
@@ -89,6 +95,7 @@ class SegmentedTables:
         hands = [f"hand {number}" for number in range(len(arms))]
         self.names = (OTHER, *COLOURS, *BINS, "tray", *TRAY_HANDLES.values(), *hands)
         self.cameras = self._scene.cameras.names
+        self.depths: list[NDArray[np.uint16]] = []
 
     @property
     def scene(self) -> Scene:
@@ -112,14 +119,16 @@ class SegmentedTables:
             scene.move_object(0, scene.tool_position(int(rng.choice(closed))))
         factor = int(rng.choice(OVERSAMPLING))
         renderer, kinds = self._renderers[factor], self._kinds()
-        pictures, shown = [], []
+        pictures, shown, self.depths = [], [], []
         for camera in self.cameras:
-            picture = renderer.render(scene.data, camera)[0]
+            picture, depth = renderer.render(scene.data, camera)
             if factor > 1:
                 picture = cv2.resize(picture, (self._size, self._size), interpolation=cv2.INTER_AREA)
             pictures.append(picture)
             # The pixel in the middle of each square that became one.
-            shown.append(kinds[renderer.render_geoms(scene.data, camera)][factor // 2 :: factor, factor // 2 :: factor])
+            middles = (slice(factor // 2, None, factor),) * 2
+            shown.append(kinds[renderer.render_geoms(scene.data, camera)][middles])
+            self.depths.append(encode_depth(depth[middles]))
         return pictures, shown
 
     def _kinds(self) -> NDArray[np.uint8]:
@@ -153,16 +162,18 @@ def segmented_scenes(options: SegmentedOptions) -> Frames:
     rng, robot = np.random.default_rng(options.seed), get_robot(robot_of(options.tasks))
     poses = _recorded(options.poses, robot) if options.poses else drawn_poses(robot, rng)
     tables = SegmentedTables(robot.name, options.size)
-    images, shown = [], []
+    images, shown, depths = [], [], []
     for index in tqdm(range(options.count), desc="tables", unit="table"):
         task, suite = str(rng.choice(options.tasks)), str(rng.choice(SUITES))
         episode = EpisodeId(task, suite, int(rng.integers(1, 3)), index, options.seed)
         pictures, kinds = tables.draw(episode, poses[rng.integers(len(poses))], rng)
         images += pictures
         shown += kinds
+        depths += tables.depths if options.depth else []
     tables.close()
     number = np.repeat(np.arange(options.count), len(tables.cameras))
-    return Frames(np.stack(images), number, {SEGMENTATION: np.stack(shown)}, {SEGMENTATION: tables.names})
+    columns = {SEGMENTATION: np.stack(shown)} | ({DEPTH: np.stack(depths)} if options.depth else {})
+    return Frames(np.stack(images), number, columns, {SEGMENTATION: tables.names})
 
 
 def _recorded(paths: Sequence[Path], robot: RobotSpec) -> NDArray[np.float64]:

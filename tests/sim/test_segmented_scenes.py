@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from policies.robots import get_named_robot
-from representation.data.frames import SEGMENTATION, open_frames
+from representation.data.depth import decode_depth
+from representation.data.frames import DEPTH, SEGMENTATION, open_frames
 from sim.collect import CollectConfig, collect
 from sim.episode_id import EpisodeId
 from sim.segmented_scenes import SegmentedTables, main
@@ -35,6 +36,8 @@ def test_every_thing_of_a_table_is_told_where_it_shows(tables):
     colour = tables.names.index(scene.layout.objects[0].colour)
     rgb = pictures[0][shown[0] == colour].mean(axis=0)
     assert rgb.std() > 25, "objects are coloured"
+    table, thing = (decode_depth(tables.depths[0])[shown[0] == kind] for kind in (0, colour))
+    assert np.nanmedian(thing) < np.nanmax(table), "the top camera sees what lies on the table before it"
 
 
 def test_the_handles_of_a_tray_are_told_apart(tables):
@@ -74,8 +77,10 @@ def test_the_command_writes_frames_whose_arms_stand_as_in_demonstrations(tmp_pat
 
 
 def test_arms_stand_anyhow_without_demonstrations(tmp_path):
-    main(["--output", str(tmp_path / "tables"), "--tasks", "reach", "--count", "4", "--size", "32"])
+    main(["--output", str(tmp_path / "tables"), "--tasks", "reach", "--count", "4", "--size", "32", "--depth"])
     frames = open_frames(tmp_path / "tables")
     assert len(frames) == 8
+    assert frames.columns[DEPTH].shape == (8, 32, 32)
+    assert frames.columns[DEPTH].dtype == np.uint16
     wrist = frames.images[1::2]
     assert len({picture.tobytes() for picture in wrist}) == 4
