@@ -25,15 +25,10 @@ from representation.data.untrusted_files import read_json
 
 FRAMES_FILE, IMAGES_FILE, COLUMNS_FILE = "frames.json", "images.npy", "columns.npz"
 PICTURE_NAMES = ("*.jpg", "*.jpeg", "*.png")
-<<<<<<< HEAD
-LABEL, POINTS, TIME, STEP, SEGMENTATION, MASK = "label", "points", "time", "step", "segmentation", "mask"
-"""Columns with a meaning of their own: classes; clouds (see `clouds`); seconds and numbers of steps (see `clips`); the
-classes (N, H, W) of pixels; whether pixels (N, H, W) show the thing that the picture is of."""
-=======
-LABEL, POINTS, TIME, STEP, SEGMENTATION, DEPTH = "label", "points", "time", "step", "segmentation", "depth"
-"""Columns with a meaning of their own: classes; clouds (see `clouds`); seconds and numbers of steps (see `clips`); the
-classes (N, H, W) of pixels; their depths (N, H, W), uint16 codes as in `depth`."""
->>>>>>> madeleine
+LABEL, POINTS, TIME, STEP = "label", "points", "time", "step"
+SEGMENTATION, DEPTH, MASK = "segmentation", "depth", "mask"
+"""Columns with a meaning of their own: classes; clouds (see `clouds`); seconds and numbers of steps (see `clips`); of
+pixels (N, H, W) the classes, the depths (uint16 codes as in `depth`), and whether they show what the picture is of."""
 _INFO = Path("meta", "info.json")
 MAX_PICTURE_BYTES = 16 * 2**30  # of a bag's pictures together
 

@@ -8,12 +8,9 @@
 - `matryoshka.py`: labelled pictures, or pairs of views. Choose it where vectors are searched on a small computer: any
   prefix of its vectors will do. It also goes on top of another encoder.
 - `mixed_barlow_twins.py`: two views of each picture, and mixtures of pictures. Choose it where frames are few.
-<<<<<<< HEAD
 - `customcontrast/`: views of each object from anywhere, with the name of its class. Choose it where one object is to be
   known again, whatever its pose, light and background.
-=======
 - `madeleine/`: pictures with the depth and the segmentation of the same frames. Choose it where a simulator gives these
   and the robot will have a camera alone.
->>>>>>> madeleine
 - `sie.py`: two views of each object and the rotation between them. Choose it where pose must not be lost.
 """
