@@ -364,7 +364,7 @@ def test_a_run_finds_depth_by_colour_and_is_a_policys_tower(tmp_path, capsys):
         encoder.encode_sensor(pixels, "sound")
     torch.testing.assert_close(encoder.dense(pixels)[1].sum(dim=(1, 2)), torch.ones(4))
     with pytest.raises(ValueError, match=r"frames: expected \['sound'\]"):
-        retrieve_main([*places, "--gallery", "sound"])
+        retrieve_main([*places, "--held-out", "64", "--gallery", "sound"])
 
 
 def test_tokens_may_come_from_a_frozen_encoder(tmp_path):
