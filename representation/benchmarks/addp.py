@@ -238,7 +238,7 @@ def pictures(options: BenchOptions, file: Path) -> None:
     from matplotlib import pyplot as plt
 
     data, count = split(0), 12
-    model = trained(data, 0, options.steps)
+    model = trained(data, 0, lambda steps: options.steps(steps // 2))
     with torch.no_grad():
         back = model.tokenizer.decode(model.tokenizer.encode(data.test[:count])[1]).clamp(0, 1)
     wrong, _ = with_wrong_patches(data.test[:CASES], torch.Generator().manual_seed(0))
