@@ -38,7 +38,7 @@ from representation.probes import linear_probe
 SIDE, GRID, CODES, DIM, CHANNELS, FACTORS, GROUPS = 32, 8, 64, 16, 8, (1, 1, 2), 8
 WIDTH, DEPTH, HEADS, DECODER_DEPTH = 96, 4, 4, 2
 TRAINED, BATCH, DECAY, WARM = 1300, 16, 0.05, 0.1
-TOKENIZER_STEPS, PREDICTOR_STEPS, ADDP_STEPS = 300, 500, 500
+TOKENIZER_STEPS, PREDICTOR_STEPS, ADDP_STEPS = 300, 1000, 1000
 TOKENIZER_LR, LR = 3e-3, 2e-3
 CLIP = 3.0
 SAMPLES, COMPONENTS, LABELS, CASES, WRONG = 256, 20, 10, 200, 0.5
@@ -238,7 +238,7 @@ def pictures(options: BenchOptions, file: Path) -> None:
     from matplotlib import pyplot as plt
 
     data, count = split(0), 12
-    model = trained(data, 0, options.steps)
+    model = trained(data, 0, lambda steps: options.steps(steps // 2))
     with torch.no_grad():
         back = model.tokenizer.decode(model.tokenizer.encode(data.test[:count])[1]).clamp(0, 1)
     wrong, _ = with_wrong_patches(data.test[:CASES], torch.Generator().manual_seed(0))

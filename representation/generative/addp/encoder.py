@@ -24,7 +24,7 @@ STAGES: tuple[Stage, ...] = get_args(Stage)
 
 @dataclass(frozen=True)
 class Config:
-    """Stage and sizes, of runs of some minutes on two cores.
+    """Stage and sizes, small enough for a CPU.
 
     What an earlier stage has trained keeps the sizes that it was trained with; those given here then do not count.
 

@@ -213,5 +213,9 @@ class VQTokenizer(nn.Module):
         straight = vectors + (chosen - vectors).detach()
         found = self.decode(straight.unflatten(0, (len(x), *latents.shape[-2:])).movedim(-1, 1))
         error = F.mse_loss(found, x)
-        parts = {"reconstruction": error, "meeting": meeting, "codes_in_use": used.exp()}
+        parts = {
+            "reconstruction": error.detach(),
+            "meeting": meeting.detach(),
+            "codes_in_use": torch.bincount(distances.argmin(1), minlength=self.codes).count_nonzero().float(),
+        }
         return Loss(error + meeting + entropy * (sure - used), parts)
