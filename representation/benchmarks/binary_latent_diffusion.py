@@ -268,7 +268,7 @@ def pictures(options: BenchOptions, file: Path) -> None:
     """Draw renders, what is decoded of their bits, what is filled in where they are hidden, and drawn anew."""
     renders = _renders(options)
     encoder = trained_encoder(options, renders.trained, 0)
-    x = renders.judged[:8]
+    x = renders.judged[:6]
     part = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     part[HIDDEN, HIDDEN] = True
     hidden = torch.where(part, 0.5, x)
@@ -282,7 +282,7 @@ def pictures(options: BenchOptions, file: Path) -> None:
         "filled in": decode(repaired(encoder, encoder.bits(hidden), places, temperature=0.8)),
         "drawn": decode(drawn),
     }
-    figure, axes = plt.subplots(len(rows), len(x), figsize=(8, 5.2), layout="compressed")
+    figure, axes = plt.subplots(len(rows), len(x), figsize=(6, 5), layout="compressed")
     for line, (name, images) in zip(axes, rows.items(), strict=True):
         for place, (axis, image) in enumerate(zip(line, images, strict=True)):
             axis.imshow(image.permute(1, 2, 0).numpy())
@@ -290,5 +290,5 @@ def pictures(options: BenchOptions, file: Path) -> None:
             if not place:
                 axis.set_ylabel(name, fontsize=8)
     file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=80)
+    figure.savefig(file, dpi=70)
     plt.close(figure)

@@ -101,7 +101,7 @@ class BernoulliDiffusion(nn.Module):
             return Loss(main, parts)
         believed = self._earlier(self._first(logits, z_t), z_t, t)
         likely = self._earlier(z0, z_t, t)
-        parts["aux"] = F.binary_cross_entropy(_inside(believed), likely)
+        parts["aux"] = _cross_entropy(likely, believed).mean()
         return Loss(main + self.aux * parts["aux"], parts)
 
     def predicted(
@@ -199,11 +199,10 @@ class BernoulliDiffusion(nn.Module):
         The divergence of `posterior(p0)` from `posterior(z0)`; at u = 0, the negative log-probability of z0.
         """
         if u == 0:
-            return -torch.where(z0 == 1, _inside(p0), 1 - _inside(p0)).log()
+            return _cross_entropy(z0, p0)
         was = self.schedule.posterior(z0, z_t, t, u)
-        found = _inside(self.schedule.posterior(p0, z_t, t, u, reverse))
-        entropy = torch.special.xlogy(was, was) + torch.special.xlogy(1 - was, 1 - was)
-        return entropy - was * found.log() - (1 - was) * (1 - found).log()
+        found = self.schedule.posterior(p0, z_t, t, u, reverse)
+        return _cross_entropy(was, found) + torch.special.xlogy(was, was) + torch.special.xlogy(1 - was, 1 - was)
 
     def _first(self, logits: Tensor, z_t: Tensor) -> Tensor:
         """Probability that the first bits were 1, of logits."""
@@ -221,7 +220,8 @@ def _bits(z: Tensor) -> Tensor:
     return z
 
 
-def _inside(p: Tensor) -> Tensor:
-    """Probabilities that logarithms can be taken of."""
+def _cross_entropy(target: Tensor, p: Tensor) -> Tensor:
+    """Of probabilities of ones, with each other; autocast refuses torch's own."""
     eps = torch.finfo(p.dtype).eps
-    return p.clamp(eps, 1 - eps)
+    p = p.clamp(eps, 1 - eps)
+    return -target * p.log() - (1 - target) * (1 - p).log()
