@@ -62,6 +62,7 @@ bench-representation: setup
 	test -f runs/held_tools/windows.npz || $(BIN)/python -m sim.held_tools --output runs/held_tools
 	test -f runs/actions/frames.json || $(BIN)/python -m sim.arm_actions --output runs/actions
 	test -f runs/reported/frames.json || $(BIN)/python -m sim.reported_scenes --output runs/reported
+	test -f runs/appearances/frames.json || $(BIN)/python -m sim.appearances --output runs/appearances
 	$(BIN)/python -m representation.bench --write
 
 format: setup
