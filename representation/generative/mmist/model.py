@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from representation.checkpoint import read_config, save_config
 from representation.generative.mmist.directions import StyleSpec
+from representation.generative.mmist.guided_filter import guided_filter
 from representation.generative.mmist.inversion import CrossModalInverter, Generator
 from representation.generative.mmist.style_transfer import MAX_SAMPLE, StyleTransferNet, Tokens
 from representation.generative.mmist.texture_generator import TextureGenerator
@@ -34,6 +35,7 @@ class MMISTConfig:
         widths: channels of the five levels of the style transfer net (64, 128, 256, 512, 512).
         style_side: of style pictures, pixels (512).
         work_side: shorter side of frames while their style is changed, pixels (512); 0 keeps that of the frames.
+        guide_radius: of the guided filter by which new frames get the edges of the old ones, pixels; 0 for none (0).
         generator_width: channels of the small generator.
         w_dim: numbers of its latents.
         n_patches: patches by which a style is found (64).
@@ -48,6 +50,7 @@ class MMISTConfig:
     widths: tuple[int, ...] = (8, 16, 32, 48, 48)
     style_side: int = 64
     work_side: int = 128
+    guide_radius: int = 4
     generator_width: int = 24
     w_dim: int = 48
     n_patches: int = 16
@@ -181,6 +184,8 @@ class MMIST(nn.Module):
             sized = part if scale == 1 else _sized(part, sides)
             made = self.net.stylise(sized, tokens).clamp(0, 1)
             made = made if scale == 1 else _sized(made, list(size))
+            if self.config.guide_radius:
+                made = guided_filter(part, made, self.config.guide_radius)
             found.append((strength * made + (1 - strength) * part).clamp(0, 1))
         return torch.cat(found)
 

@@ -73,16 +73,20 @@ class VGGEncoder(nn.Sequential):
 
     @torch.no_grad()
     def normalise(self, images: Tensor) -> None:
-        """Scale the layers so that the mean of each over some pictures is 1, nearly as the released weights have it."""
-        x, total = self[0](images), 1.0
+        """Scale all channels so that their mean over some pictures is 1, as the released weights have it.
+
+        A channel counts as having at least a tenth of the mean of its layer, so that silent ones stay silent.
+        """
+        x, scale = self[0](images), None
         for number in range(1, len(self)):
             layer = self[number]
             if isinstance(layer, nn.Conv2d):
-                layer.bias.div_(total)  # by which its input was divided
-                mean = max(float(layer(x).relu().mean()), 1e-6)
-                layer.weight.div_(mean)
-                layer.bias.div_(mean)
-                total *= mean
+                if scale is not None:
+                    layer.weight.mul_(scale[:, None, None])
+                mean = layer(x).relu().mean(dim=(0, 2, 3))
+                scale = mean.maximum(0.1 * mean.mean()).clamp(min=1e-6)
+                layer.weight.div_(scale[:, None, None, None])
+                layer.bias.div_(scale)
             x = layer(x)
 
 

@@ -1,9 +1,11 @@
-"""`TextureGenerator`: a small style-based generator, trained as the decoder of a variational autoencoder.
+"""`TextureGenerator`: a small style-based generator, trained as the decoder of an autoencoder.
 
-Layers and latents are those of a StyleGAN (a mapping network, a learned start, convolutions whose features are
-normalised and then scaled and shifted by the latent of their layer, fixed noise), so that `CrossModalInverter` meets
-the same interface. What differs: in place of a discriminator it learns to have the features' means and standard
-deviations of a texture, since where its stripes begin is of no matter to a style, and a blurred picture of the whole.
+Its interface is that of a StyleGAN: a mapping network, and a synthesis in which every layer is steered by a latent of
+its own. It begins with a bank of patterns (the grey of some textures and frames, trained further) from which the first
+latents choose; the last one says in which colours they are shown. What differs: in place of a discriminator it learns to
+have the features' means and standard deviations of a picture, since where its stripes begin is of no matter to a style.
+Draws become codes by a Gaussian that is fitted to the codes of the training pictures afterwards (From Variational to
+Deterministic Autoencoders, Ghosh et al., ICLR 2020, arXiv 1903.12436).
 """
 
 from __future__ import annotations
@@ -16,103 +18,104 @@ from torch.nn import functional as F  # noqa: N812
 
 from representation.generative.mmist.style_transfer import VGGEncoder
 
-FIRST_SIDE, BLURRED_SIDE = 8, 8
-KL, BLURRED = 0.01, 10.0
+LAYERS, BLURRED_SIDE = 3, 4
+BLURRED, PIXELS, SMALL = 5.0, 40.0, 1e-3
+"""Weights of blurred pictures, of the statistics of the pixels themselves, and of the size of codes."""
 
 
 class StyledConvolution(nn.Module):
-    """A convolution, noise, and normalised features that the latent scales and shifts.
+    """A convolution of features that the latent has scaled, then shifts.
 
     Args:
-        into: channels before.
-        out: channels after.
+        width: channels.
         w_dim: numbers of the latent.
-        side: of the features, pixels.
+        size: side of the kernel, pixels.
     """
 
-    def __init__(self, into: int, out: int, w_dim: int, side: int) -> None:
+    def __init__(self, width: int, w_dim: int, size: int) -> None:
         super().__init__()
-        self.convolution, self.style = nn.Conv2d(into, out, 3, padding=1), nn.Linear(w_dim, 2 * out)
-        self.strength = nn.Parameter(torch.full((out, 1, 1), 0.1))
-        self.register_buffer("noise", torch.randn(side, side))
+        self.convolution, self.style = nn.Conv2d(width, width, size, padding=size // 2), nn.Linear(w_dim, 2 * width)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """Features (B, out, side, side) of features (B, into, side, side) and latents (B, w_dim)."""
-        x = F.leaky_relu(self.convolution(x) + self.strength * self.noise, 0.2)
+        """Features (B, width, side, side) of features alike and latents (B, w_dim)."""
         scale, shift = self.style(w)[..., None, None].chunk(2, dim=1)
-        return F.instance_norm(x) * (1 + scale) + shift
+        return F.instance_norm(F.leaky_relu(self.convolution(x * (1 + scale)) + shift, 0.2))
 
 
 class TextureGenerator(nn.Module):
-    """Pictures of latents, a `Generator`, with the encoder that it is trained by.
+    """Pictures of latents, a `Generator`, with the encoder that it is trained with.
 
     Args:
-        side: of the pictures, 8 times a power of 2.
-        width: channels of its layers.
+        side: of the pictures, at least 16.
+        width: patterns of the bank, and channels.
         w_dim: numbers of a latent and of a draw.
-        generator_seed: of the first weights and of the noise.
+        seed: of the first weights.
     """
 
-    def __init__(self, side: int = 64, width: int = 32, w_dim: int = 64, generator_seed: int = 0) -> None:
+    def __init__(self, side: int = 64, width: int = 24, w_dim: int = 48, seed: int = 0) -> None:
         super().__init__()
-        levels = (side // FIRST_SIDE).bit_length() - 1
-        if side != FIRST_SIDE * 2**levels or levels < 1:
-            raise ValueError(f"side: expected {FIRST_SIDE} times a power of 2, found {side}")
-        self.side, self.z_dim, self.w_dim = side, w_dim, w_dim
+        if side < 16 or min(width, w_dim) < 1:
+            raise ValueError(f"side, width, w_dim: expected at least 16, 1 and 1, found {side}, {width}, {w_dim}")
+        self.side, self.z_dim, self.w_dim, self.num_ws = side, w_dim, w_dim, LAYERS + 1
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(generator_seed)
-            self.first = nn.Parameter(torch.randn(1, width, FIRST_SIDE, FIRST_SIDE))
-            self.mapper = nn.Sequential(
-                nn.Linear(w_dim, w_dim), nn.LeakyReLU(0.2), nn.Linear(w_dim, w_dim), nn.LeakyReLU(0.2)
-            )
-            sides = [FIRST_SIDE * 2 ** (number // 2) for number in range(2 * levels + 2)]
-            self.layers = nn.ModuleList(StyledConvolution(width, width, w_dim, one) for one in sides)
-            self.last = nn.Conv2d(width, 3, 1)
+            torch.manual_seed(seed)
+            self.bank = nn.Parameter(torch.randn(1, width, side, side))
+            self.mapper = nn.Sequential(nn.Linear(w_dim, w_dim), nn.LeakyReLU(0.2), nn.Linear(w_dim, w_dim))
+            self.layers = nn.ModuleList(StyledConvolution(width, w_dim, size) for size in (1, 3, 1))
+            self.palette = nn.Linear(w_dim, 3 * (width + 1))
             down: list[nn.Module] = []
             channels = 3
             for out in (width, 2 * width, 2 * width):
                 down += [nn.Conv2d(channels, out, 3, stride=2, padding=1), nn.LeakyReLU(0.2)]
                 channels = out
-            self.encoder = nn.Sequential(
-                *down, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16 * channels, 2 * w_dim)
-            )
+            down += [nn.AdaptiveAvgPool2d(2), nn.Flatten()]
+            self.encoder, self.code = nn.Sequential(*down), nn.Linear(4 * channels + 6, w_dim)
+        self.register_buffer("middle", torch.zeros(w_dim))
+        self.register_buffer("spread", torch.eye(w_dim))
 
-    @property
-    def num_ws(self) -> int:
-        """Latents of a picture."""
-        return len(self.layers)
+    @torch.no_grad()
+    def fill_bank(self, images: Tensor) -> None:
+        """Begin with the grey of pictures (width, 3, side, side), each at a contrast of 1."""
+        grey = images.mean(dim=1)
+        self.bank.copy_(((grey - grey.mean((1, 2), True)) / (grey.std((1, 2), keepdim=True) + 0.02))[None])
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Codes (B, w_dim) of pictures (B, 3, side, side) in [0, 1]."""
+        variance, mean = torch.var_mean(images, dim=(2, 3))
+        return self.code(torch.cat([self.encoder(2 * images - 1), 4 * mean - 2, 4 * (variance + 1e-5).sqrt()], dim=1))
+
+    @torch.no_grad()
+    def fit_draws(self, images: Tensor) -> None:
+        """Draw codes like those of some pictures (N, 3, side, side) from now on."""
+        codes = self.encode(images)
+        covariance = codes.T.cov() + 1e-4 * torch.eye(self.w_dim, device=codes.device)
+        self.middle.copy_(codes.mean(dim=0))
+        self.spread.copy_(torch.linalg.cholesky(covariance))
+
+    def _latents(self, codes: Tensor) -> Tensor:
+        return self.mapper(codes)[:, None].expand(-1, self.num_ws, -1)
 
     def mapping(self, z: Tensor) -> Tensor:
         """Latents (B, num_ws, w_dim), the same for all layers, of draws (B, z_dim)."""
-        normal = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
-        return self.mapper(normal)[:, None].expand(-1, self.num_ws, -1)
+        return self._latents(self.middle + z @ self.spread.T)
 
     def synthesis(self, ws: Tensor) -> Tensor:
         """Pictures (B, 3, side, side) about [-1, 1] of latents (B, num_ws, w_dim)."""
-        x = self.first.expand(len(ws), -1, -1, -1)
+        x = self.bank.expand(len(ws), -1, -1, -1)
         for number, layer in enumerate(self.layers):
-            if number and number % 2 == 0:
-                x = F.interpolate(x, scale_factor=2, mode="nearest")
             x = layer(x, ws[:, number])
-        return self.last(x)
+        colours = self.palette(ws[:, -1]).unflatten(1, (3, -1))
+        return torch.einsum("bkhw,bck->bchw", x, colours[..., :-1]) + colours[..., -1, None, None]
 
-    def loss(self, images: Tensor, vgg: VGGEncoder, generator: torch.Generator) -> Tensor:
-        """Loss of pictures (B, 3, side, side) in [0, 1] that are encoded and made again.
-
-        Args:
-            images: the pictures.
-            vgg: whose features are compared; frozen.
-            generator: a CPU generator that draws the codes.
-        """
-        mean, log_variance = self.encoder(2 * images - 1).chunk(2, dim=1)
-        log_variance = log_variance.clamp(-8, 4)
-        noise = torch.randn(mean.shape, generator=generator).to(mean)
-        made = self.synthesis(self.mapping(mean + noise * (log_variance / 2).exp())) / 2 + 0.5
-        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+    def loss(self, images: Tensor, vgg: VGGEncoder) -> Tensor:
+        """Loss of pictures (B, 3, side, side) in [0, 1] that are encoded and made again; `vgg` is frozen."""
+        codes = self.encode(images)
+        made = self.synthesis(self._latents(codes)) / 2 + 0.5
         return (
             statistics_loss(vgg.levels(made)[:3], vgg.levels(images)[:3])
+            + PIXELS * statistics_loss([made], [images])
             + BLURRED * (_blurred(made) - _blurred(images)).square().mean()
-            + KL * divergence
+            + SMALL * codes.square().mean()
         )
 
 

@@ -40,7 +40,7 @@ from representation.pretraining.clip import new as new_clip
 from representation.pretraining.clip.encoder import CLIPEncoder, prepare
 
 UNNAMED = ("scene", "table")
-MOST_CONTENTS = 2000
+MOST_CONTENTS, MOST_CODES = 2000, 500
 CLIP_SIZES = CLIPSettings(embed_dim=64, resolution=32, vision_width=12, text_width=64, context_length=32)
 SAMPLES = 6
 
@@ -202,8 +202,10 @@ def train_mmist(
         teller = TextureTeller(VGGEncoder(config.widths))
 
         def texture_loss(step: int) -> Tensor:
-            chosen = rows(len(data.textures), 2 * batch)
-            return teller.loss(pixels(data.textures[chosen]), data.labels[chosen])
+            chosen, part = rows(len(data.textures), 4 * batch), config.style_side // 2
+            top, left = torch.randint(part + 1, (2,), generator=draws).tolist()
+            crops = data.textures[chosen, top : top + part, left : left + part]
+            return teller.loss(pixels(crops), data.labels[chosen])
 
         run("encoder", teller, texture_loss, settings.encoder_steps)
         vgg = teller.encoder.requires_grad_(False)
@@ -211,13 +213,15 @@ def train_mmist(
         vgg.normalise(torch.cat(sample))
 
         generator = TextureGenerator(config.style_side, config.generator_width, config.w_dim, seed)
+        generator.fill_bank(data.captioned.pixels(rows(len(data.captioned), config.generator_width)))
 
         def generator_loss(step: int) -> Tensor:
             chosen = rows(len(data.captioned), batch)
-            return generator.loss(data.captioned.pixels(chosen), vgg, draws)
+            return generator.loss(data.captioned.pixels(chosen), vgg)
 
         run("generator", generator, generator_loss, settings.generator_steps)
         generator.requires_grad_(False)
+        generator.fit_draws(data.captioned.pixels(rows(len(data.captioned), MOST_CODES)))
 
         clip, words = _trained_clip(data.captioned, run, rows, draws, settings, seed)
 

@@ -20,22 +20,24 @@ from representation.generative.mmist.texture_generator import statistics_loss
 
 @dataclass(frozen=True)
 class TransferWeights:
-    """Of the parts of the loss; the reference's, but for the last, which is 0 there.
+    """Of the parts of the loss; the first two are the reference's, the others 0 there.
 
     Attributes:
         whole: of the channels' means and deviations.
         local: of what each place should be.
         content: of normalised features, which are the content's.
+        pixels: of the means and deviations of the colours themselves, which narrow encoders tell badly.
         identity: of pixels, of the first content of a batch, whose style is itself: small decoders blur without.
     """
 
     whole: float = 10.0
     local: float = 3.0
     content: float = 0.0
-    identity: float = 20.0
+    pixels: float = 200.0
+    identity: float = 50.0
 
     def __post_init__(self) -> None:
-        if min(self.whole, self.local, self.content, self.identity) < 0:
+        if min(self.whole, self.local, self.content, self.pixels, self.identity) < 0:
             raise ValueError(f"weights: expected at least 0, found {self}")
 
 
@@ -68,6 +70,7 @@ def transfer_loss(
     made = net.pictures(content, paired_tokens(net, style), contents.shape[-2:])
     found = net.encoder.levels(made)
     total = weights.whole * statistics_loss(found[1:], style[1:])
+    total = total + weights.pixels * statistics_loss([made], [styles])
     for level in range(2, 6):
         wanted = local_target(content, style, level)
         total = total + weights.local * (found[level - 1] - wanted).square().mean()
