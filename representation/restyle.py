@@ -37,7 +37,7 @@ from representation.data.lerobot_format import INDEX_FEATURES, INFO_PATH
 from representation.data.lerobot_writer import LeRobotWriter
 from representation.generative.mmist import MMIST, Look, StyleSpec, load, load_looks, save_looks
 from representation.generative.mmist.edges import flicker, mean_edge_f1
-from representation.generative.mmist.style_transfer import Tokens
+from representation.generative.mmist.model import Style
 
 PROVENANCE_FILE, LOOKS_FILE = "restyle.json", "looks.safetensors"
 CONTENTS = 16
@@ -150,8 +150,8 @@ class Restyler:
         tried: dict[str, float] = {}
         for choice in np.random.default_rng((self._seed, number, 1)).permutation(len(self._looks)):
             look = self._looks[choice]
-            tokens = self._model.tokens(look, seed)
-            made = {camera: self.frames(images, tokens) for camera, images in views.items()}
+            style = self._model.style(look, seed)
+            made = {camera: self.frames(images, style, seed) for camera, images in views.items()}
             edges = min(mean_edge_f1(views[camera], images) for camera, images in made.items())
             tried[look.name] = round(edges, 4)
             if edges >= self._least_edges:
@@ -161,9 +161,9 @@ class Restyler:
                 return made, told
         return None, {"edge_f1_by_look": tried}
 
-    def frames(self, images: NDArray[np.uint8], tokens: Sequence[Tokens]) -> NDArray[np.uint8]:
-        """Pictures (N, H, W, 3) in a look."""
-        made = self._model.restyle(pixels(images), tokens, self._strength)
+    def frames(self, images: NDArray[np.uint8], style: Style, seed: int = 0) -> NDArray[np.uint8]:
+        """Pictures (N, H, W, 3) in a look; the seed is that of the style."""
+        made = self._model.restyle(pixels(images), style, self._strength, seed)
         return (255 * made).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 

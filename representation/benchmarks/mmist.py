@@ -92,7 +92,7 @@ def restyled(frames: Frames, model: MMIST, looks: Sequence[Look], seed: int) -> 
     for number, look in enumerate(looks):
         rows = np.flatnonzero(chosen == number)
         if len(rows):
-            made[rows] = restyler.frames(frames.images[rows], model.tokens(look))
+            made[rows] = restyler.frames(frames.images[rows], model.style(look), 100 * seed + number)
     return made
 
 
@@ -232,7 +232,7 @@ def pictures(options: BenchOptions, file: Path) -> None:
         text = LOOKS[number]
         look = Look(text, inverter.invert(StyleSpec({text: 1.0}), contents, LOOK_PICTURES, number))
         style = (255 * look.images[0]).byte().permute(1, 2, 0).numpy()
-        lines.append([style, *restyler.frames(frames, model.tokens(look))])
+        lines.append([style, *restyler.frames(frames, model.style(look))])
     grid = np.concatenate([np.concatenate(line, axis=1) for line in lines])
     grid = cv2.resize(grid, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -208,10 +208,10 @@ def test_adapters_without_a_policy_to_adapt_are_refused(config, tmp_path):
 
 def test_looks_are_changed_by_episode_where_they_are_asked_for(config, tmp_path):
     class Darker:
-        def tokens(self, look):
-            return (SimpleNamespace(keys=torch.zeros(1)),)
+        def style(self, look):
+            return SimpleNamespace(mean=torch.zeros(1))
 
-        def restyle(self, frames, tokens, strength):
+        def restyle(self, frames, style, strength, seed):
             return frames / 2
 
     learner = new_run(replace(config, output=tmp_path / "plain", jitter=0.0)).learner

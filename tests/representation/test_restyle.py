@@ -115,11 +115,12 @@ class TwoLooks:
     def __init__(self):
         self.seeds = []
 
-    def tokens(self, look, seed):
+    def style(self, look, seed):
         return look.name, seed
 
-    def restyle(self, frames, tokens, strength):
-        name, seed = tokens
+    def restyle(self, frames, style, strength, seed):
+        name, own = style
+        assert own == seed
         self.seeds.append(seed)
         noise = torch.rand(frames.shape, generator=torch.Generator().manual_seed(1))
         return 1 - frames if name == "kept" else noise

@@ -11,13 +11,15 @@ same size.
 Read in this order: `directions.py` (styles and losses), `patches.py`, `inversion.py` (`CrossModalInverter`),
 `style_transfer.py` (AdaAttN), `model.py` (`MMIST`, in one directory), `augment.py` (`StyleAugment`, for training),
 `edges.py` (whether things stayed where they were). What makes a small one without published weights: `textures.py`,
-`texture_generator.py`, `transfer_loss.py`, `train.py`.
+`texture_generator.py`, `transfer_loss.py`, `guided_filter.py`, `train.py`.
 
-Decided here: the small generator is the decoder of a variational autoencoder of textures and frames, and the small
-style transfer net has an eighth of the widths; both go the same way as the large ones. StyleGAN3's generator is not
-part of this: whatever has `mapping` and `synthesis` is a `Generator`, and is passed to `load`. Texts are put into
-templates of our own; those of CLIP's authors are an argument. A small CLIP refuses words that it has not read. Names
-of weights are those of the released VGG-19 and AdaAttN.
+Decided here: the small generator is the decoder of an autoencoder of textures and frames, and the small style transfer
+net has an eighth of the widths; both go the same way as the large ones. What narrow nets cannot do is helped by three
+things that the paper has not, and that are switched off by `MMISTConfig`: the colours' means and deviations are made
+those of the style pictures, frames get the edges of the old ones by a guided filter, and a fixed grain gives even
+surfaces a texture. StyleGAN3's generator is not part of this: whatever has `mapping` and `synthesis` is a `Generator`,
+and is passed to `load`. Texts are put into templates of our own; those of CLIP's authors are an argument. A small CLIP
+refuses words that it has not read. Names of weights are those of the released VGG-19 and AdaAttN.
 """
 
 from representation.generative.mmist.augment import RestyleOptions, StyleAugment

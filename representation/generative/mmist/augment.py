@@ -66,13 +66,12 @@ class StyleAugment:
             raise ValueError(f"styles, share: expected some, in (0, 1], found {len(styles)}, {share}, {strength}")
         self.names = tuple(look.name for look in styles)
         self._model, self._share, self._strength, self._seed = model, share, strength, seed
-        with torch.no_grad():
-            self._tokens = [model.tokens(look) for look in styles]
+        self._styles = [model.style(look) for look in styles]
 
     def look_of(self, episode: int, seed: int | None = None) -> int | None:
         """Number of the look of an episode; None if it stays as it is."""
         rng = np.random.default_rng((self._seed if seed is None else seed, episode))
-        number = int(rng.integers(len(self._tokens)))
+        number = int(rng.integers(len(self._styles)))
         return number if rng.random() < self._share else None
 
     def __call__(self, observations: Mapping[str, Any], seed: int | None = None) -> dict[str, Any]:
@@ -98,11 +97,11 @@ class StyleAugment:
         there = torch.ones(views.shape[:2], dtype=torch.bool) if present is None else torch.as_tensor(present).bool()
         looks = {int(episode): self.look_of(int(episode), seed) for episode in np.unique(numbers)}
         result = views.clone()
-        for number, tokens in enumerate(self._tokens):
+        for number, style in enumerate(self._styles):
             rows = torch.from_numpy(np.array([looks[int(episode)] == number for episode in numbers]))
             chosen = rows[:, None] & there.cpu()
             if chosen.any():
-                device = tokens[0].keys.device
-                made = self._model.restyle(views[chosen.to(views.device)].to(device), tokens, self._strength)
+                device = style.mean.device
+                made = self._model.restyle(views[chosen.to(views.device)].to(device), style, self._strength, number)
                 result[chosen.to(views.device)] = made.to(views)
         return dict(observations) | {IMAGES: result if images.ndim == 5 else result[:, 0]}

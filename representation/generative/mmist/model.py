@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -24,7 +25,7 @@ from representation.pretraining.clip import load as load_clip_encoder
 
 SYSTEM = "mmist"
 GENERATOR_FILE, TRANSFER_FILE, CLIP_DIRECTORY = "generator.safetensors", "style_transfer.safetensors", "clip"
-FRAMES_AT_ONCE = 8
+FRAMES_AT_ONCE, LEAST_DEVIATION = 8, 0.02
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,10 @@ class MMISTConfig:
         style_side: of style pictures, pixels (512).
         work_side: shorter side of frames while their style is changed, pixels (512); 0 keeps that of the frames.
         guide_radius: of the guided filter by which new frames get the edges of the old ones, pixels; 0 for none (0).
+        grain: standard deviation of a fixed pattern that is laid on all frames of an episode first, so that even
+            surfaces take on a texture (0).
+        match_colours: whether means and deviations of the colours are made those of the style pictures afterwards, as
+            narrow nets meet them badly (False).
         generator_width: channels of the small generator.
         w_dim: numbers of its latents.
         n_patches: patches by which a style is found (64).
@@ -51,6 +56,8 @@ class MMISTConfig:
     style_side: int = 64
     work_side: int = 128
     guide_radius: int = 4
+    grain: float = 0.04
+    match_colours: bool = True
     generator_width: int = 24
     w_dim: int = 48
     n_patches: int = 16
@@ -86,6 +93,20 @@ class Look:
     def __post_init__(self) -> None:
         if self.images.ndim != 4 or self.images.shape[1] != 3 or not len(self.images):
             raise ValueError(f"look {self.name!r}: expected images (n, 3, S, S), found {tuple(self.images.shape)}")
+
+
+class Style(NamedTuple):
+    """A look as frames are changed by it.
+
+    Attributes:
+        tokens: what levels 3, 4 and 5 attend to.
+        mean: (3, 1, 1) of the colours of all style pictures.
+        std: (3, 1, 1), likewise.
+    """
+
+    tokens: tuple[Tokens, Tokens, Tokens]
+    mean: Tensor
+    std: Tensor
 
 
 class MMIST(nn.Module):
@@ -156,18 +177,27 @@ class MMIST(nn.Module):
         if strange:
             raise ValueError(f"texts: expected words that this CLIP has read, {sorted(known)}, found {strange}")
 
-    def tokens(self, look: Look, seed: int = 0) -> tuple[Tokens, Tokens, Tokens]:
-        """What frames of one episode attend to: made once, so that these stay alike; see `StyleTransferNet.tokens`."""
-        return self.net.tokens(look.images.to(next(self.net.parameters())).split(1), seed)
+    @torch.no_grad()
+    def style(self, look: Look, seed: int = 0) -> Style:
+        """What frames of one episode are changed by: made once, so that these stay alike.
+
+        Args:
+            look: the look.
+            seed: of the places that are attended to; see `StyleTransferNet.tokens`.
+        """
+        images = look.images.to(next(self.net.parameters()))
+        std, mean = torch.std_mean(images, dim=(0, 2, 3))
+        return Style(self.net.tokens(images.split(1), seed), mean[:, None, None], std[:, None, None])
 
     @torch.no_grad()
-    def restyle(self, frames: Tensor, tokens: Sequence[Tokens], strength: float = 1.0) -> Tensor:
+    def restyle(self, frames: Tensor, style: Style, strength: float = 1.0, seed: int = 0) -> Tensor:
         """Frames of the same size in a look.
 
         Args:
             frames: (B, 3, H, W) in [0, 1].
-            tokens: see `tokens`.
+            style: see `style`.
             strength: share of the new look, in [0, 1]; the rest is the frame.
+            seed: of the grain; one for all frames of an episode.
 
         Raises:
             ValueError: no such frames, or no such share.
@@ -179,13 +209,18 @@ class MMIST(nn.Module):
         size = frames.shape[-2:]
         scale = max(self.config.work_side, 1) / min(size) if self.config.work_side else 1.0
         sides = [round(scale * side) for side in size]
+        pattern = self.config.grain * grain(size, seed).to(frames) if self.config.grain else 0.0
         found = []
         for part in frames.split(FRAMES_AT_ONCE):
-            sized = part if scale == 1 else _sized(part, sides)
-            made = self.net.stylise(sized, tokens).clamp(0, 1)
+            laid = (part + pattern).clamp(0, 1)
+            sized = laid if scale == 1 else _sized(laid, sides)
+            made = self.net.stylise(sized, style.tokens).clamp(0, 1)
             made = made if scale == 1 else _sized(made, list(size))
+            if self.config.match_colours:
+                std, mean = torch.std_mean(made, dim=(2, 3), keepdim=True)
+                made = ((made - mean) / (std + LEAST_DEVIATION) * style.std + style.mean).clamp(0, 1)
             if self.config.guide_radius:
-                made = guided_filter(part, made, self.config.guide_radius)
+                made = guided_filter(laid, made, self.config.guide_radius)
             found.append((strength * made + (1 - strength) * part).clamp(0, 1))
         return torch.cat(found)
 
@@ -196,6 +231,16 @@ class MMIST(nn.Module):
         if isinstance(self.generator, TextureGenerator):
             save_file(_state(self.generator), directory / GENERATOR_FILE)
         self.clip.save(directory / CLIP_DIRECTORY)
+
+
+def grain(size: Sequence[int], seed: int) -> Tensor:
+    """Grey noise (1, 1, H, W) of a mean of 0 and a deviation of 1: four layers, each twice as fine as that before."""
+    draws, total = torch.Generator().manual_seed(seed), torch.zeros(1, 1, *size)
+    for level in range(4):
+        cells = [max(2, round(side / 2 ** (4 - level))) for side in size]
+        layer = torch.randn(1, 1, *cells, generator=draws)
+        total = total + F.interpolate(layer, list(size), mode="bicubic", align_corners=False)
+    return (total - total.mean()) / total.std()
 
 
 def load(directory: Path, generator: Generator | None = None) -> MMIST:

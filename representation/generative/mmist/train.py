@@ -28,9 +28,9 @@ from tqdm import tqdm
 
 from representation.data.frames import Frames, expect_empty, open_frames, square
 from representation.generative.mmist.edges import mean_edge_f1
-from representation.generative.mmist.model import MMIST, MMISTConfig
+from representation.generative.mmist.model import MMIST, Look, MMISTConfig
 from representation.generative.mmist.patches import random_perspective
-from representation.generative.mmist.style_transfer import StyleTransferNet, VGGEncoder
+from representation.generative.mmist.style_transfer import LEAST_STD, StyleTransferNet, VGGEncoder
 from representation.generative.mmist.texture_generator import TextureGenerator
 from representation.generative.mmist.textures import COLOURS, KINDS, LIGHTS, captioned, draw_texture, known_words, lit
 from representation.generative.mmist.transfer_loss import TransferWeights, transfer_loss
@@ -285,11 +285,9 @@ def sampled(model: MMIST, frames: Frames, seed: int) -> tuple[NDArray[np.uint8],
     styles = inverter.picture(inverter.generator.mapping(z))
     lines, scores = [[np.zeros_like(contents[0]), *contents]], []
     for style in styles:
-        try:
-            tokens = model.net.tokens([style[None]])
-        except ValueError:  # of almost one colour
+        if style.std() < LEAST_STD:
             continue
-        made = as_bytes(model.restyle(pixels(contents), tokens))
+        made = as_bytes(model.restyle(pixels(contents), model.style(Look("drawn", style[None]))))
         scores.append(mean_edge_f1(contents, made))
         lines.append([cv2.resize(as_bytes(style[None])[0], contents.shape[2:0:-1]), *made])
     picture = np.concatenate([np.concatenate(line, axis=1) for line in lines])

@@ -311,17 +311,17 @@ def test_a_model_comes_back_equal_and_finds_looks(model, tmp_path):
     assert [one.name for one in looks] == ["wood", "same"]
     assert torch.equal(looks[0].images, look.images)
     noise = Look("noise", drawn(2, 3, 32, 32))
-    made = model.restyle(frames, model.tokens(noise))
+    made = model.restyle(frames, model.style(noise))
     assert made.shape == frames.shape
-    assert torch.allclose(again.restyle(frames, again.tokens(noise)), made, atol=1e-6)
-    half = model.restyle(frames, model.tokens(noise), 0.5)
+    assert torch.allclose(again.restyle(frames, again.style(noise)), made, atol=1e-6)
+    half = model.restyle(frames, model.style(noise), 0.5)
     assert torch.allclose(half, 0.5 * made + 0.5 * frames, atol=1e-6)
     with pytest.raises(ValueError, match=r"expected words that this CLIP has read.*found \['zeppelin'\]"):
         model.find("no", StyleSpec({"wood zeppelin": 1.0}), frames)
     file = tmp_path / "model" / "style_transfer.safetensors"
     state = load_file(file)
     save_file(state | {"encoder.51.weight": torch.zeros(1)}, file)  # of a whole VGG-19
-    assert torch.allclose(load(tmp_path / "model").restyle(frames, again.tokens(noise)), made, atol=1e-6)
+    assert torch.allclose(load(tmp_path / "model").restyle(frames, again.style(noise)), made, atol=1e-6)
     save_file({name: value for name, value in state.items() if name != "encoder.2.bias"}, file)
     with pytest.raises(ValueError, match=r"encoder.2.bias: expected \(4,\), found none"):
         load(tmp_path / "model")
