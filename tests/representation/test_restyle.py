@@ -103,7 +103,7 @@ def test_labels_that_changed_are_an_error(tmp_path):
     check_labels(tmp_path / "one", tmp_path / "one", [0, 1], ())
     with pytest.raises(ValueError, match="keypoints: expected that of episode 0"):
         check_labels(tmp_path / "one", tmp_path / "other", [0, 1], ())
-    with pytest.raises(ValueError, match=r"action: expected that of episode 1|depth"):
+    with pytest.raises(ValueError, match="expected that of episode 1"):
         check_labels(tmp_path / "one", tmp_path / "one", [1, 0], ())
     with pytest.raises(ValueError, match="expected 1 episodes, found 2"):
         check_labels(tmp_path / "one", tmp_path / "one", [0], ())

@@ -17,7 +17,7 @@ from torch.nn import functional as F  # noqa: N812
 
 VGG19 = (64, 128, 256, 512, 512)
 MAX_SAMPLE = 64 * 64
-LEAST_STD = 0.03
+LEAST_STD, LEAST_SIDE = 0.03, 32
 _LEVELS = (4, 11, 18, 31, 44)
 _CONVOLUTIONS = (2, 2, 4, 4, 1)
 
@@ -61,7 +61,7 @@ class VGGEncoder(nn.Sequential):
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """Features relu1_1 to relu5_1 of pictures (B, 3, H, W) in [0, 1], of at least 32 pixels."""
-        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < 32:
+        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[-2:]) < LEAST_SIDE:
             raise ValueError(f"images: expected (B, 3, H, W) of at least 32 pixels, found {tuple(images.shape)}")
         found, first = [], 0
         for last in _LEVELS:

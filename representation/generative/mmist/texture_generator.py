@@ -2,10 +2,10 @@
 
 Its interface is that of a StyleGAN: a mapping network, and a synthesis in which every layer is steered by a latent of
 its own. It begins with a bank of patterns (the grey of some textures and frames, trained further) from which the first
-latents choose; the last one says in which colours they are shown. What differs: in place of a discriminator it learns to
-have the features' means and standard deviations of a picture, since where its stripes begin is of no matter to a style.
-Draws become codes by a Gaussian that is fitted to the codes of the training pictures afterwards (From Variational to
-Deterministic Autoencoders, Ghosh et al., ICLR 2020, arXiv 1903.12436).
+latents choose; the last one says in which colours they are shown. What differs: in place of a discriminator it learns
+to have the features' means and standard deviations of a picture, since where its stripes begin is of no matter to a
+style. Draws become codes by a Gaussian that is fitted to the codes of the training pictures afterwards (From
+Variational to Deterministic Autoencoders, Ghosh et al., ICLR 2020, arXiv 1903.12436).
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ from representation.data.frames import Frames, expect_empty, open_frames, square
 from representation.generative.mmist.edges import mean_edge_f1
 from representation.generative.mmist.model import MMIST, Look, MMISTConfig
 from representation.generative.mmist.patches import random_perspective
-from representation.generative.mmist.style_transfer import LEAST_STD, StyleTransferNet, VGGEncoder
+from representation.generative.mmist.style_transfer import LEAST_SIDE, LEAST_STD, StyleTransferNet, VGGEncoder
 from representation.generative.mmist.texture_generator import TextureGenerator
 from representation.generative.mmist.textures import COLOURS, KINDS, LIGHTS, captioned, draw_texture, known_words, lit
 from representation.generative.mmist.transfer_loss import TransferWeights, transfer_loss
@@ -202,8 +202,8 @@ def train_mmist(
         teller = TextureTeller(VGGEncoder(config.widths))
 
         def texture_loss(step: int) -> Tensor:
-            chosen, part = rows(len(data.textures), 4 * batch), config.style_side // 2
-            top, left = torch.randint(part + 1, (2,), generator=draws).tolist()
+            chosen, part = rows(len(data.textures), 4 * batch), max(LEAST_SIDE, config.style_side // 2)
+            top, left = torch.randint(config.style_side - part + 1, (2,), generator=draws).tolist()
             crops = data.textures[chosen, top : top + part, left : left + part]
             return teller.loss(pixels(crops), data.labels[chosen])
 
