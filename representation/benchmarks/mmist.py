@@ -3,8 +3,8 @@
 Pictures of `sim.appearances` in `runs/appearances`, 64 px: 300 plain ones to train on, 150 plain ones and all changed
 ones to test. One small MMIST (seed 0) is trained on the 300 and on procedural textures; what follows is repeated by
 seed. A segmentation network of the same size and steps learns shapes from the plain pictures, from the same in jittered
-colours, or from the plain ones and two restyled ones of each, in twelve looks that texts name; textures of the test
-pictures are drawn by other code. Inversions: of a text, of two, and of a text and a picture.
+colours, or from the plain ones and two restyled ones of each (strength 0.7), in twelve looks that texts name; textures
+of the test pictures are drawn by other code. Inversions: of texts, and of mixes of a text and a picture.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ LOOKS = (
 LOOK_PICTURES, LOOK_STEPS, LOOK_CANDIDATES = 2, 20, 64
 INVERTED = ("red brick", "green marble", "blue and yellow stripes", "brown wood", "dim purple tiles")
 MIXED = (0.0, 0.25, 0.5, 0.75, 1.0)
-STEPS, BATCH, LR, JITTER = 300, 24, 4e-3, 0.5
+STEPS, BATCH, LR, JITTER, STRENGTH = 600, 16, 4e-3, 0.5, 0.7
 NETWORK = Config(resolution=64, channels=(16, 24, 32), dilations=(1, 2, 4))
 
 
@@ -87,7 +87,7 @@ def looks_of(model: MMIST, contents: torch.Tensor, options: BenchOptions) -> lis
 
 def restyled(frames: Frames, model: MMIST, looks: Sequence[Look], seed: int) -> NDArray[np.uint8]:
     """Pictures (N, S, S, 3) of frames, each in a look of its own."""
-    restyler, rng = Restyler(model, looks, least_edges=0.0), np.random.default_rng(seed)
+    restyler, rng = Restyler(model, looks, STRENGTH, least_edges=0.0), np.random.default_rng(seed)
     chosen, made = rng.integers(len(looks), size=len(frames)), np.empty_like(frames.images)
     for number, look in enumerate(looks):
         rows = np.flatnonzero(chosen == number)
