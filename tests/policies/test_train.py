@@ -216,7 +216,7 @@ def test_looks_are_changed_by_episode_where_they_are_asked_for(config, tmp_path)
 
     learner = new_run(replace(config, output=tmp_path / "plain", jitter=0.0)).learner
     assert learner.restyle is None
-    frames = learner.training[:16]
+    frames = learner.training
     plain = learner.batch(frames, torch.Generator().manual_seed(3))
     learner.restyle = StyleAugment([Look("dark", torch.rand(1, 3, 8, 8))], Darker())
     seen = learner.batch(frames, torch.Generator().manual_seed(3))
