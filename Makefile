@@ -64,6 +64,7 @@ bench-representation: setup
 	test -f runs/actions/frames.json || $(BIN)/python -m sim.arm_actions --output runs/actions
 	test -f runs/reported/frames.json || $(BIN)/python -m sim.reported_scenes --output runs/reported
 	test -f runs/subjects/frames.json || $(BIN)/python -m sim.subject_views --output runs/subjects
+	test -f runs/appearances/frames.json || $(BIN)/python -m sim.appearances --output runs/appearances
 	$(BIN)/python -m representation.bench --write
 
 format: setup

@@ -8,6 +8,7 @@ from typing import Literal
 
 from policies.lora import LoraSettings
 from policies.rdt.training_options import RDTTraining
+from representation.generative.mmist.augment import RestyleOptions
 from representation.training import LoopConfig
 
 POLICY_DIRECTORY = "policy"
@@ -23,6 +24,7 @@ class TrainConfig(LoopConfig):
             directory and task.
         share: share of the episodes that are learned from, of each dataset alike; others are drawn with each seed.
         jitter: strength of the random changes of brightness, contrast and colour; 0 is none.
+        restyle: bring some episodes of each batch into other looks, before `jitter`, see docs/restyle.md.
         policy: what to train.
         initial: directory of a trained policy to start from. Its sizes, tokens and action bins stay, whatever `size`
             says; `camera` and `ego3d` must be its own. None starts afresh.
@@ -37,6 +39,7 @@ class TrainConfig(LoopConfig):
     dataset: tuple[Path, ...]
     share: float = 1.0
     jitter: float = 0.3
+    restyle: RestyleOptions = field(default_factory=RestyleOptions)
     policy: Literal["spatialvla", "rdt"] = "spatialvla"
     initial: Path | None = None
     size: Literal["small", "tiny"] = "small"

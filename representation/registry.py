@@ -460,6 +460,15 @@ SYSTEMS: dict[str, System] = {
         road="representation.pretrain, .probe, .embed and .pretraining.madeleine.retrieve, on scenes of "
         "sim.sensor_scenes; policies.train --vision-encoder",
     ),
+    "mmist": System(
+        module="representation.generative.mmist",
+        paper="Wang, Wu, Dela Rosa, Wang and Shrivastava, Multimodality-guided Image Style Transfer using Cross-modal "
+        "GAN Inversion, WACV 2024 (arXiv 2312.01671)",
+        inputs="frames of episodes, and a weighted mix of texts and pictures that say how they should look",
+        outputs="the frames in that look, everything where it was; pictures of the style",
+        role="shows a policy the same episodes in other lights and materials, with their labels",
+        road="representation.restyle on datasets of sim.collect; --restyle of policies.train",
+    ),
 }
 
 

@@ -60,6 +60,7 @@ class RDTLearner:
 
     def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
         self.config, self.accelerator, options = config, accelerator, config.rdt
+        self.restyle = config.restyle.augment(accelerator.device)
         datasets = [
             open_demonstrations(path, options.unmarked_colors, accelerator.is_main_process) for path in config.dataset
         ]
@@ -141,7 +142,7 @@ class RDTLearner:
         """Whether each picture is always the same to a tower that is always the same."""
         tower, config = self.model.tower, self.config
         fixed = tower is not None and not any(parameter.requires_grad for parameter in tower.parameters())
-        return fixed and config.jitter == 0 and not config.rdt.augment
+        return fixed and config.jitter == 0 and not config.rdt.augment and config.restyle.model is None
 
     @torch.no_grad()
     def _background(self) -> Tensor:
@@ -194,6 +195,9 @@ class RDTLearner:
         batch = self._plain(frames, numpy_generator)
         batch["state"] = add_state_noise(batch["state"], batch.pop("state_std"), generator, options.state_snr_db)
         present = batch.pop("present")
+        if self.restyle is not None:
+            seen = {"images": (batch["images"] + 1) / 2, "episode": self.mixture.episode[frames], "present": present}
+            batch["images"] = 2 * self.restyle(seen, generator.initial_seed())["images"] - 1
         if self.config.jitter:
             images = (batch["images"] + 1) / 2
             jittered = jitter_colors(images.flatten(0, 1), self.config.jitter, generator).unflatten(0, images.shape[:2])

@@ -54,6 +54,7 @@ class SpatialVLALearner:
     def __init__(self, config: TrainConfig, accelerator: Accelerator) -> None:
         self.config = config
         self.data, self.training, self.held_out = load_data(config, accelerator)
+        self.restyle = config.restyle.augment(accelerator.device)
         self.model = build_model(self.data.processor.config, config.seed)
         if config.initial is not None:
             refuse_quantized(config.initial)
@@ -62,8 +63,11 @@ class SpatialVLALearner:
             adapt(self.model, config.lora)
 
     def batch(self, frames: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
-        """Model inputs of some frames, colours changed at random."""
+        """Model inputs of some frames, looks and colours changed at random."""
         inputs = self.data.batch(frames)
+        if self.restyle is not None:
+            seen = {"images": inputs["pixel_values"], "episode": self.data.columns.episode[frames]}
+            inputs["pixel_values"] = self.restyle(seen, generator.initial_seed())["images"]
         inputs["pixel_values"] = jitter_colors(inputs["pixel_values"], self.config.jitter, generator)
         return inputs
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from policies.lora import LoraSettings
 from policies.train import check_adapters, main, new_run
 from policies.train_config import TrainConfig
 from representation import training, training_state
+from representation.generative.mmist import Look, RestyleOptions, StyleAugment
 from representation.training import check_output
 from tests.policies.demonstrations import write_demonstrations
 
@@ -202,3 +204,27 @@ def test_fine_tuning_by_adapters_saves_an_ordinary_policy_and_the_adapters(finis
 def test_adapters_without_a_policy_to_adapt_are_refused(config, tmp_path):
     with pytest.raises(ValueError, match=r"--lora\.rank: expected --initial"):
         check_adapters(replace(config, output=tmp_path, lora=LoraSettings(rank=4)))
+
+
+def test_looks_are_changed_by_episode_where_they_are_asked_for(config, tmp_path):
+    class Darker:
+        def style(self, look):
+            return SimpleNamespace(mean=torch.zeros(1))
+
+        def restyle(self, frames, style, strength, seed):
+            return frames / 2
+
+    learner = new_run(replace(config, output=tmp_path / "plain", jitter=0.0)).learner
+    assert learner.restyle is None
+    frames = learner.training
+    plain = learner.batch(frames, torch.Generator().manual_seed(3))
+    learner.restyle = StyleAugment([Look("dark", torch.rand(1, 3, 8, 8))], Darker())
+    seen = learner.batch(frames, torch.Generator().manual_seed(3))
+    ratios = (seen["pixel_values"] / plain["pixel_values"]).mean(dim=(1, 2, 3))
+    episodes = learner.data.columns.episode[frames]
+    wanted = [1.0 if learner.restyle.look_of(episode, 3) is None else 0.5 for episode in episodes]
+    assert ratios.tolist() == pytest.approx(wanted)
+    assert set(wanted) == {0.5, 1.0}
+    assert all(torch.equal(value, seen[key]) for key, value in plain.items() if key != "pixel_values")
+    with pytest.raises(ValueError, match="expected a model and looks or neither"):
+        RestyleOptions(model=tmp_path)
