@@ -406,6 +406,15 @@ SYSTEMS: dict[str, System] = {
         role="tells what a scene's contacts form as a whole, such as closed loops, where things are all alike",
         road="representation.structure.classify_scenes, on scene graphs of sim.scene_graphs",
     ),
+    "diffusion_classification": System(
+        module="representation.generative.diffusion_classification",
+        paper="Mukhopadhyay, Gwilliam et al., Diffusion Models Beat GANs on Image Classification, 2023 "
+        "(arXiv 2307.08702)",
+        inputs="pictures; or any U-Net of diffusers, or that of guided diffusion",
+        outputs="features of any block of a U-Net at any step of noise, and vectors of pooled ones; pictures of noise",
+        role="an encoder out of what was trained to make pictures; a few labels find which of its features to read",
+        road="representation.pretrain, .generative.scan_features, .probe and .embed; policies.train --vision-encoder",
+    ),
 }
 
 
