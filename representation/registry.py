@@ -415,6 +415,15 @@ SYSTEMS: dict[str, System] = {
         role="an encoder out of what was trained to make pictures; a few labels find which of its features to read",
         road="representation.pretrain, .generative.scan_features, .probe and .embed; policies.train --vision-encoder",
     ),
+    "diti": System(
+        module="representation.generative.diti",
+        paper="Yue et al., Exploring Diffusion Time-steps for Unsupervised Representation Learning, ICLR 2024 "
+        "(arXiv 2401.11430)",
+        inputs="pictures, and a network of diffusion_classification",
+        outputs="vectors whose first numbers are fine and whose last ones coarse; pictures with other numbers",
+        role="gives a grasp planner what is coarse and an inspection what is fine, out of one encoder without labels",
+        road="representation.pretrain, .generative.edit_slices, .probe and .embed",
+    ),
 }
 
 

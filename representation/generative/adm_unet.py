@@ -131,10 +131,10 @@ class ResidualBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Attention among all places of a map; softmax in 32-bit numbers."""
 
-    def __init__(self, channels: int, config: UNetConfig) -> None:
+    def __init__(self, channels: int, head_channels: int, groups: int) -> None:
         super().__init__()
-        self.heads = max(1, channels // config.head_channels)
-        self.norm = GroupNorm32(config.groups, channels)
+        self.heads = max(1, channels // head_channels)
+        self.norm = GroupNorm32(groups, channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = zeroed(nn.Conv1d(channels, channels, 1))
 
@@ -191,9 +191,12 @@ class ADMUNet(nn.Module):
         self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(config.picture_channels, channels, 3, 1, 1))])
         skips, side = [channels], config.resolution
 
+        def attention(width: int) -> AttentionBlock:
+            return AttentionBlock(width, config.head_channels, config.groups)
+
         def stage(before: int, out: int) -> list[nn.Module]:
             layers: list[nn.Module] = [ResidualBlock(before, out, time, config)]
-            return [*layers, AttentionBlock(out, config)] if side in config.attention else layers
+            return [*layers, attention(out)] if side in config.attention else layers
 
         for level, multiplier in enumerate(config.multipliers):
             for _ in range(config.depth):
@@ -206,7 +209,7 @@ class ADMUNet(nn.Module):
                 side //= 2
         self.middle_block = Stage(
             ResidualBlock(channels, channels, time, config),
-            AttentionBlock(channels, config),
+            attention(channels),
             ResidualBlock(channels, channels, time, config),
         )
         self.output_blocks = nn.ModuleList()

@@ -134,6 +134,13 @@ def at(values: Tensor, t: Tensor, like: Tensor) -> Tensor:
     return values.to(like.device, like.dtype)[t].view(-1, 1, 1, 1)
 
 
+def noisy_batch(images: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """Pictures (B, C, H, W) in [0, 1] as `images` in [-1, 1], steps `t` (B,) drawn evenly, and `noise` like them."""
+    t = torch.randint(LINEAR.T, (len(images),), generator=generator)
+    noise = torch.randn(images.shape, generator=generator)
+    return {"images": 2 * images.clamp(0, 1) - 1, "t": t, "noise": noise}
+
+
 def denoising_loss(network: nn.Module, x: Tensor, t: Tensor, noise: Tensor) -> Tensor:
     """Mean squared error of the noise that a network tells; arguments as of `GaussianDiffusion.q_sample`."""
     return F.mse_loss(network(LINEAR.q_sample(x, t, noise), t)[:, : x.shape[1]], noise)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from representation.checkpoint import load_weights, read_config, save_config, save_encoder
 from representation.data.frames import Frames
 from representation.generative.adm_unet import RELEASED_256, ADMUNet, UNetConfig, from_json, load_released
-from representation.generative.denoiser import LINEAR, denoising_loss
+from representation.generative.denoiser import LINEAR, denoising_loss, noisy_batch
 from representation.generative.diffusion_classification.diffusers_adapter import DiffusersAdapter
 from representation.generative.diffusion_classification.features import (
     block_shapes,
@@ -133,10 +133,8 @@ class DenoisingObjective(nn.Module):
         self.encoder = encoder
 
     def batch(self, frames: Frames, rows: NDArray, generator: torch.Generator) -> dict[str, Tensor]:
-        """Pictures (B, 3, R, R) in [-1, 1], steps (B,) and noise like the pictures."""
-        images = 2 * resized(frames.pixels(rows), self.encoder.unet.resolution).clamp(0, 1) - 1
-        t = torch.randint(LINEAR.T, (len(rows),), generator=generator)
-        return {"images": images, "t": t, "noise": torch.randn(images.shape, generator=generator)}
+        """See `noisy_batch`."""
+        return noisy_batch(resized(frames.pixels(rows), self.encoder.unet.resolution), generator)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Loss:
         """Mean squared error of the noise."""

@@ -139,7 +139,7 @@ def test_released_weights_come_back_and_others_are_refused(tmp_path):
 def test_heads_come_before_queries_keys_and_values():
     from representation.generative.adm_unet import AttentionBlock
 
-    block = stirred(AttentionBlock(16, SIZES))
+    block = stirred(AttentionBlock(16, 8, 4))
     x = torch.randn(1, 16, 2, 2, generator=torch.Generator().manual_seed(0))
     qkv = block.qkv(block.norm(x.flatten(2)))[0]
     parts = []
