@@ -185,5 +185,6 @@ def train_denoiser(
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
+    optimizer.zero_grad()
     network.eval()
     return float(np.mean(losses[-max(1, steps // 10) :]))

@@ -135,16 +135,19 @@ def run(options: EditOptions) -> str:
     options.output.mkdir(parents=True, exist_ok=True)
     rows = np.random.default_rng(options.seed).permutation(len(frames))[: options.shown]
     x = encoder.pictures(frames.pixels(rows))
-    back = encoder.model.reconstruct(x, options.steps)
+    model, steps = encoder.model, options.steps
+    z = model.encode(x).detach()
+    start = model.invert(x, z, steps)
+    back = model.decode(start, z, steps, clip=False)
     columns = [("picture", x), ("back", back)]
     for name, part in zip(("finest", "fine", "coarse", "coarsest"), quarters(encoder.config.latent_dim), strict=True):
         bins = bins_of(encoder, part)
         if bins:
-            columns.append((name, encoder.model.swap(x, x.roll(-1, dims=0), bins, options.steps)))
+            columns.append((name, model.swap(x, x.roll(-1, dims=0), bins, steps, start)))
     draw(columns, options.output / "slices.png")
     if direction is not None:
         moved = [
-            (f"{amount:+g}", encoder.model.move(x, direction, amount, options.numbers, options.steps))
+            (f"{amount:+g}", model.move(x, direction, amount, options.numbers, steps, start))
             for amount in options.amounts
         ]
         draw([("picture", x), *moved], options.output / "moved.png")

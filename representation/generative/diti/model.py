@@ -148,17 +148,34 @@ class DiTi(nn.Module):
         z = self.encode(x).detach()
         return self.decode(self.invert(x, z, steps), z, steps, clip=False)
 
-    def swap(self, x: Tensor, x2: Tensor, slices: Sequence[int], steps: int = 100) -> Tensor:
-        """Pictures `x` with the numbers of some bins of pictures `x2`, which may be one for all.
+    def swap(
+        self, x: Tensor, x2: Tensor, slices: Sequence[int], steps: int = 100, start: Tensor | None = None
+    ) -> Tensor:
+        """Pictures with the numbers of some bins of other pictures.
+
+        Args:
+            x: (B, C, R, R) in [-1, 1].
+            x2: likewise, or one for all.
+            slices: numbers of the bins.
+            steps: that are visited.
+            start: what `invert` makes of `x`, if it is known.
 
         Raises:
             ValueError: no such bins.
         """
         z, other = self.encode(x).detach(), self.encode(x2).detach()
         changed = torch.where(self.slicer.slice_of(slices).to(z.device), other, z)
-        return self.decode(self.invert(x, z, steps), changed, steps)
+        return self.decode(self.invert(x, z, steps) if start is None else start, changed, steps)
 
-    def move(self, x: Tensor, direction: Tensor, amount: float, numbers: int = 16, steps: int = 100) -> Tensor:
+    def move(
+        self,
+        x: Tensor,
+        direction: Tensor,
+        amount: float,
+        numbers: int = 16,
+        steps: int = 100,
+        start: Tensor | None = None,
+    ) -> Tensor:
         """Pictures moved along a direction (d,), such as the normal of a linear classifier.
 
         Args:
@@ -167,6 +184,7 @@ class DiTi(nn.Module):
             amount: how far.
             numbers: that are moved.
             steps: that are visited.
+            start: see `swap`.
 
         Raises:
             ValueError: a direction of another shape, or of length 0.
@@ -180,7 +198,8 @@ class DiTi(nn.Module):
         largest = direction.abs().topk(min(numbers, len(direction))).indices
         kept[largest] = direction[largest]
         z = self.encode(x).detach()
-        return self.decode(self.invert(x, z, steps), z + amount * kept / kept.norm(), steps)
+        start = self.invert(x, z, steps) if start is None else start
+        return self.decode(start, z + amount * kept / kept.norm(), steps)
 
 
 class PDAE(DiTi):
