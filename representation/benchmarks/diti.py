@@ -1,7 +1,7 @@
 """Do the first numbers of a DiTi vector tell what is fine, and the last ones what is coarse? Scenes of two factors.
 
 Pictures of 16 pixels: a bright block of 7 x 7 in one of 16 places, and in a corner a small mark, which of whose four
-pixels is dark. A U-Net of two levels and 16 channels learns their noise, then DiTi (8 bins, 32 numbers, each bin taught
+pixels is dark. A U-Net of two levels and 8 channels learns their noise, then DiTi (8 bins, 32 numbers, each bin taught
 at its own steps) and PDAE (one bin) learn to correct it, 2,000 steps each; sizes are those of five minutes on one core.
 Linear readers of each quarter of a vector, from the first to the last, are tested on other pictures.
 """
@@ -24,8 +24,8 @@ from representation.generative.edit_slices import draw, quarters
 from representation.probes import linear_probe
 
 SIDE, PLACES, BLOCK, MARKS, MARK = 16, 4, 7, 4, 0.8
-SIZES = UNetConfig(SIDE, 16, (1, 2), 1, (8,), 16, 1, 1, groups=8)
-D, BINS, CHANNELS = 32, 8, 16
+SIZES = UNetConfig(SIDE, 8, (1, 2), 1, (8,), 16, 1, 1, groups=4)
+D, BINS, CHANNELS = 32, 8, 8
 TRAINING, TESTED, STEPS, BATCH, LR = 1000, 600, 2000, 16, 1e-3
 SHOWN, SAMPLED = 16, 50
 
@@ -45,7 +45,7 @@ def scenes(count: int, seed: int) -> tuple[Tensor, dict[str, NDArray[np.int64]]]
 
 def new(kind: str, unet: ADMUNet, seed: int) -> DiTi:
     """An untrained DiTi or PDAE over a trained network."""
-    encoder = PictureEncoder(SIDE, D, CHANNELS, 8, seed, 1)
+    encoder = PictureEncoder(SIDE, D, CHANNELS, 4, seed, 1)
     if kind == "PDAE":
         return PDAE(unet, encoder, D, seed)
     return DiTi(unet, encoder, TimeSlicer(D, BINS), "stop_grad", seed)

@@ -138,7 +138,7 @@ def run(options: EditOptions) -> str:
     model, steps = encoder.model, options.steps
     z = model.encode(x).detach()
     start = model.invert(x, z, steps)
-    back = model.decode(start, z, steps, clip=False)
+    back = model.decode(start, z, steps)
     columns = [("picture", x), ("back", back)]
     for name, part in zip(("finest", "fine", "coarse", "coarsest"), quarters(encoder.config.latent_dim), strict=True):
         bins = bins_of(encoder, part)

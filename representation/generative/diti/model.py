@@ -139,14 +139,17 @@ class DiTi(nn.Module):
         return LINEAR.ddim_invert(lambda noisy, t: self.noise(noisy, t, self.masked(z, t)), x, steps)
 
     @torch.no_grad()
-    def decode(self, start: Tensor, z: Tensor, steps: int = 100, clip: bool = True) -> Tensor:
-        """Pictures (B, C, R, R) of x_{T-1} and vectors (B, d), which are masked at each step as in training."""
+    def decode(self, start: Tensor, z: Tensor, steps: int = 100, clip: bool = False) -> Tensor:
+        """Pictures (B, C, R, R) of x_{T-1} and vectors (B, d), which are masked at each step as in training.
+
+        Clipping is for a start that was drawn: it would break what `invert` found.
+        """
         return LINEAR.ddim_sample(lambda noisy, t: self.noise(noisy, t, self.masked(z, t)), start, steps, clip)
 
     def reconstruct(self, x: Tensor, steps: int = 100) -> Tensor:
         """Pictures that come back."""
         z = self.encode(x).detach()
-        return self.decode(self.invert(x, z, steps), z, steps, clip=False)
+        return self.decode(self.invert(x, z, steps), z, steps)
 
     def swap(
         self, x: Tensor, x2: Tensor, slices: Sequence[int], steps: int = 100, start: Tensor | None = None

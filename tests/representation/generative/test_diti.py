@@ -190,7 +190,7 @@ def test_it_learns_to_correct_by_the_vector_and_brings_pictures_back(unet):
     before = float(model.eval().loss(x, t, noise).detach())
     generator = torch.Generator().manual_seed(0)
     model.train()
-    for _ in range(50):
+    for _ in range(60):
         steps = torch.randint(1000, (16,), generator=generator)
         loss = model.loss(x, steps, torch.randn(x.shape, generator=generator))
         optimizer.zero_grad()
@@ -198,15 +198,14 @@ def test_it_learns_to_correct_by_the_vector_and_brings_pictures_back(unet):
         optimizer.step()
     model.eval()
     assert float(model.loss(x, t, noise).detach()) < 0.9 * before
-    shown = x[:3]
-    back = model.reconstruct(shown, steps=12)
-    assert float(-10 * torch.log10(((back - shown) / 2).square().mean())) > 20
-    z = model.encode(shown).detach()
-    start = model.invert(shown, z, 12)
-    alike = model.swap(shown, shown, [0, 3], 12)
-    torch.testing.assert_close(alike, model.decode(start, z, 12), atol=1e-4, rtol=1e-3)
-    assert not torch.allclose(model.swap(shown, shown.roll(-1, 0), range(K), 12, start), alike, atol=1e-3)
-    assert not torch.allclose(model.move(shown, torch.ones(D), 3.0, 2, 12, start), alike, atol=1e-3)
+    shown = x[:2]
+    back = model.reconstruct(shown, steps=25)
+    assert float(-10 * torch.log10(((back - shown) / 2).square().mean())) > 18
+    z, start = model.encode(shown).detach(), noise_like(shown)
+    alike = model.swap(shown, shown, [0, 3], 6, start)
+    torch.testing.assert_close(alike, model.decode(start, z, 6), atol=1e-4, rtol=1e-3)
+    assert not torch.allclose(model.swap(shown, shown.roll(-1, 0), range(K), 6, start), alike, atol=1e-3)
+    assert not torch.allclose(model.move(shown, torch.ones(D), 3.0, 2, 6, start), alike, atol=1e-3)
 
 
 def test_the_command_tells_shows_and_takes_a_part_of_the_numbers(tmp_path, capsys):
@@ -221,7 +220,8 @@ def test_the_command_tells_shows_and_takes_a_part_of_the_numbers(tmp_path, capsy
     encoder = new(config, frames, 0).encoder.eval()
     encoder.save(tmp_path / "run" / "encoder")
     assert load(tmp_path / "run" / "encoder").config.denoiser == ""
-    words = ["--encoder", str(tmp_path / "run"), "--data", str(tmp_path / "data"), "--output", str(tmp_path / "out")]
+    words = ["--encoder", str(tmp_path / "run"), "--data", str(tmp_path / "data"), "--threads", "1"]
+    words += ["--output", str(tmp_path / "out")]
     main([*words, "--steps", "4", "--shown", "2", "--column", "corner", "--value", "b", "--take", "6", "8"])
     told = capsys.readouterr().out
     assert "corner by a linear probe" in told
