@@ -2,7 +2,7 @@
 
 Pictures of 16 pixels: a bright block of 7 x 7 in one of 16 places, and in a corner a small mark, which of whose four
 pixels is dark. A U-Net of two levels and 8 channels learns their noise, then DiTi (8 bins, 32 numbers, each bin taught
-at its own steps) and PDAE (one bin) learn to correct it, 2,000 steps each; sizes are those of five minutes on one core.
+at its own steps) and PDAE (one bin) learn to correct it, 1,200 steps each; sizes are those of a few minutes on one core.
 Linear readers of each quarter of a vector, from the first to the last, are tested on other pictures.
 """
 
@@ -26,7 +26,7 @@ from representation.probes import linear_probe
 SIDE, PLACES, BLOCK, MARKS, MARK = 16, 4, 7, 4, 0.8
 SIZES = UNetConfig(SIDE, 8, (1, 2), 1, (8,), 16, 1, 1, groups=4)
 D, BINS, CHANNELS = 32, 8, 8
-TRAINING, TESTED, STEPS, BATCH, LR = 1000, 600, 2000, 16, 1e-3
+TRAINING, TESTED, STEPS, BATCH, LR = 1000, 600, 1200, 16, 1e-3
 SHOWN, SAMPLED = 16, 50
 
 

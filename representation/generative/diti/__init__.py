@@ -10,9 +10,10 @@ them, and pictures with some numbers of another picture's vector.
 
 Decided here: the branch begins with the weights of the U-Net it corrects, and with a last convolution of 0; encoders of
 other sizes than 64 and 128 pixels halve to 16 (at most half the side) before the attention and to 4 after it; inversion
-and what is made of it see the vector at every step, masked as in training; what begins with an inversion is not clipped
-on the way, since clipped steps do not lead back (9 dB of signal over noise in place of 27, in a small trial). Correction has the coefficient c_t of the training everywhere. The published 512 numbers in 64 bins are 64 in
-16 unless asked for, as two cores train. The contrastive loss, whose weight is 0 in the paper, is left out.
+and what is made of it see the vector at every step, masked as in training. What begins with an inversion is not clipped
+on the way: clipped steps do not lead back (9 dB of signal over noise in place of 27, in a small trial). Correction has
+the coefficient c_t of the training everywhere. The published 512 numbers in 64 bins are 64 in 16 unless asked for, as
+two cores train. The contrastive loss, whose weight is 0 in the paper, is left out.
 """
 
 from representation.generative.denoiser import GaussianDiffusion
