@@ -193,7 +193,8 @@ def head_scores(options: ScanOptions, task: Task, best: ScanRow) -> dict[str, fl
     blocks = spread(sorted(options.blocks or way_up(task.encoder.unet)), best.block)
     times = spread(sorted(options.times), best.t)
     task.encoder.unet.requires_grad_(False)
-    y, found = torch.from_numpy(task.y), {}
+    y = torch.from_numpy(task.y)
+    found: dict[str, float] = {}
 
     def inputs_of(name: HeadName, rows: NDArray[np.int64]) -> Any:
         x, noise = task.pictures(rows), task.encoder.noise

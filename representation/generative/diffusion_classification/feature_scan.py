@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold, StratifiedKFold, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
@@ -106,7 +106,7 @@ def all_features(
     return {block: torch.cat([part[block] for part in parts]) for block in parts[0]}
 
 
-def reader(y: NDArray) -> object:
+def reader(y: NDArray) -> Pipeline:
     """A linear reader of standardised vectors, of classes or of numbers."""
     numbers = np.issubdtype(y.dtype, np.floating)
     return make_pipeline(

@@ -184,27 +184,27 @@ def test_wrong_pictures_modes_and_networks_are_refused(unet):
 
 
 def test_it_learns_to_correct_by_the_vector_and_brings_pictures_back(unet):
-    model, x = model_of(unet, "stop_grad"), pictures()
+    model, x = model_of(unet, "stop_grad"), pictures(8)
     optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 3e-3)
-    t, noise = torch.arange(200, 1000, 50), noise_like(x)
+    t, noise = torch.arange(200, 1000, 100), noise_like(x)
     before = float(model.eval().loss(x, t, noise).detach())
     generator = torch.Generator().manual_seed(0)
     model.train()
-    for _ in range(60):
-        steps = torch.randint(1000, (16,), generator=generator)
+    for _ in range(50):
+        steps = torch.randint(1000, (8,), generator=generator)
         loss = model.loss(x, steps, torch.randn(x.shape, generator=generator))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     model.eval()
     assert float(model.loss(x, t, noise).detach()) < 0.9 * before
-    shown = x[:2]
+    shown = x[:1]
     back = model.reconstruct(shown, steps=25)
     assert float(-10 * torch.log10(((back - shown) / 2).square().mean())) > 18
     z, start = model.encode(shown).detach(), noise_like(shown)
     alike = model.swap(shown, shown, [0, 3], 6, start)
     torch.testing.assert_close(alike, model.decode(start, z, 6), atol=1e-4, rtol=1e-3)
-    assert not torch.allclose(model.swap(shown, shown.roll(-1, 0), range(K), 6, start), alike, atol=1e-3)
+    assert not torch.allclose(model.swap(shown, x[1:2], range(K), 6, start), alike, atol=1e-3)
     assert not torch.allclose(model.move(shown, torch.ones(D), 3.0, 2, 6, start), alike, atol=1e-3)
 
 
