@@ -2,7 +2,9 @@
 
 Pictures of 16 pixels: a bright block of 7 x 7 in one of 16 places, and in a corner a small mark, which of whose four
 pixels is dark. A U-Net of two levels and 8 channels learns their noise, then DiTi (8 bins, 32 numbers, each bin taught
-at its own steps) and PDAE (one bin) learn to correct it, 1,200 steps each; sizes are those of a few minutes. Linear readers of each quarter of a vector, from the first to the last, are tested on other pictures.
+at its own steps) and PDAE (one bin) learn to correct it, in 1,200 steps each, fewer and smaller than the paper's, so
+that the whole takes minutes. Linear readers of each quarter of a vector, from the first to the last, are tested on
+other pictures.
 """
 
 from __future__ import annotations
