@@ -1,10 +1,10 @@
 """Do the first numbers of a DiTi vector tell what is fine, and the last ones what is coarse? Scenes of two factors.
 
 Pictures of 16 pixels: a bright block of 7 x 7 in one of 16 places, and in a corner a small mark, which of whose four
-pixels is dark. A U-Net of two levels and 8 channels learns their noise, then DiTi (8 bins, 32 numbers, each bin taught
-at its own steps) and PDAE (one bin) learn to correct it, in 1,200 steps each, fewer and smaller than the paper's, so
-that the whole takes minutes. Linear readers of each quarter of a vector, from the first to the last, are tested on
-other pictures.
+pixels is dark; brightness and the fall of light vary. A U-Net of two levels and 8 channels learns their noise, then
+DiTi (8 bins, 32 numbers, each bin taught at its own steps) and PDAE (one bin) learn to correct it, in 1,200 steps each,
+fewer and smaller than the paper's, so that the whole takes minutes. Linear readers of each quarter of a vector, from
+the first to the last, are tested on other pictures.
 """
 
 from __future__ import annotations
@@ -35,12 +35,15 @@ def scenes(count: int, seed: int) -> tuple[Tensor, dict[str, NDArray[np.int64]]]
     """Pictures (N, 1, 16, 16) in [-1, 1], and the factors "coarse" (16) and "fine" (4) of each."""
     rng = np.random.default_rng(seed)
     places, marks = rng.integers(0, PLACES**2, count), rng.integers(0, MARKS, count)
-    x = np.full((count, SIDE, SIDE), -0.9) + rng.normal(0, 0.02, (count, SIDE, SIDE))
-    for picture, place, mark in zip(x, places, marks, strict=True):
-        top, left = (3 * int(part) for part in divmod(int(place), PLACES))
-        picture[top : top + BLOCK, left : left + BLOCK] = 0.9
-        picture[SIDE - 2 :, SIDE - 2 :] = -0.9 + MARK
-        picture[SIDE - 2 + int(mark) // 2, SIDE - 2 + int(mark) % 2] = -0.9
+    dark, bright = rng.uniform(-0.9, -0.4, count), rng.uniform(0.2, 0.9, count)
+    slope = rng.uniform(-0.2, 0.2, (count, 2, 1, 1)) * np.mgrid[-1 : 1 : SIDE * 1j, -1 : 1 : SIDE * 1j]
+    x = np.broadcast_to(dark[:, None, None], (count, SIDE, SIDE)).copy()
+    for number, picture in enumerate(x):
+        top, left = (3 * int(part) for part in divmod(int(places[number]), PLACES))
+        picture[top : top + BLOCK, left : left + BLOCK] = bright[number]
+        picture[SIDE - 2 :, SIDE - 2 :] = dark[number] + MARK
+        picture[SIDE - 2 + int(marks[number]) // 2, SIDE - 2 + int(marks[number]) % 2] = dark[number]
+    x += slope.sum(axis=1) + rng.normal(0, 0.05, x.shape)
     return torch.from_numpy(x).float().clamp(-1, 1)[:, None], {"coarse": places, "fine": marks}
 
 
