@@ -247,7 +247,8 @@ class ADMUNet(nn.Module):
             additions: maps to add to the features of some blocks on the way down, by their numbers.
         """
         time, skips, number = self.time(t), [], 0
-        h = x
+        # With channels last, as frames come, torch's backward pass of small group norms crashes.
+        h = x.contiguous()
         for stage in self.input_blocks:
             number += 1
             h = stage(h, time)

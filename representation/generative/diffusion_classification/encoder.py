@@ -97,7 +97,7 @@ class FeatureEncoder(nn.Module):
 
     def features(self, inputs: Tensor) -> Tensor:
         """Features (B, C, h, w) of pictures (B, 3, H, W) in [0, 1]."""
-        x = 2 * resized(inputs, self.unet.resolution) - 1
+        x = (2 * resized(inputs, self.unet.resolution) - 1).contiguous()
         return extract(self.unet, x, self.config.t, [self.block], self.noise)[self.block]
 
     def encode(self, inputs: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class DiTiEncoder(nn.Module):
 
     def pictures(self, inputs: Tensor) -> Tensor:
         """(B, 3, R, R) in [-1, 1] of pictures (B, 3, H, W) in [0, 1]."""
-        return 2 * resized(inputs, self.model.shift.unet.resolution) - 1
+        return (2 * resized(inputs, self.model.shift.unet.resolution) - 1).contiguous()
 
     def encode(self, inputs: Tensor) -> Tensor:
         """Vectors (B, width) of pictures (B, 3, H, W) in [0, 1]; first what is fine, last what is coarse."""

@@ -60,7 +60,7 @@ class PictureEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """See the class."""
-        return self.layers(x)
+        return self.layers(x.contiguous())
 
 
 class DiTi(nn.Module):

@@ -142,7 +142,8 @@ def test_the_branch_modulates_after_time_and_its_share_is_that_of_the_step(unet)
 
 @pytest.mark.parametrize("mode", ["base", "stop_grad", "dual"])
 def test_gradients_reach_the_numbers_of_the_mode_alone(unet, mode):
-    model, x, t = model_of(unet, mode, stir=True), pictures(4), torch.full((4,), 600)
+    model, t = model_of(unet, mode, stir=True), torch.full((4,), 600)
+    x = pictures(4).to(memory_format=torch.channels_last)  # as frames come
     z = model.encode(x).detach().requires_grad_()
     model.loss_of(z, x, t, noise_like(x)).backward()
     begin, end = (0, 6) if mode != "stop_grad" else (4, 6)  # bin 2 of 4
