@@ -468,6 +468,23 @@ SYSTEMS: dict[str, System] = {
         outputs="the frames in that look, everything where it was; pictures of the style",
         role="shows a policy the same episodes in other lights and materials, with their labels",
         road="representation.restyle on datasets of sim.collect; --restyle of policies.train",
+    "diffusion_classification": System(
+        module="representation.generative.diffusion_classification",
+        paper="Mukhopadhyay, Gwilliam et al., Diffusion Models Beat GANs on Image Classification, 2023 "
+        "(arXiv 2307.08702)",
+        inputs="pictures; or any U-Net of diffusers, or that of guided diffusion",
+        outputs="features of any block of a U-Net at any step of noise, and vectors of pooled ones; pictures of noise",
+        role="an encoder out of what was trained to make pictures; a few labels find which of its features to read",
+        road="representation.pretrain, .generative.scan_features, .probe and .embed; policies.train --vision-encoder",
+    ),
+    "diti": System(
+        module="representation.generative.diti",
+        paper="Yue et al., Exploring Diffusion Time-steps for Unsupervised Representation Learning, ICLR 2024 "
+        "(arXiv 2401.11430)",
+        inputs="pictures, and a network of diffusion_classification",
+        outputs="vectors whose first numbers are fine and whose last ones coarse; pictures with other numbers",
+        role="gives a grasp planner what is coarse and an inspection what is fine, out of one encoder without labels",
+        road="representation.pretrain, .generative.edit_slices, .probe and .embed",
     ),
 }
 

@@ -44,8 +44,13 @@ def frames():
 
 
 def config_of(name: str, frames: Frames, place: Path):
-    """The system's own configuration; with two encoders where it stands between two."""
+    """The system's own configuration; with the encoders that it builds on where there are some."""
     config = module_of(name).Config()
+    if name == "diti":
+        denoisers = module_of("diffusion_classification")
+        sizes = denoisers.Config(resolution=16, channels=8, multipliers=(1, 2), groups=4)
+        denoisers.new(sizes, frames, 0).encoder.save(place / "denoiser")
+        return dataclasses.replace(config, denoiser=str(place / "denoiser"))
     if name != "bt2":
         return config
     oca = module_of("oca")
