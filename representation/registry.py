@@ -468,6 +468,7 @@ SYSTEMS: dict[str, System] = {
         outputs="the frames in that look, everything where it was; pictures of the style",
         role="shows a policy the same episodes in other lights and materials, with their labels",
         road="representation.restyle on datasets of sim.collect; --restyle of policies.train",
+    ),
     "diffusion_classification": System(
         module="representation.generative.diffusion_classification",
         paper="Mukhopadhyay, Gwilliam et al., Diffusion Models Beat GANs on Image Classification, 2023 "

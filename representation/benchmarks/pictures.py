@@ -13,14 +13,29 @@ from typing import Annotated
 import torch
 import tyro
 
-from representation.benchmarks import addp, binary_latent_diffusion, customcontrast, dts, progae, qlae
+from representation.benchmarks import (
+    addp,
+    binary_latent_diffusion,
+    customcontrast,
+    diffusion_classification,
+    diti,
+    dts,
+    madeleine,
+    mmist,
+    progae,
+    qlae,
+)
 from representation.benchmarks.claims import BenchOptions
 
 PICTURES: dict[str, Callable[[BenchOptions, Path], None]] = {
     "addp": addp.pictures,
     "binary_latent_diffusion": binary_latent_diffusion.pictures,
     "customcontrast": customcontrast.pictures,
+    "diffusion_classification": diffusion_classification.pictures,
+    "diti": diti.pictures,
     "dts": dts.pictures,
+    "madeleine": madeleine.pictures,
+    "mmist": mmist.pictures,
     "progae": progae.pictures,
     "qlae": qlae.pictures,
 }
