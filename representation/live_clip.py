@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from representation.data.clips import CLIP_LENGTH
+from representation.data.frames import as_pixels
 
 
 class LiveClip:
@@ -52,4 +52,4 @@ class LiveClip:
             raise ValueError("clip: expected a picture, found none")
         pictures = self._kept if self._kept[-1] is self._newest else [*self._kept, self._newest]
         chosen = np.linspace(0, len(pictures) - 1, self._length).round().astype(int)
-        return torch.from_numpy(np.stack([pictures[place] for place in chosen])).permute(0, 3, 1, 2).float() / 255
+        return as_pixels(np.stack([pictures[place] for place in chosen]))

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from representation.checkpoint import encoder_key
-from representation.data.frames import FRAMES_FILE, Frames, expect_empty, open_frames, write_frames
+from representation.data.frames import FRAMES_FILE, Frames, as_pixels, expect_empty, open_frames, write_frames
 from representation.data.lerobot_dataset import LeRobotDataset
 from representation.data.lerobot_format import INDEX_FEATURES, INFO_PATH
 from representation.data.lerobot_writer import LeRobotWriter
@@ -103,18 +103,13 @@ def parse_look(text: str) -> StyleSpec:
             image = cv2.imread(what[1:], cv2.IMREAD_COLOR)
             if image is None:
                 raise ValueError(f"look {text!r}: expected a picture, found none in {what[1:]}")
-            images.append((pixels(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)[None])[0], weight))
+            images.append((as_pixels(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)[None])[0], weight))
         else:
             texts[what] = texts.get(what, 0.0) + weight
     try:
         return StyleSpec(texts, images)
     except ValueError as error:
         raise ValueError(f"look {text!r}: {error}") from None
-
-
-def pixels(images: NDArray[np.uint8]) -> torch.Tensor:
-    """Pictures (B, 3, H, W) in [0, 1] of pictures (B, H, W, 3)."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
 
 
 class Restyler:
@@ -163,7 +158,7 @@ class Restyler:
 
     def frames(self, images: NDArray[np.uint8], style: Style, seed: int = 0) -> NDArray[np.uint8]:
         """Pictures (N, H, W, 3) in a look; the seed is that of the style."""
-        made = self._model.restyle(pixels(images), style, self._strength, seed)
+        made = self._model.restyle(as_pixels(images), style, self._strength, seed)
         return (255 * made).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
@@ -189,7 +184,7 @@ def found_looks(command: RestyleCommand, model: MMIST, contents: NDArray[np.uint
     found = []
     for number, (text, spec) in enumerate(zip(command.look, specs, strict=True)):
         print(f"look {number + 1} of {len(specs)}: {text}")
-        found.append(model.find(text, spec, pixels(contents), command.pictures, command.seed * 1000 + number))
+        found.append(model.find(text, spec, as_pixels(contents), command.pictures, command.seed * 1000 + number))
     return found
 
 

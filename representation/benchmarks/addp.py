@@ -18,13 +18,13 @@ from typing import NamedTuple
 import matplotlib as mpl
 import numpy as np
 import torch
-from scipy.linalg import sqrtm
 from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions, Claim
 from representation.benchmarks.digit_encoders import all_digits
+from representation.benchmarks.frechet import frechet_distance
 from representation.generative.addp import (
     ADDP,
     DecoderConfig,
@@ -124,13 +124,6 @@ def drawn_by_place(model: ADDP, train: Tensor, count: int, generator: torch.Gene
     return model.tokenizer.decode(model.tokenizer.lookup(ids.gather(0, rows), (GRID, GRID))).clamp(0, 1)
 
 
-def frechet(first: np.ndarray, second: np.ndarray) -> float:
-    """Fréchet distance of two normal distributions, fitted to rows (N, k) and (M, k)."""
-    a, b = np.cov(first.T), np.cov(second.T)
-    means = np.square(first.mean(axis=0) - second.mean(axis=0)).sum()
-    return float(means + np.trace(a + b - 2 * sqrtm(a @ b).real))
-
-
 def means(images: Tensor) -> np.ndarray:
     """8 x 8 means (N, 64) of pictures."""
     return F.avg_pool2d(images[:, 0], SIDE // GRID).flatten(1).numpy()
@@ -143,7 +136,7 @@ def distances(model: ADDP, data: Split, seed: int) -> tuple[float, float]:
     samples = model.sample(SAMPLES, generator=torch.Generator().manual_seed(seed))
     others = drawn_by_place(model, data.train, SAMPLES, torch.Generator().manual_seed(seed))
     ours, test, theirs = (components.transform(means(images)) for images in (samples, data.test, others))
-    return frechet(ours, test), frechet(theirs, test)
+    return frechet_distance(ours, test), frechet_distance(theirs, test)
 
 
 @torch.no_grad()

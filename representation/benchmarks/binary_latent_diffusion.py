@@ -19,13 +19,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import sqrtm
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from representation.benchmarks.claims import BenchOptions, Claim
+from representation.benchmarks.frechet import frechet_distance
 from representation.data.frames import open_frames
 from representation.generative.binary_latent_diffusion import (
     BernoulliDiffusion,
@@ -142,8 +142,7 @@ def fit_prior(prior: BernoulliDiffusion, bits: Tensor, steps: int, seed: int, ba
 def frechet(pca: PCA, real: Tensor, drawn: Tensor) -> float:
     """Distance of two sets (N, 8, 8) as normal distributions of principal numbers."""
     a, b = (pca.transform(bits.flatten(1).numpy().astype(float)) for bits in (real, drawn))
-    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    return float(np.square(a.mean(0) - b.mean(0)).sum() + np.trace(first + second - 2 * sqrtm(first @ second).real))
+    return frechet_distance(a, b)
 
 
 def _digits(options: BenchOptions, seed: int) -> dict[str, float]:

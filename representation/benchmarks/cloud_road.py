@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from representation.benchmarks.claims import BenchOptions, Claim
 from representation.benchmarks.point_net import PointNet, PointNetConfig
+from representation.benchmarks.short_training import train_shortly
 from representation.data.batches import BatchOrder
 from representation.data.frames import LABEL, Frames, open_frames
 from representation.equivariant import gaunt_tensor_product, ponita
@@ -142,11 +142,5 @@ def train(objective: CloudObjective, frames: Frames, settings: Settings, seed: i
     optimizer = torch.optim.AdamW(objective.parameters(), lr=settings.lr, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, settings.steps, pct_start=0.1)
     objective.train()
-    for step in range(settings.steps):
-        batch = objective.batch(frames, order[step], torch.Generator().manual_seed(seed * 1_000_003 + step))
-        optimizer.zero_grad()
-        objective(batch).total.backward()
-        nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+    train_shortly(objective, frames, order, optimizer, schedule, settings.steps, seed, clip=1.0)
     objective.eval()

@@ -19,6 +19,7 @@ from sklearn.svm import SVC
 from torch import nn
 
 from representation.benchmarks.claims import BenchOptions, Claim
+from representation.benchmarks.short_training import train_shortly
 from representation.data.batches import BatchOrder
 from representation.data.clouds import clouds, unit_sphere
 from representation.data.frames import LABEL, POINTS, Frames
@@ -123,12 +124,7 @@ def _train(objective: nn.Module, frames: Frames, steps: int, settings: Settings,
     optimizer = torch.optim.AdamW(trained, lr=settings.lr, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, steps, pct_start=0.1)
     objective.train()
-    for step in range(steps):
-        batch = objective.batch(frames, order[step], torch.Generator().manual_seed(seed * 1_000_003 + step))
-        optimizer.zero_grad()
-        objective(batch).total.backward()
-        optimizer.step()
-        schedule.step()
+    train_shortly(objective, frames, order, optimizer, schedule, steps, seed)
 
 
 @torch.no_grad()

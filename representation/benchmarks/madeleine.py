@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions, Claim
+from representation.benchmarks.short_training import train_shortly
 from representation.data.batches import BatchOrder, split_frames
 from representation.data.frames import DEPTH, SEGMENTATION, Frames, open_frames
 from representation.pretraining.madeleine import (
@@ -132,12 +133,7 @@ def scene_encoder(frames: Frames, training: NDArray, seed: int, steps: int) -> M
     optimizer = torch.optim.AdamW(objective.parameters(), SCENE_LR, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, SCENE_LR, total_steps=max(steps, 2), pct_start=0.05)
     order = BatchOrder(training, SCENE_BATCH, seed)
-    for step in range(steps):
-        batch = objective.batch(frames, order[step], torch.Generator().manual_seed(seed * 1_000_003 + step))
-        optimizer.zero_grad()
-        objective(batch).total.backward()
-        optimizer.step()
-        schedule.step()
+    train_shortly(objective, frames, order, optimizer, schedule, steps, seed)
     objective.eval()
     return objective.encoder
 

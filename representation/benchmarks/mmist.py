@@ -21,12 +21,13 @@ from scipy.stats import spearmanr
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions, Claim
+from representation.benchmarks.short_training import train_shortly
 from representation.data.batches import BatchOrder
-from representation.data.frames import SEGMENTATION, Frames, open_frames
+from representation.data.frames import SEGMENTATION, Frames, as_pixels, open_frames
 from representation.generative.mmist import MMIST, CrossModalInverter, Look, MMISTConfig, StyleSpec
 from representation.generative.mmist.edges import mean_edge_f1
 from representation.generative.mmist.textures import draw_texture
-from representation.generative.mmist.train import TrainSettings, pixels, train_mmist
+from representation.generative.mmist.train import TrainSettings, train_mmist
 from representation.pretraining.segmentation import Config, SegmentationEncoder, new
 from representation.restyle import Restyler
 
@@ -109,12 +110,7 @@ def segmenter(frames: Frames, jitter: float, seed: int, steps: int) -> Segmentat
     optimizer = torch.optim.AdamW(objective.parameters(), LR, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     order = BatchOrder(np.arange(len(frames)), BATCH, seed)
-    for step in range(steps):
-        batch = objective.batch(frames, order[step], torch.Generator().manual_seed(seed * 1_000_003 + step))
-        optimizer.zero_grad()
-        objective(batch).total.backward()
-        optimizer.step()
-        schedule.step()
+    train_shortly(objective, frames, order, optimizer, schedule, steps, seed)
     return objective.encoder.eval()
 
 
@@ -123,7 +119,7 @@ def told(network: SegmentationEncoder, images: NDArray[np.uint8]) -> NDArray[np.
     """Number of the kind of each pixel (N, S, S)."""
     found = []
     for start in range(0, len(images), 50):
-        shares = network.shares(network.logits(pixels(images[start : start + 50])))
+        shares = network.shares(network.logits(as_pixels(images[start : start + 50])))
         sized = F.interpolate(shares, images.shape[1:3], mode="bilinear", align_corners=False)
         found.append(sized.argmax(dim=1).numpy())
     return np.concatenate(found)
@@ -171,7 +167,7 @@ def inversion_claims(model: MMIST, contents: torch.Tensor) -> list[Claim]:
 
 def mixed(inverter: CrossModalInverter, contents: torch.Tensor, seed: int) -> float:
     """Spearman correlation of a text's weight, beside a picture's, and of how near the found picture is to the text."""
-    picture = pixels(draw_texture(64, np.random.default_rng(1000 + seed)).image[None])[0]
+    picture = as_pixels(draw_texture(64, np.random.default_rng(1000 + seed)).image[None])[0]
     text = INVERTED[seed % len(INVERTED)]
     near = []
     for weight in MIXED:
@@ -185,7 +181,7 @@ def run(options: BenchOptions) -> list[Claim]:
     """Of the inversion, of the segmentation networks, and of the edges."""
     training, held_out, changed = split(open_frames(options.data.parent / APPEARANCES))
     model, steps, seeds = fitted(training, options), options.steps(STEPS), range(options.seeds)
-    contents = pixels(training.images[:16])
+    contents = as_pixels(training.images[:16])
     claims = inversion_claims(model, contents)
     kinds = len(training.names[SEGMENTATION])
     looks = looks_of(model, contents, options)
@@ -224,7 +220,7 @@ def pictures(options: BenchOptions, file: Path) -> None:
     """Plain frames, then a line for each of four looks: a style picture and the frames in it."""
     training = split(open_frames(options.data.parent / APPEARANCES))[0]
     model = fitted(training, replace(options, scale=0.4 * options.scale))
-    frames, contents = training.images[300 - 6 : 300], pixels(training.images[:16])
+    frames, contents = training.images[300 - 6 : 300], as_pixels(training.images[:16])
     inverter, restyler = model.inverter(), Restyler(model, [], least_edges=0.0)
     inverter.steps = LOOK_STEPS
     lines = [[np.full_like(frames[0], 255), *frames]]

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions, Claim
+from representation.benchmarks.short_training import train_shortly
 from representation.data.batches import BatchOrder, split_frames
 from representation.data.frames import SEGMENTATION, Frames, open_frames
 from representation.embedding import embed
@@ -67,12 +68,7 @@ def trained(frames: Frames, rows: NDArray, seed: int, steps: int) -> Segmentatio
     optimizer = torch.optim.AdamW(objective.parameters(), LR, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, total_steps=max(steps, 2), pct_start=0.1)
     order = BatchOrder(rows, BATCH, seed)
-    for step in range(steps):
-        batch = objective.batch(frames, order[step], torch.Generator().manual_seed(seed * 1_000_003 + step))
-        optimizer.zero_grad()
-        objective(batch).total.backward()
-        optimizer.step()
-        schedule.step()
+    train_shortly(objective, frames, order, optimizer, schedule, steps, seed)
     return objective.encoder.eval()
 
 

@@ -11,15 +11,14 @@ import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-import numpy as np
 import torch
-from scipy.linalg import sqrtm
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions, Claim
 from representation.benchmarks.digit_encoders import split_digits
+from representation.benchmarks.frechet import frechet_distance
 from representation.compression.topkld import (
     IntFormat,
     distill,
@@ -237,9 +236,3 @@ def _distances(teacher: nn.Module, denoiser: nn.Module, test: tuple[Tensor, Tens
         result[f"whole {name}"] = whole
         result[name] = distance(name, fake_quantize(model, IntFormat(3))) / whole - 1
     return result
-
-
-def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Of the normal distributions that fit two samples (N, D) and (M, D)."""
-    root = sqrtm(np.cov(a.T) @ np.cov(b.T)).real
-    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(np.cov(a.T) + np.cov(b.T) - 2 * root))

@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from representation.benchmarks.claims import BenchOptions, Claim
+from representation.benchmarks.short_training import train_shortly
 from representation.data.batches import BatchOrder
 from representation.data.clips import history, script_of
 from representation.data.frames import LABEL, STEP, Frames
@@ -126,13 +127,7 @@ def train(objective: TVTSObjective, frames: Frames, rows: NDArray[np.int64], set
     optimizer = torch.optim.AdamW(objective.parameters(), lr=settings.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, settings.steps, pct_start=0.1)
     objective.train()
-    for step in range(settings.steps):
-        batch = objective.batch(frames, order[step], torch.Generator().manual_seed(seed * 1_000_003 + step))
-        optimizer.zero_grad()
-        objective(batch).total.backward()
-        torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
+    train_shortly(objective, frames, order, optimizer, schedule, settings.steps, seed, clip=1.0)
 
 
 def last_rows(frames: Frames, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from representation.data.frames import STEP, TIME, Frames
+from representation.data.frames import STEP, TIME, Frames, as_pixels
 
 SHORTEST_TEXT = 10  # characters
 CLIP_LENGTH = 16  # frames
@@ -122,7 +122,7 @@ def sample_script_clip(
             chosen.append(low + min(int(share * (high - low)), high - low - 1))
         else:  # no frame in this part: what was last seen before its middle
             chosen.append(max(0, int(np.searchsorted(episode.stamps, (begin + end) / 2, side="right")) - 1))
-    return _video(episode.frames[np.array(chosen)]), [step.text for step in steps]
+    return as_pixels(episode.frames[np.array(chosen)]), [step.text for step in steps]
 
 
 def history(frames: Frames, rows: NDArray[np.int64], length: int = CLIP_LENGTH) -> Tensor:
@@ -130,7 +130,7 @@ def history(frames: Frames, rows: NDArray[np.int64], length: int = CLIP_LENGTH) 
     clips = []
     for row in rows:
         first = _rows_of(frames, int(row)).start
-        clips.append(_video(frames.images[np.linspace(first, row, length).round().astype(int)]))
+        clips.append(as_pixels(frames.images[np.linspace(first, row, length).round().astype(int)]))
     return torch.stack(clips)
 
 
@@ -192,7 +192,3 @@ def _rows_of(frames: Frames, row: int) -> slice:
     if rows[-1] - rows[0] + 1 != len(rows):
         raise ValueError(f"episode {frames.episode[row]}: expected frames that follow each other, found gaps")
     return slice(int(rows[0]), int(rows[-1]) + 1)
-
-
-def _video(images: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255

@@ -33,6 +33,11 @@ _INFO = Path("meta", "info.json")
 MAX_PICTURE_BYTES = 16 * 2**30  # of a bag's pictures together
 
 
+def as_pixels(images: NDArray[np.uint8]) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 1] of pictures (B, H, W, 3)."""
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
+
+
 @dataclass(frozen=True)
 class Frames:
     """N pictures of one size.
@@ -72,7 +77,7 @@ class Frames:
 
     def pixels(self, rows: NDArray[np.int64]) -> Tensor:
         """Pictures (B, 3, H, W) in [0, 1] of some rows."""
-        return torch.from_numpy(np.ascontiguousarray(self.images[rows])).permute(0, 3, 1, 2).float() / 255
+        return as_pixels(self.images[rows])
 
     def subset(self, rows: NDArray[np.int64]) -> Frames:
         """Some of the frames."""

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from representation.data.frames import as_pixels
 from representation.interface import DocumentEncoder, Encoder, TextEncoder
 
 
@@ -29,7 +30,7 @@ def picture_vector(encoder: Encoder | DocumentEncoder, image: NDArray[np.uint8])
 
 def as_inputs(image: NDArray[np.uint8]) -> Tensor:
     """A picture (H, W, 3) as an encoder takes it, (1, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float() / 255
+    return as_pixels(image[None])
 
 
 @torch.inference_mode()

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from tqdm import tqdm
 
-from representation.data.frames import Frames, expect_empty, open_frames, square
+from representation.data.frames import Frames, as_pixels, expect_empty, open_frames, square
 from representation.generative.mmist.edges import mean_edge_f1
 from representation.generative.mmist.model import MMIST, Look, MMISTConfig
 from representation.generative.mmist.patches import random_perspective
@@ -119,11 +119,6 @@ class _Pictures:
         self.captioned = Frames(images, np.arange(len(images)), texts=[*self.captions, *said])
 
 
-def pixels(images: NDArray[np.uint8]) -> Tensor:
-    """Pictures (B, 3, H, W) in [0, 1] of pictures (B, H, W, 3)."""
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
-
-
 def fit(
     parameters: Sequence[nn.Parameter],
     loss: Callable[[int], Tensor],
@@ -205,11 +200,11 @@ def train_mmist(
             chosen, part = rows(len(data.textures), 4 * batch), max(LEAST_SIDE, config.style_side // 2)
             top, left = torch.randint(config.style_side - part + 1, (2,), generator=draws).tolist()
             crops = data.textures[chosen, top : top + part, left : left + part]
-            return teller.loss(pixels(crops), data.labels[chosen])
+            return teller.loss(as_pixels(crops), data.labels[chosen])
 
         run("encoder", teller, texture_loss, settings.encoder_steps)
         vgg = teller.encoder.requires_grad_(False)
-        sample = [pixels(square_crops(data.contents, 32, config.style_side, draws)), pixels(data.textures[:32])]
+        sample = [as_pixels(square_crops(data.contents, 32, config.style_side, draws)), as_pixels(data.textures[:32])]
         vgg.normalise(torch.cat(sample))
 
         generator = TextureGenerator(config.style_side, config.generator_width, config.w_dim, seed)
@@ -232,10 +227,10 @@ def train_mmist(
             with torch.no_grad():
                 z = torch.randn(pairs - half, config.w_dim, generator=draws)
                 made = (generator.synthesis(generator.mapping(z)) / 2 + 0.5).clamp(0, 1)
-            return torch.cat([pixels(data.textures[rows(len(data.textures), half)]), made])
+            return torch.cat([as_pixels(data.textures[rows(len(data.textures), half)]), made])
 
         def style_loss(step: int) -> Tensor:
-            contents = pixels(square_crops(data.contents, pairs, config.style_side, draws))
+            contents = as_pixels(square_crops(data.contents, pairs, config.style_side, draws))
             return transfer_loss(net, contents, styles(), settings.weights)[0]
 
         run("style transfer", net, style_loss, settings.transfer_steps)
@@ -287,7 +282,7 @@ def sampled(model: MMIST, frames: Frames, seed: int) -> tuple[NDArray[np.uint8],
     for style in styles:
         if style.std() < LEAST_STD:
             continue
-        made = as_bytes(model.restyle(pixels(contents), model.style(Look("drawn", style[None]))))
+        made = as_bytes(model.restyle(as_pixels(contents), model.style(Look("drawn", style[None]))))
         scores.append(mean_edge_f1(contents, made))
         lines.append([cv2.resize(as_bytes(style[None])[0], contents.shape[2:0:-1]), *made])
     picture = np.concatenate([np.concatenate(line, axis=1) for line in lines])

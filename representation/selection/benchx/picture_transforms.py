@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from representation.data.augmentations import random_flips, random_greys
+from representation.data.frames import as_pixels
 from representation.image_tower import centered
 
 RATIO = (3 / 4, 4 / 3)
@@ -40,21 +41,17 @@ class PictureTransform:
 
     def training(self, images: NDArray[np.uint8], mirrored: bool, grey: bool, generator: torch.Generator) -> Tensor:
         """Random crops (B, 3, size, size) of pictures (B, H, W, 3), half of them mirrored if that is allowed."""
-        pixels = random_resized_crops(_pixels(images), self.size, self.smallest_area, generator)
+        pixels = random_resized_crops(as_pixels(images), self.size, self.smallest_area, generator)
         return self._finished(random_flips(pixels, 0.5, generator) if mirrored else pixels, grey)
 
     def measuring(self, images: NDArray[np.uint8], grey: bool) -> Tensor:
         """Central squares (B, 3, size, size) of pictures (B, H, W, 3)."""
-        return self._finished(centered(_pixels(images), self.size), grey)
+        return self._finished(centered(as_pixels(images), self.size), grey)
 
     def _finished(self, pixels: Tensor, grey: bool) -> Tensor:
         if grey:
             pixels = random_greys(pixels, 1.0, torch.Generator().manual_seed(0))
         return (pixels - MEAN) / STD if self.normalise else pixels
-
-
-def _pixels(images: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 255
 
 
 def random_resized_crops(pixels: Tensor, size: int, smallest_area: float, generator: torch.Generator) -> Tensor:

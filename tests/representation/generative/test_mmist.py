@@ -5,7 +5,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
-from representation.data.frames import Frames
+from representation.data.frames import Frames, as_pixels
 from representation.generative.mmist import (
     AdaAttN,
     CrossModalInverter,
@@ -29,7 +29,7 @@ from representation.generative.mmist.patches import homographies, random_patches
 from representation.generative.mmist.style_transfer import Tokens, attended, key_features, mvn
 from representation.generative.mmist.texture_generator import TextureGenerator
 from representation.generative.mmist.textures import draw_texture
-from representation.generative.mmist.train import TrainSettings, pixels, train_mmist
+from representation.generative.mmist.train import TrainSettings, train_mmist
 from representation.generative.mmist.transfer_loss import TransferWeights, local_target, transfer_loss
 
 WIDTHS = (4, 4, 6, 8, 8)
@@ -371,5 +371,5 @@ def test_textures_are_what_their_captions_say():
     again = draw_texture(32, np.random.default_rng(3))
     assert np.array_equal(again.image, found[3].image)
     assert again.caption == found[3].caption
-    reds = [pixels(one.image[None])[0].mean(dim=(1, 2)) for one in found if one.labels[:2] == (0, 0)]
+    reds = [as_pixels(one.image[None])[0].mean(dim=(1, 2)) for one in found if one.labels[:2] == (0, 0)]
     assert all(red[0] > red[2] for red in reds)
