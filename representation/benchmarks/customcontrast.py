@@ -57,7 +57,7 @@ class Settings:
 
     steps: int = 400
     subjects: int = 16
-    lr: float = 3e-3
+    lr: float = 1e-3
 
 
 def halves(frames: Frames) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
