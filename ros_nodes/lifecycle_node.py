@@ -168,6 +168,14 @@ class LoadingLifecycleNode(LifecycleNode):
             self.diagnostics.publish()
         return Outcome(error=TimeoutError(f"loading took longer than {self._load_limit_s} s"))
 
+    def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:  # noqa: N802
+        # rclpy raises where a transition does not begin in the present state, as when it is asked for twice, and the
+        # raise would end the node; rclcpp refuses it, and so does this.
+        if transition_id not in {transition[0] for transition in self._state_machine.available_transitions}:
+            self.get_logger().warning(f"transition {transition_id}: expected one from {self.state}, found none such")
+            return TransitionCallbackReturn.FAILURE
+        return super()._LifecycleNodeMixin__change_state(transition_id)
+
     def _stop_worker(self, timeout_s: float = STOP_LIMIT_S) -> None:
         if self.worker is not None:
             self.worker.stop(timeout_s)

@@ -1,10 +1,10 @@
-"""All systems of `pretraining/` but two in one table: what pretraining on simulated pictures adds to each encoder.
+"""All systems of `pretraining/` but three in one table: what pretraining on simulated pictures adds to each encoder.
 
 Every system is pretrained, by the command and with the settings of `representation.pretrain`, on what it takes: renders
 of one object, the clouds of such objects, objects in known rotations, or narrated episodes. Vectors of held-out objects
 or episodes are then read as `representation.probe` reads them, beside those of the same encoder before the training and
 beside the raw pixels of the (last) picture. Of all systems, only `matryoshka` is trained with the labels that are read.
-`segmentation` and `madeleine` need more than pictures and have their own benchmarks.
+`segmentation`, `madeleine` and `customcontrast` need more than pictures and have their own benchmarks.
 """
 
 from __future__ import annotations

@@ -74,6 +74,13 @@ def test_cleanup_and_configuration_can_be_repeated(robot):
     robot.wait_for_answers()
 
 
+def test_a_transition_that_does_not_begin_here_is_refused_and_changes_nothing(robot):
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE, 99):
+        assert not robot.change_state("policy_node", transition)
+        assert robot.state_of("policy_node") == "active"
+    robot.wait_for_answers()
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "words"),
     [
