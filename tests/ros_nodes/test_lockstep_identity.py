@@ -54,16 +54,16 @@ def test_two_arms_get_the_same_through_two_controllers(tmp_path):
 
 
 @pytest.mark.skipif("spatialvla_small" not in shipped_policies(), reason="the trained checkpoint is not in this tree")
-@pytest.mark.parametrize("perturbation", [(), ("--shuffle-instructions",)], ids=["as it is", "wrong instructions"])
-def test_a_policy_that_looks_through_cameras_sees_the_same_over_the_graph(tmp_path, perturbation):
-    options = ("--task", "reach", "--episodes", "2", "--query-steps", "2", "--videos", "0", *perturbation)
+@pytest.mark.parametrize("episodes", [("2",), ("1", "--shuffle-instructions")], ids=["as it is", "wrong instructions"])
+def test_a_policy_that_looks_through_cameras_sees_the_same_over_the_graph(tmp_path, episodes):
+    options = ("--task", "reach", "--query-steps", "2", "--videos", "0", "--episodes", *episodes)
     over_ros = run("ros_nodes.evaluate", "spatialvla_small", tmp_path / "ros", *options)
     assert_same(over_ros, run("sim.evaluate", "spatialvla_small", tmp_path / "in_process", *options))
 
 
 @pytest.mark.skipif("rdt_small" not in shipped_policies(), reason="the trained checkpoint is not in this tree")
 def test_a_policy_for_two_arms_lifts_the_tray_alike_on_both_roads(tmp_path):
-    options = ("--task", "lift_tray", "--episodes", "2", "--query-steps", "8", "--videos", "0")
+    options = ("--task", "lift_tray", "--episodes", "1", "--query-steps", "8", "--videos", "0")
     over_ros = run("ros_nodes.evaluate", "rdt_small", tmp_path / "ros", *options)
     assert_same(over_ros, run("sim.evaluate", "rdt_small", tmp_path / "in_process", *options))
     assert any(result["success"] for result in over_ros.episodes.values())
