@@ -412,7 +412,7 @@ SYSTEMS: dict[str, System] = {
         "Alternating Denoising Diffusion Process, ICLR 2024 (arXiv 2306.05423)",
         inputs="pictures",
         outputs="vectors of pictures and of their patches; new pictures; how much each patch surprises",
-        role="tells what does not belong into a picture; trained for minutes, its vectors tell no more than untrained ones",
+        role="tells what does not belong into a picture; its vectors, trained for minutes, tell no more than untrained",
         road="representation.pretrain in three stages, .probe and .embed; policies.train --vision-encoder; "
         "representation.generative.addp.surprise",
     ),
