@@ -18,8 +18,8 @@ def documents(frames: Frames, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
     """A document for each of some rows.
 
     A text stands under `task`, each column under its name, where dots lead inwards: `observation.state` becomes
-    `{"observation": {"state": [...]}}`. Numbered values are given by their names. Clouds, and where in the episode
-    the frame is, are left out.
+    `{"observation": {"state": [...]}}`. Single numbered values are given by their names, arrays of them as numbers.
+    Clouds, and where in the episode the frame is, are left out.
     """
     columns = {
         name: values
@@ -31,7 +31,11 @@ def documents(frames: Frames, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
         document: dict[str, Any] = {TASK: frames.texts[row]} if frames.texts else {}
         for name, values in columns.items():
             value = values[row].tolist()
-            _put(document, name.split("."), frames.names[name][value] if name in frames.names else value)
+            _put(
+                document,
+                name.split("."),
+                frames.names[name][value] if name in frames.names and values.ndim == 1 else value,
+            )
         found.append(document)
     return found
 

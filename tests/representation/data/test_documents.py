@@ -21,3 +21,9 @@ def test_documents_hold_texts_names_and_states_but_not_clouds_and_times():
         {"task": "lift it", "label": "cube", "observation": {"state": [1.0, 2.0]}},
     ]
     assert documents(Frames(frames.images, frames.episode), np.array([0])) == [{}]
+
+
+def test_an_array_of_numbered_values_is_given_as_numbers():
+    columns = {"segmentation": np.array([[[0, 1], [1, 0]]])}
+    frames = Frames(np.zeros((1, 2, 2, 3), np.uint8), np.arange(1), columns, {"segmentation": ("table", "cube")})
+    assert documents(frames, np.array([0])) == [{"segmentation": [[0, 1], [1, 0]]}]
