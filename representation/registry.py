@@ -421,7 +421,7 @@ SYSTEMS: dict[str, System] = {
         paper="Wang, Wang, Liu and Qiu, Binary Latent Diffusion, CVPR 2023 (arXiv 2304.04820)",
         inputs="pictures",
         outputs="a grid of bits of each, and pictures of bits; new bits, missing ones, and how likely bits are",
-        role="keeps frames in few bytes, finds and repairs them, and tells what the robot has not seen before",
+        role="keeps frames in few bytes, finds them again and fills in what was hidden",
         road="representation.pretrain, .probe and .embed; representation.memory add, search, repair and alarm",
     ),
     "dts": System(
