@@ -69,9 +69,8 @@ def dequantize(q: QTensor) -> Tensor:
     if isinstance(q.format, IntFormat) and bits == 8:
         values = q.codes.float().add_(q.format.lowest)
     else:
-        table = _numbers_of_words(q.format).to(q.codes.device)
-        together = table.view(_AS_ONE[table.shape[1]]).flatten()
-        values = together.index_select(0, _words(q.codes, bits)).view(torch.float32)
+        table = _numbers_of_words(q.format, q.codes.device)
+        values = table.index_select(0, _words(q.codes, bits)).view(torch.float32)
     values = values[:count].view(q.shape)
     if q.zero is not None:
         values.sub_(spread(q.zero.float(), q.shape, q.format))
@@ -115,7 +114,7 @@ def encoded(w: Tensor, scale: Tensor, zero: Tensor | None, format: Format) -> Te
 
 def decoded(codes: Tensor, scale: Tensor, zero: Tensor | None, format: Format) -> Tensor:
     """The matrix (rows, columns), float32, of codes."""
-    values = _numbers(format).to(codes.device)[codes.long()]
+    values = _numbers(format, codes.device)[codes.long()]
     if zero is not None:
         values = values - spread(zero.float(), codes.shape, format)
     return values * spread(scale, codes.shape, format)
@@ -166,21 +165,22 @@ def _words(packed: Tensor, bits: int) -> Tensor:
 
 
 @cache
-def _numbers(format: Format) -> Tensor:
+def _numbers(format: Format, device: torch.device) -> Tensor:
     """What each code stands for (2^bits,) float32, before its scale and zero point."""
-    codes = torch.arange(2**format.bits)
+    codes = torch.arange(2**format.bits, device=device)
     if isinstance(format, IntFormat):
         return codes.float() + format.lowest
-    magnitudes, half = format.magnitudes(), 2 ** (format.bits - 1)
+    magnitudes, half = format.magnitudes().to(device), 2 ** (format.bits - 1)
     return torch.where(codes >= half, -1.0, 1.0) * magnitudes[(codes % half).clamp(max=len(magnitudes) - 1)]
 
 
 @cache
-def _numbers_of_words(format: Format) -> Tensor:
-    """What the codes of each word stand for (words, codes) float32."""
+def _numbers_of_words(format: Format, device: torch.device) -> Tensor:
+    """What the codes of each word stand for (words,), the float32 of each as one element, see `_AS_ONE`."""
     size = _WORD_BITS[format.bits]
-    places = torch.arange(0, size, format.bits)
-    return _numbers(format)[(torch.arange(2**size)[:, None] >> places) & (2**format.bits - 1)]
+    places, words = torch.arange(0, size, format.bits, device=device), torch.arange(2**size, device=device)
+    table = _numbers(format, device)[(words[:, None] >> places) & (2**format.bits - 1)]
+    return table.view(_AS_ONE[table.shape[1]]).flatten()
 
 
 def _grouped(w: Tensor, format: Format) -> Tensor:
