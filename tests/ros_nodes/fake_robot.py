@@ -20,10 +20,12 @@ from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Bool, String
@@ -290,8 +292,13 @@ class FakeRobot:
 
         begun = time.monotonic()
         self.wait_for(answered, f"an answer of {service}", limit_s=PATIENCE_S)
-        self.node.destroy_client(client)
+        self.destroy(client)
         return next(future for future in futures if future.done()).result()
+
+    def destroy(self, endpoint: Client | Publisher) -> None:
+        """End a client or publisher in the thread that spins, which may be waiting on it."""
+        end = self.node.destroy_client if isinstance(endpoint, Client) else self.node.destroy_publisher
+        self.wait_for(self._executor.create_task(end, endpoint).done, f"the end of {endpoint}")
 
     def reset_gateway(self) -> Trigger.Response:
         """Call the gateway's reset."""

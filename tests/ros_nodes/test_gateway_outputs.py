@@ -101,7 +101,7 @@ def test_another_publisher_to_the_controller_is_a_fault_that_names_it():
         robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
         rival = robot.node.create_publisher(JointTrajectoryMessage, "arm_controller/joint_trajectory", COMMAND)
         robot.wait_for_diagnostic(GATEWAY, ERROR, "FAULT", "fake_robot on /rival/arm_controller/joint_trajectory")
-        robot.node.destroy_publisher(rival)
+        robot.destroy(rival)
         robot.wait_for(
             lambda: robot.node.count_publishers("arm_controller/joint_trajectory") == 1, "the end of the rival"
         )
