@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -21,32 +22,32 @@ from ros_nodes.calibrate_cameras import main
 from ros_nodes.params import declare
 from ros_nodes.qos import JOINT_STATE_OUT, STATUS, sensor
 from sim.calibration_scene import CalibrationNoise, CalibrationScene
+from tests.policies.calibration.synthetic import BOARD, MATRIX, picture, pose
 from tests.ros_nodes.fake_robot import SPEC, FakeRobot
 
-TAKEN = "taken: pose"
 VIEWS = 15
+OWN_JOINTS = ("joint_states:=calibrated/joint_states",)  # FakeRobot has joints of its own
 
 
 class Drivers:
-    """Drivers of camera and arm of a simulated scene; stamps run ahead as fast as a thread publishes."""
+    """Drivers of camera and arm; stamps run ahead as fast as a thread publishes."""
 
-    def __init__(self, robot: FakeRobot, scene: CalibrationScene) -> None:
-        self.scene = scene
+    def __init__(self, robot: FakeRobot, camera: str, matrix: np.ndarray) -> None:
+        self.camera, self.matrix = camera, matrix
         self.stamp = 100.0
         self.taken: set[str] = set()
         self.heard = threading.Event()
         node = robot.node
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATUS)
-        # FakeRobot has joints of its own.
         self.joints = node.create_publisher(JointState, "calibrated/joint_states", JOINT_STATE_OUT)
-        topics = f"camera/{scene.camera}/color"
+        topics = f"camera/{camera}/color"
         self.images = node.create_publisher(Image, f"{topics}/image_raw", sensor("lockstep"))
         self.infos = node.create_publisher(CameraInfo, f"{topics}/camera_info", sensor("lockstep"))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.name.endswith(": calibration"):
-                if status.message.startswith(TAKEN):
+                if status.message.startswith("taken: pose"):
                     self.taken.add(status.message)
                 self.heard.set()
 
@@ -61,12 +62,55 @@ class Drivers:
     def show(self, image: np.ndarray, q: np.ndarray) -> None:
         """Half a second of an arm that rests, and a picture in its middle."""
         self.stamp += 2.0
-        frame = f"{self.scene.camera}_optical_frame"
-        self.infos.publish(convert.camera_info_from_intrinsics(self.scene.matrix, image.shape[:2], self.stamp, frame))
-        self.images.publish(convert.image_from_rgb(image, self.stamp, frame))
+        self.take_picture(image, self.stamp)
         for at in np.linspace(-0.24, 0.24, 7):
-            message = convert.joint_state_from_arrays(q, np.zeros_like(q), SPEC.joint_names, self.stamp + float(at))
-            self.joints.publish(message)
+            self.tell_joints(q, self.stamp + float(at))
+
+    def take_picture(self, image: np.ndarray, stamp: float) -> None:
+        frame = f"{self.camera}_optical_frame"
+        self.infos.publish(convert.camera_info_from_intrinsics(self.matrix, image.shape[:2], stamp, frame))
+        self.images.publish(convert.image_from_rgb(image, stamp, frame))
+
+    def tell_joints(self, q: np.ndarray, stamp: float) -> None:
+        self.joints.publish(convert.joint_state_from_arrays(q, np.zeros_like(q), SPEC.joint_names, stamp))
+
+    def turn_a_board(self, end: threading.Event) -> None:
+        """Show the board from anywhere, one view after the other, whatever becomes of it."""
+        rng = np.random.default_rng(0)
+        while not end.is_set():
+            self.heard.clear()
+            self.stamp += 1.0
+            depth, facing = rng.uniform(0.28, 0.42), pose(tuple(rng.uniform(-30.0, 30.0, 3)), (0, 0, 0))
+            centre = np.array([*(0.5 * side for side in BOARD.spec.size_m), 0.0])
+            facing[:3, 3] = (*rng.uniform(-0.2, 0.2, 2) * (1.2 * depth, depth), depth) - facing[:3, :3] @ centre
+            self.take_picture(picture(facing), self.stamp)
+            self.heard.wait(1.0)
+
+    def swing(self, latency_s: float, end: threading.Event) -> None:
+        """The first joint moves to and fro before the board; pictures are stamped later than they were taken."""
+        for tick in range(1200):
+            if end.is_set():
+                return
+            q, at = SPEC.home.copy(), self.stamp + 0.05 * tick
+            q[0] = 0.15 * np.sin(2 * np.pi * 0.4 * at)
+            self.tell_joints(q, at)
+            if tick % 4 == 0:
+                self.heard.clear()
+                self.take_picture(picture(pose((0, 0, np.rad2deg(q[0])), (-0.1, -0.07, 0.4))), at + latency_s)
+                self.heard.wait(1.0)
+
+
+@contextmanager
+def running(work: Callable[..., None], *args: object) -> Iterator[None]:
+    """A thread that works until it is told to end."""
+    end = threading.Event()
+    thread = threading.Thread(target=work, args=(*args, end), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join(10.0)
 
 
 @pytest.fixture
@@ -99,15 +143,9 @@ def parameters_of(path: Path, camera: str) -> CameraConfig:
 def test_views_are_collected_from_the_graph_and_policy_node_can_read_the_result(tmp_path: Path, run_main):
     noise = CalibrationNoise(pixel=2.0, blur_px=0.5, joint_deg=0.0)
     with CalibrationScene("eye_in_hand", noise, seed=3) as scene, FakeRobot("/calibrated") as robot:
-        drivers, end = Drivers(robot, scene), threading.Event()
-        feeder = threading.Thread(target=drivers.feed, args=(list(scene.views(VIEWS)), end), daemon=True)
-        feeder.start()
-        remap = ("joint_states:=calibrated/joint_states",)
-        try:
-            assert run_main("/calibrated", "tool_frame:=hand", f"output:={tmp_path}", remap=remap) == 0
-        finally:
-            end.set()
-            feeder.join(10.0)
+        drivers, views = Drivers(robot, scene.camera, scene.matrix), list(scene.views(VIEWS))
+        with running(drivers.feed, views):
+            assert run_main("/calibrated", "tool_frame:=hand", f"output:={tmp_path}", remap=OWN_JOINTS) == 0
         config = parameters_of(tmp_path / "parameters.yaml", "wrist")
         found = camera_pose(scene.kinematics, SPEC.home, config.mount)
         truth = scene.kinematics.frame(SPEC.home, "hand") @ scene.parent_from_camera
@@ -117,6 +155,25 @@ def test_views_are_collected_from_the_graph_and_policy_node_can_read_the_result(
     assert config.parent_frame == "hand"
     assert "residuals over 15 views" in (tmp_path / "report.txt").read_text()
     assert (tmp_path / "reprojections.png").stat().st_size > 0
+
+
+def test_a_lens_is_told_from_a_board_that_is_turned_before_it(tmp_path: Path, run_main):
+    with FakeRobot("/lens") as robot:
+        drivers = Drivers(robot, "wrist", MATRIX)
+        with running(drivers.turn_a_board):
+            assert run_main("/lens", "task:=intrinsics", f"output:={tmp_path}", remap=OWN_JOINTS) == 0
+    found = yaml.safe_load((tmp_path / "camera_info.yaml").read_text())
+    np.testing.assert_allclose(np.reshape(found["camera_matrix"]["data"], (3, 3)), MATRIX, atol=3.0)
+    assert len(list((tmp_path / "views").glob("*.png"))) >= VIEWS
+
+
+def test_how_late_a_camera_is_told_from_a_joint_that_swings(tmp_path: Path, run_main):
+    with FakeRobot("/late") as robot:
+        drivers = Drivers(robot, "wrist", MATRIX)
+        with running(drivers.swing, 0.08):
+            assert run_main("/late", "task:=latency", f"output:={tmp_path}", remap=OWN_JOINTS) == 0
+    assert parameters_of(tmp_path / "parameters.yaml", "wrist").latency_s == pytest.approx(0.08, abs=0.003)
+    assert "wrist" in (tmp_path / "report.txt").read_text()
 
 
 def test_finishing_without_views_names_what_is_missing_and_ends_with_1(tmp_path: Path, run_main):

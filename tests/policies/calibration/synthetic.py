@@ -1,11 +1,12 @@
-"""Views of a board without pictures: corners are projected, so that everything is known exactly."""
+"""Views of a board, known exactly: projected corners, and pictures by a lens without distortion."""
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from policies.calibration.board import Board, BoardSpec, Detection
+from policies.calibration.board import PIXEL_CENTRE, Board, BoardSpec, Detection
 from policies.calibration.hand_eye import HandEyeView
 
 BOARD = Board(BoardSpec())
@@ -42,6 +43,19 @@ def project(
         ]
     )
     return Detection(np.arange(len(points)), (matrix @ distorted)[:2].T)
+
+
+def picture(camera_from_board: np.ndarray) -> np.ndarray:
+    """The board before grey, (*SIZE, 3) uint8."""
+    printed, scale = BOARD.picture(40), BOARD.spec.square_m / 40
+    margin = BOARD.spec.margin_m
+    # Of a pixel's index in the print: its centre lies half a pixel further, and the board begins after the margin.
+    board_from_print = np.array([[scale, 0, 0.5 * scale - margin], [0, scale, 0.5 * scale - margin], [0, 0, 1]])
+    plane = np.column_stack([camera_from_board[:3, 0], camera_from_board[:3, 1], camera_from_board[:3, 3]])
+    index_from_pixel = np.array([[1, 0, -PIXEL_CENTRE], [0, 1, -PIXEL_CENTRE], [0, 0, 1]])
+    homography = index_from_pixel @ MATRIX @ plane @ board_from_print
+    seen = cv2.warpPerspective(printed, homography, SIZE[::-1], flags=cv2.INTER_AREA, borderValue=128)
+    return np.repeat(cv2.GaussianBlur(seen, (0, 0), 0.6)[:, :, None], 3, axis=2)
 
 
 def random_camera_from_board(rng: np.random.Generator, tilt_deg: float = 35.0) -> np.ndarray:
