@@ -11,11 +11,12 @@ from typing import Annotated
 
 import tyro
 
-from policies.benchmarks import bag_conversion, chunk_latency, condition_cache, sphere_depth, two_modes
+from policies.benchmarks import bag_conversion, chunk_latency, condition_cache, history_mixer, sphere_depth, two_modes
 from policies.benchmarks.bag_conversion import ConversionSettings
 from policies.benchmarks.benchmark import Benchmark
 from policies.benchmarks.chunk_latency import LatencySettings
 from policies.benchmarks.condition_cache import CacheSettings
+from policies.benchmarks.history_mixer import HistorySettings
 from policies.benchmarks.sphere_depth import SphereSettings
 from policies.benchmarks.two_modes import TwoModesSettings
 
@@ -28,14 +29,16 @@ class Arguments:
 
     Attributes:
         name: chunk_latency (time for a chunk beside plain decoding), sphere_depth (what Ego3D is good for),
-            two_modes (what diffusion is good for), condition_cache (what keeping RDT's conditions saves), or
-            bag_conversion (how fast bags become datasets).
+            two_modes (what diffusion is good for), condition_cache (what keeping RDT's conditions saves),
+            history_mixer (what histories of the joints are good for, and cost), or bag_conversion (how fast bags become
+            datasets).
         write: also write NAME.json and NAME.md into docs/benchmarks.
         json: print JSON instead of a table.
         latency: what chunk_latency measures.
         sphere: how much sphere_depth trains.
         modes: how much two_modes trains.
         cache: what condition_cache measures.
+        history: what history_mixer trains and measures.
         conversion: what bag_conversion converts.
     """
 
@@ -46,6 +49,7 @@ class Arguments:
     sphere: SphereSettings = field(default_factory=SphereSettings)
     modes: TwoModesSettings = field(default_factory=TwoModesSettings)
     cache: CacheSettings = field(default_factory=CacheSettings)
+    history: HistorySettings = field(default_factory=HistorySettings)
     conversion: ConversionSettings = field(default_factory=ConversionSettings)
 
 
@@ -63,6 +67,11 @@ BENCHMARKS = {
         lambda arguments: condition_cache.run(arguments.cache),
         condition_cache.format_text,
         condition_cache.format_markdown,
+    ),
+    "history_mixer": Benchmark(
+        lambda arguments: history_mixer.run(arguments.history),
+        history_mixer.format_text,
+        history_mixer.format_markdown,
     ),
     "bag_conversion": Benchmark(
         lambda arguments: bag_conversion.run(arguments.conversion),

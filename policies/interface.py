@@ -62,6 +62,27 @@ class CameraView:
 
 
 @dataclass(frozen=True, slots=True)
+class JointReadings:
+    """Joints at some times, in their order.
+
+    Attributes:
+        stamps: (M,) seconds, each later than the one before.
+        positions: (M, n) rad (m for the gripper joint), in `RobotSpec.joint_names` order.
+    """
+
+    stamps: NDArray[np.float64]
+    positions: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        stamps = _checked("readings: stamps", self.stamps, (None,), np.float64)
+        if (np.diff(stamps) <= 0).any():
+            raise ValueError("readings: stamps: expected each later than the one before, found some that are not")
+        positions = _checked("readings: positions", self.positions, (len(stamps), None), np.float64)
+        object.__setattr__(self, "stamps", stamps)
+        object.__setattr__(self, "positions", positions)
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """What a policy sees at one instant.
 
@@ -71,6 +92,8 @@ class Observation:
         joint_positions: (n,) rad (m for the gripper joint), in `RobotSpec.joint_names` order.
         joint_velocities: (n,) rad/s (m/s), same order.
         instruction: what to do, in plain language.
+        readings: joints since the observation before, where they were read in between, for policies that remember
+            how the arm has moved; None where they were not. All are earlier than `stamp`.
     """
 
     stamp: float
@@ -78,12 +101,17 @@ class Observation:
     joint_positions: NDArray[np.float64]
     joint_velocities: NDArray[np.float64]
     instruction: str
+    readings: JointReadings | None = None
 
     def __post_init__(self) -> None:
         positions = _checked("joint_positions", self.joint_positions, (None,), np.float64)
         velocities = _checked("joint_velocities", self.joint_velocities, positions.shape, np.float64)
         object.__setattr__(self, "joint_positions", positions)
         object.__setattr__(self, "joint_velocities", velocities)
+        if self.readings is not None and len(self.readings.stamps):
+            _checked("readings: positions", self.readings.positions, (None, len(positions)), np.float64)
+            if not self.readings.stamps[-1] < self.stamp:
+                raise ValueError(f"readings: expected before {self.stamp} s, found one of {self.readings.stamps[-1]} s")
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,11 +60,22 @@ def check_vision(config: TrainConfig) -> None:
         raise ValueError(f"--vision-encoder: expected a fresh policy of --policy rdt, found {config.policy}, {start}")
 
 
+def check_history(config: TrainConfig) -> None:
+    """Refuse a history of joints where none can be used.
+
+    Raises:
+        ValueError: another policy than RDT.
+    """
+    if config.rdt.history_steps and config.policy != "rdt":
+        raise ValueError(f"--rdt.history-steps: expected --policy rdt, found {config.policy}")
+
+
 def main() -> None:
     """Train from the command line."""
     config = tyro.cli(TrainConfig, description=__doc__)
     check_adapters(config)
     check_vision(config)
+    check_history(config)
     check_output(config)
     config.output.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.threads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 
-from policies.execution.trajectory import JointTrajectory
+from policies.execution.trajectory import JointState, JointTrajectory
 from policies.interface import Observation
 from ros_nodes.sensor_topics import SensorTopics
 from ros_nodes.simulator_status import SimulatorStatus
@@ -63,6 +63,7 @@ class LockstepDrive:
         self._error = ""
         self._answer_s: list[float] = []
         self._targets: list[tuple[float, ...]] = []
+        self._passed: list[JointState] = []
 
     def begin(self, episode: EpisodeId, cameras: Sequence[str], film: Film | None = None) -> None:
         """Reset the simulation; the first observation follows once somebody listens to everything in it.
@@ -74,7 +75,7 @@ class LockstepDrive:
         """
         self._perturbation.begin(self._simulation, episode)
         self._episode, self._cameras, self._error = episode, tuple(cameras), ""
-        self._answer_s, self._targets = [], []
+        self._answer_s, self._targets, self._passed = [], [], []
         self._film = film
         if film is not None:
             film.begin()
@@ -156,6 +157,8 @@ class LockstepDrive:
     def _advance(self) -> TaskStatus:
         for _ in range(self._query_steps):
             status = self._simulation.advance(1)
+            scene = self._simulation.scene
+            self._passed.append(JointState(self._simulation.time, scene.joint_positions, scene.joint_velocities))
             if self._film is not None:
                 self._film.take()
             if status.done:
@@ -167,6 +170,10 @@ class LockstepDrive:
         self._stamp = observation.stamp
         self._enter(Phase.ANSWER)
         self._topics.publish_clock(observation.stamp)
+        # Without cameras a joint state is an observation by itself.
+        for passed in self._passed[:-1] if self._cameras else ():
+            self._topics.publish_joints(passed.positions, passed.velocities, passed.time)
+        self._passed = []
         self._topics.publish_joints(observation.joint_positions, observation.joint_velocities, observation.stamp)
         for name, view in observation.cameras.items():
             self._topics.publish_camera(name, view.rgb, view.depth, view.intrinsics, observation.stamp)

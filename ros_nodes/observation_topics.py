@@ -14,6 +14,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
 
 from policies.execution.camera_pose import CameraConfig
+from policies.execution.joint_log import JointLog
 from policies.execution.observation_inputs import Handler, ObservationInputs
 from policies.execution.observation_sync import JOINTS, SyncConfig
 from policies.interface import Observation
@@ -42,6 +43,9 @@ class ObservationTopics:
         calibrations: by camera, its latency, and its mount in place of the one that a topic tells.
         may_lack_cameras: whether the policy answers without some of its cameras; see `ObservationSynchronizer`.
 
+    Attributes:
+        joint_log: the joint states since the last observation that was answered.
+
     Raises:
         ValueError: a calibration's mount is none; names the camera.
     """
@@ -69,6 +73,7 @@ class ObservationTopics:
         self._sync = self._inputs.sync
         self._losses = {name: LossCounter() for name in self._sync.statuses()}
         self._refused: dict[str, tuple[float, str]] = {}
+        self.joint_log = JointLog()
         self._taken_at = self._now()
         # In the order in which simultaneous messages are handled: a new episode's instruction before its images.
         self._subscriptions_made = [node.create_subscription(String, "instruction", self._on_instruction, LATCHED)]
@@ -106,6 +111,7 @@ class ObservationTopics:
     def clear(self) -> None:
         """Forget every message that came so far, except instruction and mounts."""
         self._inputs.clear()
+        self.joint_log.clear()
         self._refused.clear()
         self._taken_at = self._now()
 
@@ -167,6 +173,7 @@ class ObservationTopics:
 
     def _on_instruction(self, message: String) -> None:
         self._inputs.add_instruction(message)
+        self.joint_log.clear()
         self._on_restart(f"new instruction: {message.data}")
         self._on_input()
 
@@ -179,7 +186,12 @@ class ObservationTopics:
         self._on_input()
 
     def _on_joints(self, message: JointState, info: Mapping[str, int]) -> None:
-        self._add(JOINTS, self._inputs.add_joints, message, info)
+        self._add(JOINTS, self._log_joints, message, info)
+
+    def _log_joints(self, message: JointState, now: float) -> bool:
+        rewound = self._inputs.add_joints(message, now)
+        self.joint_log.add(self._inputs.joints.time, self._inputs.joints.positions)
+        return rewound
 
     def _on_color(self, camera: str, message: Image, info: Mapping[str, int]) -> None:
         self._add(f"{camera}/color", partial(self._inputs.add_color, camera), message, info)

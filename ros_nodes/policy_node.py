@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -23,6 +23,7 @@ from visualization_msgs.msg import MarkerArray
 from policies.execution.cadence import Cadence
 from policies.execution.camera_pose import CameraConfig
 from policies.execution.frozen_cameras import FrozenCameras
+from policies.execution.joint_log import JointLog
 from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import SyncConfig
 from policies.execution.plausibility import depth_mismatch, joints_mismatch, policy_mismatch
@@ -237,7 +238,7 @@ class PolicyNode(LoadingLifecycleNode):
                 self.fail(implausible)
                 return
             self._cadence.use(observation.stamp)
-            work = partial(self._answer, observation, self._generation, self._steady_s())
+            work = partial(self._answer, observation, self._topics.joint_log, self._generation, self._steady_s())
             self._counts["replaced"] += self.worker.submit(work)
 
     def _implausible(self, observation: Observation) -> str:
@@ -250,12 +251,14 @@ class PolicyNode(LoadingLifecycleNode):
             found.append(self._frozen.look(observation))
         return "; ".join(filter(None, found))
 
-    def _answer(self, observation: Observation, generation: int, received_at: float) -> Answer:
+    def _answer(self, observation: Observation, log: JointLog, generation: int, received_at: float) -> Answer:
         """Run in the worker, the only thread that touches the runner."""
         if generation != self._runner_generation:
             self._runner.reset(self.get_parameter("episode.seed").value)
             self._runner_generation = generation
         begun_at = self._steady_s()
+        # Taken here: an observation that is never answered takes no readings away.
+        observation = replace(observation, readings=log.take(observation.stamp))
         now = None if self._config.mode == "lockstep" else self._ros_s()
         return Answer(generation, self._runner.step(observation, now), received_at, begun_at)
 

@@ -3,14 +3,16 @@
 | Kind                               | Reliability        | Durability      | Depth |
 |------------------------------------|--------------------|-----------------|-------|
 | images, depth, camera_info         | `sensor(mode)`     | volatile        | 2     |
-| joint_states, publisher            | reliable           | volatile        | 10    |
-| joint_states, subscriber           | `joint_state_in`   | volatile        | 10    |
+| joint_states, publisher            | reliable           | volatile        | 1000  |
+| joint_states, subscriber, lockstep | reliable           | volatile        | 1000  |
+| joint_states, subscriber, realtime | best effort        | volatile        | 10    |
 | trajectories                       | reliable           | volatile        | 1     |
 | instruction, extrinsics, estop     | reliable           | transient local | 1     |
 | diagnostics, status                | reliable           | volatile        | 10    |
 
 In lockstep nothing may be lost, so sensor topics are reliable there; in realtime a late frame is worth nothing, so they
-are best effort. A best-effort subscriber also hears a reliable publisher.
+are best effort. A best-effort subscriber also hears a reliable publisher. In lockstep the joint states of all control
+steps since the last observation come at once, and none may push out another.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ def _profile(reliable: bool, latched: bool, depth: int) -> QoSProfile:
     )
 
 
+LOCKSTEP_JOINT_STATES = 1000  # most control steps between two observations
 COMMAND = _profile(reliable=True, latched=False, depth=1)
-JOINT_STATE_OUT = _profile(reliable=True, latched=False, depth=10)
+JOINT_STATE_OUT = _profile(reliable=True, latched=False, depth=LOCKSTEP_JOINT_STATES)
 LATCHED = _profile(reliable=True, latched=True, depth=1)
 # Every node that fixes frames publishes once on the one topic: room for all of them.
 STATIC_TRANSFORMS = _profile(reliable=True, latched=True, depth=100)
@@ -46,4 +49,5 @@ def sensor(mode: Mode) -> QoSProfile:
 
 def joint_state_in(mode: Mode) -> QoSProfile:
     """Subscribers of `joint_states`; best effort in realtime, because some drivers publish so."""
-    return _profile(reliable=mode == "lockstep", latched=False, depth=10)
+    lockstep = mode == "lockstep"
+    return _profile(reliable=lockstep, latched=False, depth=LOCKSTEP_JOINT_STATES if lockstep else 10)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.execution.camera_pose import camera_pose
+from policies.execution.joint_log import JointLog
 from policies.execution.kinematics import Kinematics
 from policies.execution.trajectory import JointTrajectory
 from policies.interface import CameraView, Observation
@@ -110,6 +111,7 @@ class TabletopSimulation:
         self._ticks = self._steps = self._held = 0
         self._progress = 0.0
         self._path: list[NDArray[np.float64]] = []
+        self._joint_log = JointLog()
 
     def reset(self, episode: EpisodeId, joint_positions: NDArray[np.float64] | None = None) -> None:
         """Begin the episode that `episode` names; everything random in it comes from there.
@@ -136,6 +138,7 @@ class TabletopSimulation:
         self._task = task(self.scene)
         self._progress = 0.0
         self._path = [self._commanded_arm()]
+        self._joint_log.clear()
 
     @property
     def _current(self) -> Task:
@@ -164,7 +167,7 @@ class TabletopSimulation:
         return self._substeps * self._timestep_ns / 1e9
 
     def observe(self) -> Observation:
-        """Render the cameras and read the joints."""
+        """Render the cameras and read the joints; with the readings of the control steps since the last observation."""
         positions = self.scene.joint_positions
         return Observation(
             stamp=self.time,
@@ -172,6 +175,7 @@ class TabletopSimulation:
             joint_positions=positions,
             joint_velocities=self.scene.joint_velocities,
             instruction=self.instruction,
+            readings=self._joint_log.take(self.time),
         )
 
     def view(self, camera: str, joint_positions: NDArray[np.float64]) -> CameraView:
@@ -230,6 +234,7 @@ class TabletopSimulation:
         self._held = self._held + 1 if self._current.achieved() else 0
         self._progress = max(self._progress, self._current.progress())
         self._path.append(self._commanded_arm())
+        self._joint_log.add(self.time, self.scene.joint_positions)
         return self.status()
 
     @property

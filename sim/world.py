@@ -27,7 +27,7 @@ class World(Protocol):
         ...
 
     def observe(self) -> Observation:
-        """What cameras and joints tell now."""
+        """What cameras and joints tell now, and what the joints told at the control steps since the last time."""
         ...
 
     def accept(self, trajectory: JointTrajectory) -> None:

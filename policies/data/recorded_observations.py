@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from policies.interface import CameraView, Observation
+from policies.interface import CameraView, JointReadings, Observation
 from representation.data.lerobot_dataset import LeRobotDataset
 
 
@@ -45,13 +45,14 @@ def recorded_observations(
         if "observation.velocity" not in episode:
             steps = np.gradient(np.asarray(episode["observation.state"], dtype=np.float64), axis=0)
             episode["observation.velocity"] = steps * dataset.info.fps
-        found.append([_observation(episode, row, cameras, row / dataset.info.fps) for row in rows])
+        found.append([_observation(episode, row, cameras, stride, dataset.info.fps) for row in rows])
     dataset.close()
     return found
 
 
-def _observation(episode: dict, row: int, cameras: Sequence[str], stamp: float) -> Observation:
+def _observation(episode: dict, row: int, cameras: Sequence[str], stride: int, fps: float) -> Observation:
     views = {}
+    between = np.arange(max(0, row - stride + 1), row)
     for camera in cameras:
         rgb, depth = episode[f"observation.images.{camera}"][row], episode.get(f"observation.depth.{camera}")
         views[camera] = CameraView(
@@ -61,9 +62,10 @@ def _observation(episode: dict, row: int, cameras: Sequence[str], stamp: float) 
             base_from_camera=np.reshape(episode[f"observation.camera.{camera}.base_from_camera"][row], (4, 4)),
         )
     return Observation(
-        stamp,
+        row / fps,
         views,
         episode["observation.state"][row],
         episode["observation.velocity"][row],
         episode["task"][row],
+        JointReadings(between / fps, np.asarray(episode["observation.state"])[between]) if len(between) else None,
     )

@@ -23,6 +23,8 @@ from policies.rdt.weights_file import WeightsFormat, find_weights, read_weights,
 
 CONFIG_FILE = "config.json"
 RELEASED_GRID = (2, 3)  # times and cameras, which the tensors do not tell
+HISTORY_POSITIONS = "history.mixer.positions"
+ATTENTION_KEY = "history.mixer.blocks.layers.0.self_attn.in_proj_weight"
 _BLOCK = re.compile(r"model\.blocks\.(\d+)\.")
 
 
@@ -103,6 +105,8 @@ def config_of(weights: Mapping[str, Tensor]) -> RDTConfig:
         image_grid=(times, cameras, images // (times * cameras)),
         max_lang_cond_len=_shape(weights, "model.lang_cond_pos_embed", 3)[1],
         clean_prefix="model.clean_embed" in weights,
+        history_steps=_shape(weights, HISTORY_POSITIONS, 2)[0] if HISTORY_POSITIONS in weights else 0,
+        history_mixer="attention" if ATTENTION_KEY in weights else "ponet",
         **adaptors,
     )
 

@@ -40,6 +40,7 @@ def drop_conditions(
             `mask` (B, 128) of state and actions; dropped: zeros.
             `images` (B, 6, ...) pixels or features in token order, each of the six dropped alone: the background.
             `language` (B, L, width) and `language_mask` (B, L) bool; dropped: the embedding of the empty text.
+            `history_present` (B, N) bool, where there is one; dropped: no step of it.
             Other entries are handed on.
         substitutes: on the batch's device.
         generator: on the CPU.
@@ -76,7 +77,7 @@ def drop_conditions(
     no_language_mask = torch.arange(language.shape[1], device=mask.device) < len(empty)
     without_language = drawn(language)
     mean_state = substitutes.state.to(batch["state"]).expand(len(images), -1)[:, None]
-    return batch | {
+    result = batch | {
         "frequency": batch["frequency"].masked_fill(drawn(batch["frequency"]), 0),
         "state": torch.where(drawn(batch["state"]), mean_state, batch["state"]),
         "mask": batch["mask"].masked_fill(drawn(batch["mask"]), 0),
@@ -84,3 +85,6 @@ def drop_conditions(
         "language": torch.where(without_language, no_language, language),
         "language_mask": torch.where(without_language[..., 0], no_language_mask, mask),
     }
+    if "history_present" in batch:
+        result["history_present"] = batch["history_present"] & ~drawn(batch["history_present"])
+    return result

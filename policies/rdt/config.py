@@ -6,10 +6,12 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 NormStat = Literal["var", "rms"]
 Prediction = Literal["sample", "epsilon"]
+Mixer = Literal["ponet", "attention"]
+MAX_HISTORY_STEPS = 100_000
 _MLP = re.compile(r"linear|mlp([1-9])x_gelu")
 _FLAT = (
     "action_dim",
@@ -50,6 +52,8 @@ class RDTConfig:
             computes its RmsNorm and so the published installation; "rms" is the true root mean square, which apex and
             later versions of timm compute. Which of them the authors trained with is not published.
         clean_prefix: ours; a learned mark of action tokens that are given and not to be predicted (arXiv 2512.05964).
+        history_steps: ours; control steps of the joints that a `HistoryMixer` sees; 0 for none.
+        history_mixer: ours; what mixes them.
     """
 
     hidden_size: int = 2048
@@ -69,6 +73,8 @@ class RDTConfig:
     prediction_type: Prediction = "sample"
     norm_stat: NormStat = "var"
     clean_prefix: bool = False
+    history_steps: int = 0
+    history_mixer: Mixer = "ponet"
 
     def __post_init__(self) -> None:
         for name in ("lang_adaptor", "img_adaptor", "state_adaptor"):
@@ -78,6 +84,10 @@ class RDTConfig:
             raise ValueError(f"prediction_type: expected sample or epsilon, found {self.prediction_type!r}")
         if self.norm_stat not in ("var", "rms"):
             raise ValueError(f"norm_stat: expected var or rms, found {self.norm_stat!r}")
+        if self.history_steps != 0 and not 2 <= self.history_steps <= MAX_HISTORY_STEPS:
+            raise ValueError(f"history_steps: expected 0 or 2 to {MAX_HISTORY_STEPS}, found {self.history_steps}")
+        if self.history_mixer not in get_args(Mixer):
+            raise ValueError(f"history_mixer: expected one of {get_args(Mixer)}, found {self.history_mixer!r}")
         if self.hidden_size % self.num_heads or self.hidden_size % 2:
             raise ValueError(f"hidden_size: expected an even multiple of {self.num_heads}, found {self.hidden_size}")
 
@@ -112,9 +122,13 @@ class RDTConfig:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Content of the released `config.json`, which knows neither `norm_stat` nor `clean_prefix`."""
+        """Content of the released `config.json`, which knows neither `norm_stat` nor `clean_prefix`.
+
+        A network with a history has a field of ours, `history`.
+        """
         times, cameras, tokens = self.image_grid
-        return {
+        history = {"history": {"mixer": self.history_mixer, "steps": self.history_steps}} if self.history_steps else {}
+        return history | {
             "action_dim": self.action_dim,
             "ema": _EMA,
             "img_adaptor": self.img_adaptor,
@@ -165,6 +179,7 @@ class RDTConfig:
         try:
             scheduler, trunk = content["noise_scheduler"], content["rdt"]
             grid = _image_grid(content["img_pos_embed_config"])
+            steps, mixer = _history(content.get("history", {"mixer": "ponet", "steps": 0}))
             config = cls(
                 hidden_size=trunk["hidden_size"],
                 depth=trunk["depth"],
@@ -175,6 +190,8 @@ class RDTConfig:
                 prediction_type=scheduler["prediction_type"],
                 norm_stat=norm_stat,
                 clean_prefix=clean_prefix,
+                history_steps=steps,
+                history_mixer=mixer,
                 **{name: content[name] for name in _FLAT},
             )
         except (KeyError, TypeError) as error:
@@ -192,6 +209,12 @@ class RDTConfig:
             if found != expected:
                 raise ValueError(f"{name}: expected {expected!r}, found {found!r}")
         return config
+
+
+def _history(field: Any) -> tuple[int, Mixer]:
+    if not isinstance(field, dict) or set(field) != {"mixer", "steps"} or not isinstance(field["steps"], int):
+        raise ValueError(f"history: expected 'mixer' and a number of 'steps', found {field}")
+    return field["steps"], field["mixer"]
 
 
 def _image_grid(config: Any) -> tuple[int, int, int]:

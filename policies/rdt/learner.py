@@ -217,7 +217,7 @@ class RDTLearner:
 
         With a generator texts vary, and pictures if asked to.
         """
-        batch = self.mixture.samples(frames, self.rows, self.history)
+        batch = self.mixture.samples(frames, self.rows, self.history, self.model.model.config.history_steps)
         pictures = batch.pop("pictures")
         if generator is not None and self.config.rdt.augment:
             changed = augment_pictures(pictures.numpy(), batch["present"].numpy(), generator)

@@ -16,6 +16,7 @@ from policies.rdt.demonstrations import Demonstrations, Pictures
 from policies.rdt.embodiment import Embodiment
 from policies.rdt.hdf5_episodes import ColorOrder
 from policies.rdt.images import BACKGROUND_LEVEL, FRAMES
+from policies.rdt.joint_history import joint_window
 from policies.rdt.lerobot_demonstrations import LeRobotDemonstrations
 from policies.rdt.unified_space import fill
 
@@ -115,6 +116,20 @@ class Part:
         joined = np.concatenate(pictures, axis=1), np.concatenate(present, axis=1)
         return dict(zip(("pictures", "present"), map(torch.from_numpy, joined), strict=True))
 
+    def joints(self, steps: NDArray[np.int64], count: int) -> dict[str, Tensor]:
+        """Joints of the last control steps before and at some steps (B,), see `joint_window`.
+
+        Returns:
+            `history` (B, count, 128) and `history_present` (B, count).
+        """
+        data, hz, found = self.data.steps, self.embodiment.control_hz, []
+        for step, first in zip(steps, data.first[steps], strict=True):
+            rows = np.arange(max(first, step - count + 1), step + 1)
+            stamps = (rows - first) / hz
+            found.append(joint_window(self.embodiment, stamps, data.states[rows], stamps[-1], count))
+        windows, present = (torch.from_numpy(np.stack(part)) for part in zip(*found, strict=True))
+        return {"history": windows, "history_present": present}
+
 
 class Mixture:
     """The steps of several datasets under one count, one dataset after the other.
@@ -176,10 +191,10 @@ class Mixture:
         own = self.dataset[steps]
         return [steps[own == number] - start for number, start in enumerate(self._starts)]
 
-    def samples(self, steps: NDArray[np.int64], rows: int, history: bool) -> dict[str, Tensor]:
-        """What `Part.numbers` and `Part.images` give of some steps (B,)."""
+    def samples(self, steps: NDArray[np.int64], rows: int, history: bool, joints: int = 0) -> dict[str, Tensor]:
+        """What `Part.numbers`, `Part.images` and, for a number of `joints`, `Part.joints` give of some steps (B,)."""
         found = [
-            part.numbers(own, rows) | part.images(own, history)
+            part.numbers(own, rows) | part.images(own, history) | (part.joints(own, joints) if joints else {})
             for part, own in zip(self.parts, self.split(steps), strict=True)
             if len(own)
         ]

@@ -1,9 +1,9 @@
 """`RDTModel`: a transformer that predicts a clean chunk of actions from a noisy one.
 
-Tokens are the diffusion step, the control frequency, the state and T action rows. Blocks attend in turn to language and
-to images. Conditions do not depend on the noisy actions, so their keys and values are computed once (`Attended`) for
-all steps of the sampler and all samples. Source: RDT-1B, arXiv 2410.07864, section 4.2; parameter names are those of
-the released weights.
+Tokens are the diffusion step, the control frequency, the state and T action rows; the vector of a history, where a
+network has one, is added to the state's. Blocks attend in turn to language and to images. Conditions do not depend on
+the noisy actions, so their keys and values are computed once (`Attended`) for all steps of the sampler and all samples.
+Source: RDT-1B, arXiv 2410.07864, section 4.2; parameter names are those of the released weights.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from policies.rdt.config import NormStat, RDTConfig
+from policies.rdt.history_mixer import HistoryMixer
 from policies.rdt.position_tables import grid_table, language_table, token_table
 
 SINUSOID_SIZE = 256
@@ -196,10 +197,12 @@ class Conditions:
     Attributes:
         language: for the even blocks.
         images: for the odd blocks.
+        history: (B, D) from `encode_history`, for a network that has one.
     """
 
     language: Attended
     images: Attended
+    history: Tensor | None = None
 
 
 class RDTModel(nn.Module):
@@ -216,6 +219,10 @@ class RDTModel(nn.Module):
         self.lang_adaptor = _adaptor(config.lang_adaptor, config.lang_token_dim, config.hidden_size)
         self.img_adaptor = _adaptor(config.img_adaptor, config.img_token_dim, config.hidden_size)
         self.state_adaptor = _adaptor(config.state_adaptor, 2 * config.action_dim, config.hidden_size)
+        self.history: HistoryMixer | None = None
+        if config.history_steps:
+            size, steps = config.hidden_size, config.history_steps
+            self.history = HistoryMixer(config.history_mixer, config.action_dim, steps, size)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -263,6 +270,22 @@ class RDTModel(nn.Module):
         adapted = self.img_adaptor(tokens.to(self.dtype)) + positions
         return Attended([block.cross_attn.keys_values(adapted) for block in self.model.blocks[1::2]])
 
+    def encode_history(self, joints: Tensor, present: Tensor) -> Tensor | None:
+        """What is added to the state's token (B, D); None for a network without history.
+
+        Args:
+            joints: (B, N, action_dim) of the last control steps, see `joint_window`.
+            present: (B, N) bool, which of them there are.
+
+        Raises:
+            ValueError: another number of steps than `history_steps`.
+        """
+        if self.history is None:
+            return None
+        if joints.shape[1] != self.config.history_steps:
+            raise ValueError(f"history: expected {self.config.history_steps} control steps, found {joints.shape[1]}")
+        return self.history(joints.to(self.dtype), present)
+
     def forward(
         self,
         state: Tensor,
@@ -281,12 +304,20 @@ class RDTModel(nn.Module):
             mask: (B, 1, action_dim), 1 in the slots that the robot has.
             steps: (B,) diffusion steps.
             frequencies: (B,) control frequencies in Hz, 0 for unknown.
-            conditions: from `encode_language` and `encode_images`.
+            conditions: from `encode_language`, `encode_images` and `encode_history`.
             clean: (B, T) bool, True at rows of `noisy` that are given; only with `config.clean_prefix`.
+
+        Raises:
+            ValueError: conditions without a history for a network that has one, or with one for another.
         """
         trunk = self.model
+        if (conditions.history is None) != (self.history is None):
+            expected, found = ("one", "none") if conditions.history is None else ("none", "one")
+            raise ValueError(f"history: expected {expected}, found {found}")
         rows = torch.cat([state, noisy], dim=1).to(self.dtype)
         tokens = self.state_adaptor(torch.cat([rows, mask.to(rows).expand_as(rows)], dim=-1))
+        if conditions.history is not None:
+            tokens = torch.cat([tokens[:, :1] + conditions.history[:, None], tokens[:, 1:]], dim=1)
         scalars = torch.stack([trunk.t_embedder(steps), trunk.freq_embedder(frequencies)], dim=1)
         x = torch.cat([scalars, tokens], dim=1) + trunk.x_pos_embed
         if clean is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from policies.rdt.image_conditions import ImageConditions
 from policies.rdt.image_history import ImageHistory
 from policies.rdt.image_tower import ImageFeatures, ImageTower
 from policies.rdt.images import CAMERA_ROLES, FRAMES, CameraRole, Picture, prepare_pictures
+from policies.rdt.joint_history import JointHistory
 from policies.rdt.language import TextEncoder
 from policies.rdt.network import Attended, Conditions, RDTModel
 from policies.rdt.prefix import Prefix, most_consistent
@@ -39,6 +41,9 @@ SELECTED_FROM = 16  # chunks that "select" draws
 
 class RDTPolicy:
     """Draws a chunk for each observation, from pictures of now and of one step ago.
+
+    A network with a history also sees how the joints moved before: those of the observations so far and of the readings
+    that they carry, see `Observation.readings`.
 
     Seeds fix the noise: the same seed and observations give the same chunks.
 
@@ -89,15 +94,15 @@ class RDTPolicy:
             self._image_conditions = ImageConditions(self.model, self._features.background)
         self._slots = config.image_grid[0] * config.image_grid[1]
         self._history = ImageHistory(self.control_hz)
+        self._joints = JointHistory(embodiment, config.history_steps) if config.history_steps else None
         self._seen: list[tuple[Picture, Tensor]] = []
         self._language: tuple[str, Attended] | None = None
         self._running = RunningChunk(embodiment)
         self._generator = torch.Generator().manual_seed(DEFAULT_SEED)
 
     def reset(self, seed: int | None = None) -> None:
-        """Forget the pictures so far; draw noise from `seed` on."""
-        self._history.reset()
-        self._running.forget()
+        """Forget the pictures and joints so far; draw noise from `seed` on."""
+        self._forget()
         self._seen = []
         self._generator.manual_seed(DEFAULT_SEED if seed is None else seed)
 
@@ -138,6 +143,14 @@ class RDTPolicy:
             raise ValueError(f"cameras: expected some of {list(self.cameras)}, found {list(observation.cameras)}")
         for role, name in found.items():
             self._history.add(role, observation.stamp, observation.cameras[name].rgb)
+        if self._joints is not None:
+            self._joints.add(observation)
+
+    def _forget(self) -> None:
+        self._history.reset()
+        self._running.forget()
+        if self._joints is not None:
+            self._joints.reset()
 
     def _answered(self, observation: Observation, prefix: Prefix | None) -> ActionChunk:
         (vectors,) = self.draw(observation, self._history.pictures(observation.stamp), 1, prefix)
@@ -151,10 +164,9 @@ class RDTPolicy:
         """Answer independent observations, each as the first of its episode, without a picture of the step before."""
         chunks = []
         for observation in observations:
-            self._history.reset()
+            self._forget()
             chunks.append(self.act(observation))
-        self._history.reset()
-        self._running.forget()
+        self._forget()
         return chunks
 
     @torch.no_grad()
@@ -174,6 +186,8 @@ class RDTPolicy:
         state, mask = (torch.from_numpy(values).to(self.device) for values in (numbers[None], slots))
         frequency = torch.tensor([self.control_hz], device=self.device)
         conditions = self.conditions(observation.instruction, pictures)
+        if self._joints is not None:
+            conditions = replace(conditions, history=self._mixed(self._joints, observation.stamp))
         if self.settings.objective == "regression":
             with torch.no_grad():
                 chunk = regress(self.model, state, self.chunk_length, mask[None], frequency, conditions)
@@ -194,6 +208,11 @@ class RDTPolicy:
         angles = Rotation.from_matrix(rotation_from_6d(rows[:, 3:9])).as_euler("xyz")
         poses = np.concatenate([rows[:, :3], angles, rows[:, 9:]], axis=1)
         return ActionChunk(observation.stamp, 1 / self.control_hz, "cartesian_absolute", poses)
+
+    @torch.no_grad()
+    def _mixed(self, joints: JointHistory, stamp: float) -> Tensor | None:
+        window, present = (torch.from_numpy(part)[None].to(self.device) for part in joints.window(stamp))
+        return self.model.encode_history(window, present)
 
     def _state(self, observation: Observation) -> NDArray[np.float64]:
         if self._kinematics is None:
@@ -292,5 +311,7 @@ def check_fit(model: RDTModel, tower: ImageTower, text_width: int, settings: RDT
         )
     if embodiment.kind == "eef" and len(spec.arms) != 1:
         raise ValueError(f"embodiment {embodiment.name!r}: expected a robot of one arm, found {spec.name!r}")
+    if config.history_steps and embodiment.kind != "joint":
+        raise ValueError(f"embodiment {embodiment.name!r}: expected joints for a history, found {embodiment.kind!r}")
     if not any(embodiment.cameras):
         raise ValueError(f"embodiment {embodiment.name!r}: expected a camera, found none")

@@ -63,14 +63,17 @@ class TrainedRDT(nn.Module):
         """Keys and values of a batch's `language` (B, L, width) and `images`.
 
         With words of its own `language` is their numbers (B, L, 1). `images` are pixels (B, n, 3, S, S), or features
-        (B, n, tokens, width) of a frozen tower.
+        (B, n, tokens, width) of a frozen tower. A network with a history takes `history` and `history_present` too.
         """
         tokens = batch["language"] if self.text is None else self.text.table(batch["language"][..., 0])
         features = batch["images"]
         if self.tower is not None and features.ndim == PIXEL_AXES:
             features = self.tower(features.flatten(0, 1)).unflatten(0, features.shape[:2])
         language = self.model.encode_language(tokens, batch["language_mask"])
-        return Conditions(language, self.model.encode_images(features.flatten(1, 2)))
+        images = self.model.encode_images(features.flatten(1, 2))
+        if self.model.history is None:
+            return Conditions(language, images)
+        return Conditions(language, images, self.model.encode_history(batch["history"], batch["history_present"]))
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Loss of a batch."""
@@ -123,6 +126,8 @@ def fresh_network(size: str, options: RDTTraining, words: Sequence[str], seed: i
         image_grid=(FRAMES if options.history else 1, len(CAMERA_ROLES), pictures.tokens_per_image),
         max_lang_cond_len=MAX_WORDS,
         clean_prefix=options.max_delay > 0,
+        history_steps=options.history_steps or 0,
+        history_mixer=options.history_mixer or "ponet",
     )
     return TrainedRDT(build_model(config, seed), options, pictures, text)
 
@@ -158,6 +163,7 @@ def stored_network(directory: Path, norm_stat: NormStat, options: RDTTraining, l
     """
     refuse_quantized(directory)
     model = _with_prefix(load_model(directory, norm_stat, "float32"), directory, options, lora)
+    model = _with_history(model, directory, options, lora)
     tower, text = None, None
     if has_own_encoders(directory):
         tower = load_tower(directory, "float32")
@@ -182,3 +188,17 @@ def _with_prefix(model: RDTModel, directory: Path, options: RDTTraining, lora: L
     marked = RDTModel(replace(model.config, clean_prefix=True))
     marked.load_state_dict(model.state_dict() | {"model.clean_embed": marked.model.clean_embed.detach()})
     return marked
+
+
+def _with_history(model: RDTModel, directory: Path, options: RDTTraining, lora: LoraSettings) -> RDTModel:
+    """The network with a history where the options ask for one; its vector begins at zero and so changes nothing."""
+    config, steps = model.config, options.history_steps
+    mixer = options.history_mixer or config.history_mixer
+    if steps is None or (steps, mixer) == (config.history_steps, config.history_mixer):
+        return model
+    if config.history_steps or lora.rank:
+        expected = f"{config.history_steps}, {config.history_mixer}" if config.history_steps else "none with adapters"
+        raise ValueError(f"{directory}: --rdt.history-steps: expected {expected}, found {steps}, {mixer}")
+    remembering = build_model(replace(config, history_steps=steps, history_mixer=mixer), seed=0)
+    remembering.load_state_dict(model.state_dict(), strict=False)
+    return remembering

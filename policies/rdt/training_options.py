@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from policies.rdt.config import MAX_HISTORY_STEPS, Mixer
 from policies.rdt.hdf5_episodes import ColorOrder
 
 
@@ -26,6 +27,9 @@ class RDTTraining:
         right_wrist: camera of the right, or the only, wrist, likewise.
         left_wrist: camera of the left wrist, likewise.
         history: see pictures of one step ago too. Without them a fresh network has half the image tokens.
+        history_steps: control steps of the joints that the network sees too, up to the present one; by default those
+            of the policy to start from, and none for a fresh one. A policy that has none learns to use them.
+        history_mixer: what makes one vector of these; by default that of the policy to start from, and ponet.
         relative: count the arm joints of a fitted embodiment's chunks from the state.
         chunk: rows of a chunk; by default those of the policy to start from, and 32 for a fresh one.
         image_size: side of the pictures, pixels, a multiple of the patch's; by default likewise, and 64.
@@ -52,6 +56,8 @@ class RDTTraining:
     right_wrist: str = "right_wrist"
     left_wrist: str = "left_wrist"
     history: bool = True
+    history_steps: int | None = None
+    history_mixer: Mixer | None = None
     relative: bool = False
     chunk: int | None = None
     image_size: int | None = None
@@ -74,5 +80,9 @@ class RDTTraining:
             raise ValueError(f"image_size: expected a multiple of patch_size {patch}, found {size}")
         if not (self.exterior or self.right_wrist or self.left_wrist):
             raise ValueError("cameras: expected at least one of exterior, right_wrist, left_wrist, found none")
+        if self.history_steps and not 2 <= self.history_steps <= MAX_HISTORY_STEPS:
+            raise ValueError(f"history_steps: expected 0 or 2 to {MAX_HISTORY_STEPS}, found {self.history_steps}")
+        if self.history_mixer is not None and not self.history_steps:
+            raise ValueError(f"history_mixer: expected history_steps with {self.history_mixer}, found none")
         if self.objective == "regression" and self.max_delay:
             raise ValueError("max_delay: expected 0 with regression, which has no noisy actions")

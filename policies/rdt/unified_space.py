@@ -58,6 +58,15 @@ def slots_of(names: Sequence[str]) -> NDArray[np.int64]:
     return slots
 
 
+def velocity_slots(names: Sequence[str]) -> NDArray[np.int64]:
+    """Slots (k,) of the velocities of k joints and grippers.
+
+    Raises:
+        ValueError: see `slots_of`; or one that has no velocity, as the rotation of a tool.
+    """
+    return slots_of([f"{name.removesuffix('_pos')}_vel" for name in names])
+
+
 def fill(values: ArrayLike, names: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Write values into their slots.
 

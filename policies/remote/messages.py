@@ -11,8 +11,9 @@
 | `chunks`    | to client | `chunks`                                      | of the chunks, one by one           |
 | `error`     | to client | `error`, `message`                            |                                     |
 
-Arrays of an observation: joint positions and velocities (n,) float64, and of each camera depth (H, W) float32, colour
-(H, W, 3) uint8 or the bytes (n,) of a file, intrinsics (3, 3) and base_from_camera (4, 4) float64. Those of a chunk:
+Arrays of an observation: joint positions and velocities (n,) float64, of each camera depth (H, W) float32, colour
+(H, W, 3) uint8 or the bytes (n,) of a file, intrinsics (3, 3) and base_from_camera (4, 4) float64, and of the readings
+since the observation before stamps (M,) and positions (M, n) float64. Those of a chunk:
 rows (T, n) and, where it has them, confidence (T,), float64. All functions that read raise a ValueError that names what
 was expected and found.
 """
@@ -26,12 +27,20 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.interface import ActionChunk, CameraView, ChunkKind, Continuation, ContinuationMethod, Observation
+from policies.interface import (
+    ActionChunk,
+    CameraView,
+    ChunkKind,
+    Continuation,
+    ContinuationMethod,
+    JointReadings,
+    Observation,
+)
 from policies.remote.address import COMPRESSIONS, Compression
 from policies.remote.frames import Frame, take
 from policies.remote.pictures import compress, decompress
 
-VERSION = 1
+VERSION = 2
 SUBPROTOCOL = f"polyarm.policy.v{VERSION}"
 PING_INTERVAL_S = 2.0
 """Both sides ask each other whether they are there; who does not answer for as long again is lost."""
@@ -189,6 +198,8 @@ def _observations_fields(
         arrays += [observation.joint_positions, observation.joint_velocities]
         for view in observation.cameras.values():
             arrays += [view.depth, compress(view.rgb, compression), view.intrinsics, view.base_from_camera]
+        readings = observation.readings or JointReadings(np.empty(0), np.empty((0, len(observation.joint_positions))))
+        arrays += [readings.stamps, readings.positions]
     return fields, arrays
 
 
@@ -211,9 +222,10 @@ def _observation(fields: Mapping[str, Any], arrays: _Arrays) -> Observation:
         raise ValueError(f"joint_positions: expected at most {MAX_COLUMNS}, found {len(positions)}")
     velocities = arrays.take("joint_velocities", "<f8", positions.shape)
     cameras = {name: _view(name, compression, arrays) for name in names}
-    return Observation(
-        take(fields, "stamp", float), cameras, positions, velocities, _text(fields, "instruction", MAX_TEXT)
-    )
+    stamps = arrays.take("readings: stamps", "<f8", (None,))
+    readings = JointReadings(stamps, arrays.take("readings: positions", "<f8", (len(stamps), len(positions))))
+    stamp, instruction = take(fields, "stamp", float), _text(fields, "instruction", MAX_TEXT)
+    return Observation(stamp, cameras, positions, velocities, instruction, readings if len(stamps) else None)
 
 
 def _view(name: str, compression: Compression, arrays: _Arrays) -> CameraView:

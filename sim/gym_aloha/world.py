@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.execution.joint_log import JointLog
 from policies.execution.trajectory import JointTrajectory
 from policies.interface import CameraView, Observation
 from policies.robots import get_robot
@@ -74,6 +75,7 @@ class GymAlohaWorld:
         self.objects: NDArray[np.float64] = np.zeros(0)
         self._looks = CAMERA in cameras
         self._controller = TrajectoryController(self.robot)
+        self._joint_log = JointLog()
         self._grippers = self.robot.grippers
         self._span = (self.robot.upper - self.robot.lower)[self._grippers]
         self._server = subprocess.Popen(
@@ -99,6 +101,7 @@ class GymAlohaWorld:
         self._take(self._ask(Message("reset", {"task": name, "seed": episode.integer_seed("world")})))
         self._controller.reset(np.clip(self._positions, self.robot.lower, self.robot.upper), self.time)
         self._path = [self._commanded_arm()]
+        self._joint_log.clear()
 
     @property
     def time(self) -> float:
@@ -108,7 +111,8 @@ class GymAlohaWorld:
     def observe(self) -> Observation:
         """Render the camera, if it is asked for, and read the joints."""
         cameras = {CAMERA: self._view(self._picture())} if self._looks else {}
-        return Observation(self.time, cameras, self._positions, self._velocities, self.instruction)
+        readings = self._joint_log.take(self.time)
+        return Observation(self.time, cameras, self._positions, self._velocities, self.instruction, readings)
 
     def accept(self, trajectory: JointTrajectory) -> None:
         """Replace the running trajectory, as a joint trajectory controller does."""
@@ -125,6 +129,7 @@ class GymAlohaWorld:
             self._take(self._ask(Message("step", {}, {"targets": targets})))
             self._steps += self._repeats
             self._path.append(self._commanded_arm())
+            self._joint_log.add(self.time, self._positions)
         return self.status()
 
     def status(self) -> TaskStatus:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 
@@ -61,6 +62,20 @@ class OtherRobot(Sweep):
     robot = "ur5"
 
 
+class Watching(Sweep):
+    """Turns the hand instead once it hears how the joints moved between two observations."""
+
+    _before = np.inf
+
+    def act(self, observation: Observation) -> ActionChunk:
+        answer, readings = super().act(observation), observation.readings
+        if readings is not None and len(readings.stamps) > 2 and readings.stamps[0] > self._before:
+            turned = np.roll(answer.rows - observation.joint_positions, 6, axis=1)
+            answer = replace(answer, rows=observation.joint_positions + turned)
+        self._before = observation.stamp
+        return answer
+
+
 class Slow(Sweep):
     """Takes longer to load than anybody waits."""
 
@@ -72,7 +87,7 @@ class Slow(Sweep):
 
 
 loading.BASELINES |= {
-    name.__name__.lower(): f"faulty_policies:{name.__name__}" for name in (Sweep, Raising, OtherRobot, Slow)
+    name.__name__.lower(): f"faulty_policies:{name.__name__}" for name in (Sweep, Raising, OtherRobot, Slow, Watching)
 } | {"tiny_rdt": "tiny_rdt:TinyRDT"}
 
 if __name__ == "__main__":

@@ -119,6 +119,28 @@ def test_an_answer_advances_time_by_the_query_steps():
     assert world.drive.status().steps == 2
 
 
+def test_the_joints_of_the_steps_between_come_before_the_observation():
+    world = World(query_steps=2)
+    world.begin()
+    assert world.topics.take_log() == ["clock", "joints", "camera"]
+    world.drive.take(answer(0.0))
+    assert [values[-1] for name, values in world.topics.log if name == "joints"] == pytest.approx([0.1, 0.2])
+    assert world.topics.take_log() == ["clock", "joints", "joints", "camera"]
+    world.drive.take(answer(0.2))
+    assert world.topics.take_log() == ["clock"], "the episode is over"
+    world.begin()
+    assert world.topics.take_log() == ["clock", "joints", "camera"]
+
+
+def test_without_cameras_only_the_joints_of_observations_come():
+    world = World(query_steps=2)
+    world.drive.begin(EPISODE, ())
+    world.drive.poll()
+    world.topics.take_log()
+    world.drive.take(answer(0.0))
+    assert world.topics.take_log() == ["clock", "joints"]
+
+
 def test_a_trajectory_with_another_stamp_changes_nothing(world):
     world.begin()
     world.topics.take_log()

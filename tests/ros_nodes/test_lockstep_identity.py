@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import SiglipVisionConfig
 
 from policies.loading import shipped_policies
+from policies.rdt.config import RDTConfig
+from policies.rdt.embodiment import PANDA
+from policies.rdt.image_tower import SiglipTower
+from policies.rdt.policy import RDTPolicy
+from policies.rdt.settings import RDTSettings
+from policies.rdt.word_encoder import WordEncoder
 from sim.summary import FinishedRun, read_run
+from tests.policies.rdt.conftest import random_model
+from tests.ros_nodes.tiny_rdt import TOWER
 
 LIMIT_S = 600.0
 
@@ -52,6 +63,26 @@ def test_a_policy_that_looks_through_cameras_sees_the_same_over_the_graph(tmp_pa
     options = ("--task", "reach", "--query-steps", "2", "--videos", "0", "--episodes", "1", *ablation)
     over_ros = run("ros_nodes.evaluate", "spatialvla_small", tmp_path / "ros", *options)
     assert_same(over_ros, run("sim.evaluate", "spatialvla_small", tmp_path / "in_process", *options))
+
+
+def test_a_policy_that_remembers_the_joints_of_every_step_is_told_them_between_its_answers(tmp_path):
+    torch.manual_seed(0)
+    config = replace(RDTConfig.tiny(), history_steps=12)
+    tower = SiglipTower(SiglipVisionConfig(**TOWER, image_size=28, patch_size=14))
+    body = replace(PANDA, relative=True, action_scale=(0.01,) * 7 + (0.04,))
+    remembering = random_model(config=config)
+    for name, factor in (("policy", 20.0), ("forgetful", 0.0)):
+        with torch.no_grad():
+            remembering.history.project.weight.mul_(factor)
+            remembering.history.project.bias.mul_(factor)
+        words = WordEncoder(("reach",), config.lang_token_dim)
+        RDTPolicy(remembering, tower, words, RDTSettings("panda", body)).save_pretrained(tmp_path / name)
+    options = ("--task", "reach", "--episodes", "1", "--query-steps", "3", "--videos", "0")
+    over_ros = run("ros_nodes.evaluate", str(tmp_path / "policy"), tmp_path / "ros", *options)
+    assert_same(over_ros, run("sim.evaluate", str(tmp_path / "policy"), tmp_path / "in_process", *options))
+    forgetful = run("sim.evaluate", str(tmp_path / "forgetful"), tmp_path / "without", *options)
+    ((episode, row),) = over_ros.episodes.items()
+    assert row["joint_targets_sha256"] != forgetful.episodes[episode]["joint_targets_sha256"]
 
 
 @pytest.mark.skipif("rdt_small" not in shipped_policies(), reason="the trained checkpoint is not in this tree")

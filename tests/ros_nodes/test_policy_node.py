@@ -170,6 +170,20 @@ def test_a_camera_faster_than_the_policy_gets_answers_at_the_rate_of_the_policy(
         assert len(robot.image_stamps) > 3 * len(stamps)
 
 
+def test_an_observation_carries_the_joint_states_since_the_one_that_was_answered_before():
+    parameters = ("policy.checkpoint:=watching", "mode:=realtime", "autostart:=true")
+    with (
+        FakeRobot("/watching", cameras=("front",)) as robot,
+        node_process(POLICIES, robot.namespace, *parameters),
+    ):
+        robot.instruct("turn to and fro")
+
+        def turns_the_hand() -> bool:
+            return any(abs(plan.message.points[-1].positions[6] - SPEC.home[6]) > 0.1 for plan in robot.planned)
+
+        robot.wait_for(turns_the_hand, "a plan that follows from what was read between observations")
+
+
 def test_autostart_configures_and_activates():
     parameters = ("policy.checkpoint:=noop", "autostart:=true")
     with FakeRobot("/autostart") as robot, node_process("policy_node", robot.namespace, *parameters):

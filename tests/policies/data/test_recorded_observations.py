@@ -10,6 +10,11 @@ def test_observations_are_those_of_the_recording(tmp_path):
     first, second = recorded_observations(tmp_path / "push", ("front",), stride=2)
     assert len(first) == len(second) == 3
     assert [observation.stamp for observation in first] == pytest.approx([0.0, 0.2, 0.4])
+    assert first[0].readings is None
+    assert [observation.readings.stamps for observation in first[1:]] == [pytest.approx([0.1]), pytest.approx([0.3])]
+    every = recorded_observations(tmp_path / "push", ("front",))[0]
+    np.testing.assert_array_equal(first[1].readings.positions[0], every[1].joint_positions)
+    assert all(observation.readings is None for observation in every)
     assert {observation.instruction for observation in first} == {"push the red cube"}
     assert {observation.instruction for observation in second} == {"push the blue cube"}
     view = first[1].cameras["front"]

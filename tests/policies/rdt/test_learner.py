@@ -11,16 +11,17 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from policies.interface import CameraView, Observation, load_policy
+from policies.interface import CameraView, JointReadings, Observation, load_policy
 from policies.lora import LoraSettings
 from policies.rdt.embodiment import ALOHA_AGILEX
 from policies.rdt.images import background_image
+from policies.rdt.policy import RDTPolicy
 from policies.rdt.training_options import RDTTraining
-from policies.train import check_adapters, main, new_run
+from policies.train import check_adapters, check_history, main, new_run
 from policies.train_config import TrainConfig
 from representation import training, training_state
 from representation.training import check_output
-from tests.policies.rdt.episodes import COLORS, SIDE, SPEC, VARIANTS, write_aloha, write_bimanual
+from tests.policies.rdt.episodes import COLORS, LENGTH, SIDE, SPEC, VARIANTS, write_aloha, write_bimanual
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,8 @@ def test_a_run_goes_on_from_a_policy(finished, config, tmp_path):
         {"history": False, "max_delay": 3},
         {"masked_loss": False},
         {"relative": True},
+        {"history_steps": 6},
+        {"history_steps": 6, "history_mixer": "attention", "objective": "regression"},
     ],
 )
 def test_variants_train_and_load(config, tmp_path, rdt):
@@ -147,6 +150,11 @@ def test_variants_train_and_load(config, tmp_path, rdt):
     assert (first == again).all() == (rdt.get("objective") == "regression")
     assert policy.model.config.clean_prefix == bool(rdt.get("max_delay"))
     assert policy.settings.embodiment.relative == bool(rdt.get("relative"))
+    mixer = rdt.get("history_mixer", "ponet")
+    assert (policy.model.config.history_steps, policy.model.config.history_mixer) == (
+        rdt.get("history_steps", 0),
+        mixer,
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,6 +163,8 @@ def test_variants_train_and_load(config, tmp_path, rdt):
         ({"image_size": 20}, "multiple of patch_size 8"),
         ({"exterior": "", "right_wrist": "", "left_wrist": ""}, "at least one"),
         ({"objective": "regression", "max_delay": 2}, "max_delay"),
+        ({"history_steps": 1}, "history_steps: expected 0 or 2 to 100000, found 1"),
+        ({"history_mixer": "ponet"}, "history_mixer: expected history_steps with ponet, found none"),
     ],
 )
 def test_options_that_cannot_be_are_refused(change, message):
@@ -384,3 +394,61 @@ def test_a_compiled_run_is_one_graph_and_learns_the_same(config, tmp_path, monke
 def test_what_only_spatialvla_has_is_refused(config, tmp_path):
     with pytest.raises(ValueError, match=r"--lora\.train-tables: expected --policy spatialvla, found rdt"):
         check_adapters(replace(config, output=tmp_path, lora=LoraSettings(train_tables=True)))
+
+
+def test_what_training_shows_of_the_past_is_what_the_policy_sees_in_the_same_episode(finished, config, demonstrations):
+    options = replace(config.rdt, history_steps=6)
+    learner = new_run(replace(config, output=finished.output.parent / "windows", rdt=options)).learner
+    policy = RDTPolicy(learner.model.model, learner.model.tower, learner.model.text, learner.settings)
+    (part,) = learner.mixture.parts
+    steps = part.data.steps
+    for stride in (1, 4):
+        for start in (0, LENGTH):  # of two episodes
+            policy.reset()
+            for step in range(stride - 1, LENGTH, stride):
+                between = np.arange(max(0, step - stride + 1), step)
+                readings = JointReadings(between / 25, steps.states[start + between]) if len(between) else None
+                seen = replace(
+                    observe("left", step / 25), joint_positions=steps.states[start + step], readings=readings
+                )
+                policy.act(seen)
+                shown = learner.mixture.samples(np.array([start + step]), 8, True, 6)
+                window, present = policy._joints.window(seen.stamp)
+                np.testing.assert_array_equal(present, shown["history_present"][0].numpy())
+                np.testing.assert_allclose(window, shown["history"][0].numpy(), atol=1e-4)
+                assert present.sum() == min(6, step + 1)
+
+
+def test_a_dropped_history_is_one_of_which_nothing_is_known(config, tmp_path):
+    options = replace(config.rdt, history_steps=6, drop=1.0)
+    learner = new_run(replace(config, output=tmp_path, rdt=options)).learner
+    batch = learner.batch(learner.training[:4], torch.Generator().manual_seed(0))
+    assert batch["history"].shape == (4, 6, 128)
+    assert not batch["history_present"].any()
+
+
+def test_a_history_is_taught_to_a_policy_without_one_and_not_by_adapters(finished, config, tmp_path):
+    policy = finished.output / "policy"
+    options = replace(config.rdt, history_steps=6, history_mixer="attention")
+    taught = replace(config, output=tmp_path / "taught", initial=policy, steps=1, lr=0.0, rdt=options)
+    trained = run(taught).bare_model.model.state_dict()
+    before = load_policy(str(policy)).model.state_dict()
+    assert all(torch.equal(trained[name], value) for name, value in before.items())
+    after = load_policy(str(taught.output / "policy"))
+    assert (after.model.config.history_steps, after.model.config.history_mixer) == (6, "attention")
+    on = replace(taught, initial=taught.output / "policy", output=tmp_path / "on")
+    assert new_run(replace(on, rdt=config.rdt)).learner.model.model.config.history_steps == 6
+    for change, words in (
+        ({"history_steps": 5, "history_mixer": None}, "expected 6, attention, found 5, attention"),
+        ({"history_mixer": "ponet"}, "expected 6, attention, found 6, ponet"),
+        ({"history_steps": 0, "history_mixer": None}, "expected 6, attention, found 0, attention"),
+    ):
+        with pytest.raises(ValueError, match=rf"--rdt\.history-steps: {words}"):
+            new_run(replace(on, rdt=replace(options, **change)))
+    with pytest.raises(ValueError, match=r"--rdt\.history-steps: expected none with adapters, found 6, attention"):
+        new_run(replace(taught, output=tmp_path / "lora", lora=LoraSettings(rank=2)))
+
+
+def test_a_history_of_joints_is_of_rdt_alone(config):
+    with pytest.raises(ValueError, match=r"--rdt\.history-steps: expected --policy rdt, found spatialvla"):
+        check_history(replace(config, policy="spatialvla", rdt=replace(config.rdt, history_steps=6)))

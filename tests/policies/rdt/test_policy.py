@@ -9,7 +9,15 @@ import torch
 from transformers import SiglipVisionConfig
 
 from policies.execution.kinematics import Kinematics
-from policies.interface import CameraView, Continuation, ContinuingPolicy, Observation, Policy, load_policy
+from policies.interface import (
+    CameraView,
+    Continuation,
+    ContinuingPolicy,
+    JointReadings,
+    Observation,
+    Policy,
+    load_policy,
+)
 from policies.rdt.config import RDTConfig
 from policies.rdt.embedding_files import write_embedding
 from policies.rdt.embedding_folder import EmbeddingFolder
@@ -138,6 +146,29 @@ def test_a_batch_is_answered_as_first_observations(policy):
     assert (policy.act(observe(0.0)).rows == chunks[0].rows).all()
     policy._history.reset()
     assert (policy.act(observe(0.1)).rows == chunks[1].rows).all()
+
+
+def test_how_the_joints_moved_before_counts_and_is_forgotten_at_a_reset_and_in_a_batch(text):
+    policy = make_policy(text, history_steps=5)
+    stamps = np.array([0.1, 0.2, 0.3])
+    moved = replace(observe(0.4), readings=JointReadings(stamps, SPEC.home + 0.1 * stamps[:, None] * SPEC.upper))
+
+    def rows(observation):
+        policy.reset(0)
+        return policy.act(observation).rows
+
+    still = rows(observe(0.4))
+    assert np.abs(rows(moved) - still).max() > 1e-4
+    assert (rows(observe(0.4)) == still).all()
+    policy.reset(0)
+    policy.act_batch([moved])
+    policy.reset(0)
+    assert (policy.act_batch([observe(0.4)])[0].rows == still).all()
+
+
+def test_a_history_needs_an_embodiment_of_joints(text):
+    with pytest.raises(ValueError, match="'franka_eef': expected joints for a history, found 'eef'"):
+        make_policy(text, replace(FRANKA_EEF, cameras=("front", "wrist", "")), history_steps=5)
 
 
 def test_many_samples_share_their_conditions_and_differ(policy):

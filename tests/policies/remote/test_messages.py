@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from policies.interface import ActionChunk, Continuation
+from policies.interface import ActionChunk, Continuation, JointReadings
 from policies.remote import messages
 from policies.remote.frames import Frame, decode, encode
 from policies.remote.messages import Description
@@ -30,6 +30,16 @@ def test_every_bit_of_an_observation_comes_back(compression, cameras):
     (found,), continuation = messages.read_request(frame)
     assert (frame.kind, frame.request, continuation) == ("act", 3, None)
     assert same(sent, found)
+
+
+def test_readings_since_the_observation_before_come_back():
+    stamps = np.array([-0.2, -0.1])
+    sent = replace(observation(), readings=JointReadings(stamps, np.random.default_rng(0).normal(size=(2, 8))))
+    (found,), _ = messages.read_request(through(messages.request_frame(1, [sent])))
+    assert equal(found.readings.stamps, stamps)
+    assert equal(found.readings.positions, sent.readings.positions)
+    (plain,), _ = messages.read_request(through(messages.request_frame(1, [observation()])))
+    assert plain.readings is None
 
 
 def test_jpeg_changes_colours_a_little_and_nothing_else():
@@ -92,8 +102,8 @@ def changed(frame: Frame, path: str, value: object) -> Frame:
         ("observation.stamp", 1, "stamp: expected float, found int"),
         ("observation.instruction", "x" * 5000, "instruction: expected at most 4096"),
         ("observation.cameras", ["front", "front"], "expected different names"),
-        ("observation.cameras", ["front"], "arrays: expected no more, found 4"),
-        ("observation.cameras", ["front", "wrist", "top"], "top/depth: expected an array, found none"),
+        ("observation.cameras", ["front"], "readings: stamps: expected <f8"),
+        ("observation.cameras", ["front", "wrist", "top"], "top/depth: expected <f4"),
         ("observation.cameras", [str(i) for i in range(17)], "cameras: expected at most 16"),
         ("observation.cameras", "front", "cameras: expected list, found str"),
         ("observation.compression", "webp", "compression: expected one of"),
@@ -119,6 +129,7 @@ def test_an_observation_that_is_not_as_the_schema_says_is_refused_by_name(path, 
         (2, np.zeros(SIZE), "front/depth: expected <f4"),
         (4, np.zeros((3, 3)), "positive focal lengths"),
         (5, np.zeros((3, 4)), "front/base_from_camera: expected <f8"),
+        (10, np.zeros(1), r"readings: positions: expected <f8 \(1, 8\)"),
     ],
 )
 def test_an_array_that_does_not_fit_is_refused_by_name(place, array, words):
