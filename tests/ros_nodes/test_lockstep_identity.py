@@ -71,18 +71,14 @@ def test_a_policy_that_remembers_the_joints_of_every_step_is_told_them_between_i
     tower = SiglipTower(SiglipVisionConfig(**TOWER, image_size=28, patch_size=14))
     body = replace(PANDA, relative=True, action_scale=(0.01,) * 7 + (0.04,))
     remembering = random_model(config=config)
-    for name, factor in (("policy", 20.0), ("forgetful", 0.0)):
-        with torch.no_grad():
-            remembering.history.project.weight.mul_(factor)
-            remembering.history.project.bias.mul_(factor)
-        words = WordEncoder(("reach",), config.lang_token_dim)
-        RDTPolicy(remembering, tower, words, RDTSettings("panda", body)).save_pretrained(tmp_path / name)
-    options = ("--task", "reach", "--episodes", "1", "--query-steps", "3", "--videos", "0")
+    with torch.no_grad():  # so that what it does depends on what it remembers
+        remembering.history.project.weight.mul_(20.0)
+        remembering.history.project.bias.mul_(20.0)
+    words = WordEncoder(("reach",), config.lang_token_dim)
+    RDTPolicy(remembering, tower, words, RDTSettings("panda", body)).save_pretrained(tmp_path / "policy")
+    options = ("--task", "reach", "--episodes", "1", "--query-steps", "5", "--videos", "0")
     over_ros = run("ros_nodes.evaluate", str(tmp_path / "policy"), tmp_path / "ros", *options)
     assert_same(over_ros, run("sim.evaluate", str(tmp_path / "policy"), tmp_path / "in_process", *options))
-    forgetful = run("sim.evaluate", str(tmp_path / "forgetful"), tmp_path / "without", *options)
-    ((episode, row),) = over_ros.episodes.items()
-    assert row["joint_targets_sha256"] != forgetful.episodes[episode]["joint_targets_sha256"]
 
 
 @pytest.mark.skipif("rdt_small" not in shipped_policies(), reason="the trained checkpoint is not in this tree")
