@@ -2,7 +2,8 @@
 
 An agent that is not in a scene is NaN throughout; nothing looks at it. Beside the displacements of the published model,
 encoders see where each agent is from the mean place of all at the last step: without that nobody's way could be told
-to lead towards another's. Neither depends on where in the world the scene is.
+to lead towards another's. Neither depends on where in the world the scene is. Decoders tell what is added to the last
+displacement, not the whole of the next: an untrained model then goes on at about constant velocity.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def moves(past: Tensor) -> Tensor:
 
 
 class GraphDecoder(nn.Module):
-    """Displacements of each agent, of z (..., agents, z_dim) and s (..., agents, s_dim), one after the other.
+    """Changes of displacement of each agent, of z (..., agents, z_dim) and s (..., agents, s_dim), step by step.
 
     Args:
         z_dim: numbers of z.
@@ -122,7 +123,7 @@ class PastGraphDecoder(GraphDecoder):
         told = [past[:, 0].expand(*hidden.shape[:-1], 2)]
         for place, move in zip(past[:, :-1].unbind(1), moves(past)[:, :-1].unbind(1), strict=True):
             hidden, cell = self.cell(move.expand(*hidden.shape[:-1], 2), hidden, cell)
-            told.append(place + self.read(hidden))
+            told.append(place + move + self.read(hidden))
         return torch.stack(told, dim=-3)
 
 
@@ -139,6 +140,6 @@ class FutureGraphDecoder(GraphDecoder):
         move, told = moves(past)[:, -1].expand(*hidden.shape[:-1], 2), []
         for _ in range(self.steps):
             hidden, cell = self.cell(move, hidden, cell)
-            move = self.read(hidden)
+            move = move + self.read(hidden)
             told.append(move)
         return torch.stack(told, dim=-3)
