@@ -14,6 +14,7 @@ NODES = (
     "dashboard",
     "episode_runner_node",
     "faulty_policy_node",
+    "forecast_node",
     "keyboard_joy_node",
     "memory_node",
     "perception_node",

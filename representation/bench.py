@@ -79,6 +79,7 @@ from representation.benchmarks import (
     tvts,
     tvts_arm,
     upgrade,
+    workspace_forecast,
 )
 from representation.benchmarks.claims import BenchOptions, Claim
 
@@ -145,6 +146,7 @@ BENCHMARKS = {
     "tvts": tvts,
     "tvts_arm": tvts_arm,
     "upgrade": upgrade,
+    "workspace_forecast": workspace_forecast,
 }
 
 

@@ -197,10 +197,10 @@ SYSTEMS: dict[str, System] = {
         module="representation.dynamics.gcrl",
         paper="Shirahmad Gale Bagi et al., Generative Causal Representation Learning for Out-of-Distribution Motion "
         "Forecasting, ICML 2023 (arXiv 2302.08635)",
-        inputs="tracks of two agents that move about each other",
-        outputs="samples of what both will do next",
+        inputs="tracks of agents that move about each other, two or any number",
+        outputs="samples of what all of them will do next",
         role="foretells what moves in the shared workspace; tuned to a new place by about a hundred scenes",
-        road="representation.dynamics.gcrl.train",
+        road="representation.dynamics.gcrl.train; forecast_node",
     ),
     "commutative_monoids": System(
         module="representation.structure.commutative_monoids",

@@ -236,6 +236,14 @@ def perception_node(setting: Setting) -> Endpoints:
     )
 
 
+def forecast_node(setting: Setting) -> Endpoints:
+    """Follows what moves around the arm, and foretells it."""
+    return LIFE_CYCLE | Endpoints(
+        publishes={"~/predicted_paths": MARKERS, "~/forecast": NUMBERS} | TELLS_HEALTH,
+        subscribes={"tracked_agents": MARKERS},
+    )
+
+
 def memory_node(setting: Setting) -> Endpoints:
     """Remembers what perception_node sees, and answers requests."""
     return LIFE_CYCLE | Endpoints(
@@ -310,6 +318,7 @@ NODES: dict[str, Callable[[Setting], Endpoints]] = {
     "arm_gateway_node": arm_gateway_node,
     "dashboard": dashboard,
     "episode_runner_node": episode_runner_node,
+    "forecast_node": forecast_node,
     "memory_node": memory_node,
     "perception_node": perception_node,
     "policy_node": policy_node,

@@ -372,7 +372,33 @@ MEMORY = Graph(
     },
 )
 
+FORECAST = Graph(
+    nodes=(
+        GraphNode(
+            "forecast_node",
+            {
+                "use_sim_time": "use_sim_time",
+                "robot": "robot",
+                "frame": "frame",
+                "model.path": "model",
+                "autostart": "autostart",
+            },
+        ),
+    ),
+    arguments={
+        "model": GraphArgument(None, "directory of a model of gcrl"),
+        "robot": PANDA,
+        "frame": GraphArgument("", "frame of the tracked places; that of the robot's base if left out"),
+        "autostart": GraphArgument("true", "foretell at once, without being asked", BOOLEAN, bool),
+        "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
+        "namespace": NAMESPACE,
+        "params_file": GraphArgument(str(config_file("forecast.yaml")), "YAML file with the parameters of all nodes"),
+        "log_level": LOG_LEVEL,
+    },
+)
+
 GRAPHS: dict[str, Graph] = {
+    "forecast": FORECAST,
     "memory": MEMORY,
     "perception": PERCEPTION,
     "real_arm": REAL_ARM,

@@ -8,6 +8,7 @@
 | joint_states, subscriber, realtime | best effort        | volatile        | 10    |
 | trajectories                       | reliable           | volatile        | 1     |
 | instruction, extrinsics, estop     | reliable           | transient local | 1     |
+| tracked agents, subscriber         | best effort        | volatile        | 10    |
 | diagnostics, status                | reliable           | volatile        | 10    |
 
 In lockstep nothing may be lost, so sensor topics are reliable there; in realtime a late frame is worth nothing, so they
@@ -40,6 +41,7 @@ LATCHED = _profile(reliable=True, latched=True, depth=1)
 # Every node that fixes frames publishes once on the one topic: room for all of them.
 STATIC_TRANSFORMS = _profile(reliable=True, latched=True, depth=100)
 STATUS = _profile(reliable=True, latched=False, depth=10)
+TRACKS_IN = _profile(reliable=False, latched=False, depth=10)
 
 
 def sensor(mode: Mode) -> QoSProfile:

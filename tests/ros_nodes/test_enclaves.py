@@ -26,6 +26,7 @@ from ros_nodes import optional
 from ros_nodes.arm_gateway_node import ArmGatewayNode
 from ros_nodes.dashboard import Dashboard
 from ros_nodes.enclaves import NODES, Endpoints, Setting, endpoints, main, policy_xml
+from ros_nodes.forecast_node import ForecastNode
 from ros_nodes.graphs import GRAPHS, GraphNode, enclave_of
 from ros_nodes.memory_node import MemoryNode
 from ros_nodes.perception_node import PerceptionNode
@@ -93,6 +94,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
             ArmGatewayNode,
             PolicyNode,
             PerceptionNode,
+            ForecastNode,
             MemoryNode,
             TeleopNode,
             Dashboard,
@@ -132,6 +134,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
     [
         "arm_gateway_node",
         "dashboard",
+        "forecast_node",
         "memory_node",
         "perception_node",
         "policy_node",
@@ -278,6 +281,6 @@ def test_the_command_writes_a_policy_or_says_what_is_wrong(capsys):
     assert len(policy.findall("enclaves/enclave")) == len(GRAPHS["real_arm"].nodes)
     assert "/right_arm_controller/joint_trajectory" in rules(policy, "arm_gateway_node")["publish"]
     assert main(["real_leg"]) == 1
-    assert "expected one of memory, perception, real_arm" in capsys.readouterr().err
+    assert "expected one of forecast, memory, perception, real_arm" in capsys.readouterr().err
     assert main(["real_arm", "--robot", "nobody"]) == 1
     assert "nobody" in capsys.readouterr().err

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ros_nodes.path_markers import UNKNOWN_CONFIDENCE, confidence_color, path_markers
+from ros_nodes.path_markers import UNKNOWN_CONFIDENCE, confidence_color, forecast_markers, path_markers
 
 POINTS = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
 
@@ -32,3 +32,14 @@ def test_confidence_outside_its_range_is_clipped(confidence):
     color = confidence_color(confidence)
     assert 0 <= color.r <= 1
     assert 0 <= color.g <= 1
+
+
+def test_futures_are_lines_from_step_to_step_of_each_agent():
+    samples = np.arange(2 * 3 * 2 * 2, dtype=np.float32).reshape(2, 3, 2, 2)
+    first, second = forecast_markers(samples, ("arm", "person"), 0.5, "base", 1.5).markers
+    assert (first.ns, second.ns) == ("predicted_path/arm", "predicted_path/person")
+    ends = [(p.x, p.y) for p in second.points]
+    assert ends == [(2, 3), (6, 7), (6, 7), (10, 11), (14, 15), (18, 19), (18, 19), (22, 23)]
+    assert {p.z for p in second.points} == {0.5}
+    assert first.color != second.color
+    assert (first.header.frame_id, first.lifetime.sec) == ("base", 1)

@@ -1,27 +1,30 @@
-"""Train forecasts of two agents, or tune them for a new place: `python -m representation.dynamics.gcrl.train`.
+"""Train forecasts of agents, or tune them for a new place: `python -m representation.dynamics.gcrl.train`.
 
-Tracks are arrays (scenes, 20, 2, 2) in .npy files, metres at even times, a file for each environment. With `--model` a
-model is tuned on the scenes of one file, and what holds everywhere is kept; without files, crossings are simulated.
+Tracks are files of `python -m sim.workspace_tracks` (.npz), arrays (scenes, 20, agents, 2) in metres (.npy), or text
+files of ETH and UCY (.txt), one for each environment. With `--model` a model is tuned on the scenes of all files, and
+what holds everywhere is kept; without files, crossings are simulated.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 import tyro
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from representation.data.frames import expect_empty
-from representation.dynamics.gcrl.model import AGENTS, GCRL, GCRLConfig
+from representation.dynamics.gcrl.model import GCRL, GRAPH, GCRLConfig, Network
 from representation.dynamics.gcrl.scenes import simulate_crossing
+from representation.dynamics.gcrl.tracks import Tracks, read_tracks
 from representation.dynamics.gcrl.training import adapt, fit
 from representation.registry import load_encoder
 
-MAX_BYTES = 256 * 2**20
+CONFIGS: dict[Network, GCRLConfig] = {"pair": GCRLConfig(), "graph": GRAPH}
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class TrainOptions:
         output: directory to write; must not hold files.
         tracks: a file for each environment; simulated ones of `distances` if left out.
         distances: that simulated agents keep, metres.
-        scenes: simulated, of each.
+        scenes: of each environment, at most; the first ones of a file.
+        network: of a new model: for pairs of agents, or a graph for any number of them.
         model: directory of a model that is tuned instead of a new one.
         epochs: passes.
         seed: of everything that is drawn.
@@ -42,23 +46,24 @@ class TrainOptions:
     tracks: tuple[Path, ...] = ()
     distances: tuple[float, ...] = (0.1, 0.3, 0.5)
     scenes: int = 1000
+    network: Network = "pair"
     model: Path | None = None
     epochs: int = 60
     seed: int = 0
 
 
-def read_tracks(path: Path, steps: int) -> Tensor:
-    """Tracks (scenes, steps, 2, 2) of a file.
+def environments_of(tracks: Sequence[Tracks], config: GCRLConfig, scenes: int) -> list[Tensor]:
+    """Scenes (scenes, observed + future, agents, 2) of each environment, all with as many agents.
 
     Raises:
-        ValueError: too large, of another shape, or not finite; names the file.
+        ValueError: scenes of another number of steps, or of another time between them.
     """
-    if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path}: expected at most {MAX_BYTES} bytes, found {path.stat().st_size}")
-    found = np.load(path, allow_pickle=False)
-    if found.ndim != 4 or found.shape[1:] != (steps, AGENTS, 2) or not np.isfinite(found).all():
-        raise ValueError(f"{path}: expected finite tracks (scenes, {steps}, {AGENTS}, 2), found {found.shape}")
-    return torch.from_numpy(found).float()
+    steps, most = config.observed + config.future, max((len(one.agents) for one in tracks), default=0)
+    for one in tracks:
+        if one.scenes.shape[1] != steps or abs(one.period_s - config.period_s) > 1e-6:
+            found = f"{one.scenes.shape[1]} steps of {one.period_s:g} s"
+            raise ValueError(f"{one.environment}: expected {steps} steps of {config.period_s:g} s, found {found}")
+    return [F.pad(one.scenes[:scenes], (0, 0, 0, most - len(one.agents)), value=torch.nan) for one in tracks]
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -66,20 +71,24 @@ def main(args: Sequence[str] | None = None) -> None:
     options = tyro.cli(TrainOptions, args=args, description=__doc__)
     expect_empty(options.output)
     torch.manual_seed(options.seed)
-    model = GCRL(GCRLConfig()) if options.model is None else load_encoder(options.model)
-    if not isinstance(model, GCRL):
-        raise SystemExit(f"--model: expected a model of gcrl, found {type(model).__name__}")
-    steps = model.config.observed + model.config.future
     try:
-        environments = [read_tracks(path, steps) for path in options.tracks]
+        tracks = [read_tracks(path) for path in options.tracks]
+        config = CONFIGS[options.network]
+        if tracks:
+            config = dataclasses.replace(config, period_s=tracks[0].period_s)
+        model = GCRL(config) if options.model is None else load_encoder(options.model)
+        if not isinstance(model, GCRL):
+            raise SystemExit(f"--model: expected a model of gcrl, found {type(model).__name__}")
+        environments = environments_of(tracks, model.config, options.scenes)
+        generator = torch.Generator().manual_seed(options.seed)
+        simulated = [simulate_crossing(options.scenes, d, options.seed) for d in options.distances]
+        environments = environments or simulated
+        if options.model is None:
+            fit(model, environments, options.epochs, generator)
+        else:
+            adapt(model, torch.cat(environments), generator, options.epochs)
     except (OSError, ValueError) as error:
-        raise SystemExit(f"--tracks: {error}") from error
-    environments = environments or [simulate_crossing(options.scenes, d, options.seed) for d in options.distances]
-    generator = torch.Generator().manual_seed(options.seed)
-    if options.model is None:
-        fit(model, environments, options.epochs, generator)
-    else:
-        adapt(model, torch.cat(environments), generator, options.epochs)
+        raise SystemExit(f"{error}") from error
     model.save(options.output)
     print(f"{options.output}: {'tuned' if options.model else 'trained'} on {sum(map(len, environments))} scenes")
 

@@ -17,7 +17,7 @@ def fit(model: GCRL, environments: Sequence[Tensor], epochs: int, generator: tor
 
     Args:
         model: is changed.
-        environments: tracks (K, observed + future, 2, 2) of each.
+        environments: tracks (K, observed + future, agents, 2) of each.
         epochs: passes through the smallest environment.
         generator: draws the order.
         lr: of Adam.
@@ -32,7 +32,7 @@ def adapt(
 
     Args:
         model: is changed.
-        scenes: tracks (K, observed + future, 2, 2).
+        scenes: tracks (K, observed + future, agents, 2).
         generator: draws the order.
         epochs: passes through the scenes.
         lr: of Adam.
@@ -71,10 +71,13 @@ def min_ade_fde(told: Tensor, true: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         told: (K, B, T, agents, 2).
-        true: (B, T, agents, 2).
+        true: (B, T, agents, 2); an agent that is not there, NaN, does not count.
     """
-    distances = (told - true).norm(dim=-1)
-    return distances.mean(dim=(-2, -1)).amin(dim=0), distances[:, :, -1].mean(dim=-1).amin(dim=0)
+    there = ~true.isnan().any(dim=(1, 3))
+    distances = torch.where(there[:, None], (told - true).norm(dim=-1), 0.0)
+    of_agents = there.sum(dim=1)
+    ade = (distances.sum(dim=(-2, -1)) / (of_agents * true.shape[1])).amin(dim=0)
+    return ade, (distances[:, :, -1].sum(dim=-1) / of_agents).amin(dim=0)
 
 
 def constant_velocity(past: Tensor, steps: int) -> Tensor:

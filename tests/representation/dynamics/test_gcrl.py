@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 from torch.autograd.functional import jacobian
 
-from representation.dynamics.gcrl import GCRL, GCRLConfig
+from representation.dynamics.gcrl import GCRL, GRAPH, GCRLConfig
 from representation.dynamics.gcrl.flows import Flow, MixturePrior
 from representation.dynamics.gcrl.model import coupled_bound, log_likelihood
-from representation.dynamics.gcrl.scenes import simulate_crossing
+from representation.dynamics.gcrl.scenes import simulate_crossing, simulate_people
+from representation.dynamics.gcrl.train import main
 from representation.dynamics.gcrl.training import adapt, constant_velocity, fit, min_ade_fde
 from representation.registry import load_encoder
 
@@ -87,3 +91,106 @@ def test_more_samples_are_never_worse_and_straight_tracks_go_on():
     assert max(ade.item(), fde.item()) < 1e-5
     with pytest.raises(ValueError, match=r"past: expected \(B, 8, 2, 2\), found \(1, 7, 2, 2\)"):
         GCRL(GCRLConfig()).posteriors(steps[None, :7])
+
+
+GRAPH_SMALL = dataclasses.replace(GRAPH, latent=16, samples=4)
+
+
+def people(count: int, agents: int, seed: int = 0) -> torch.Tensor:
+    """Scenes (count, 20, agents, 2) about an arm that stands still."""
+    arm = torch.zeros(count, 20, 2)
+    others = simulate_people(arm, agents - 1, 0.4, torch.Generator().manual_seed(seed))
+    return torch.cat([arm[:, :, None], others], dim=2)
+
+
+def test_people_go_round_the_arm_and_each_other():
+    scenes = people(100, 3)
+    to_arm = (scenes[:, :, 1:] - scenes[:, :, :1]).norm(dim=-1).amin(dim=1)
+    assert to_arm.median() > 0.8
+    near, far = (
+        simulate_people(scenes[:, :, 0], 2, d, torch.Generator().manual_seed(1)).diff(dim=2).norm(dim=-1).amin(dim=1)
+        for d in (0.1, 0.8)
+    )
+    assert far.median() > near.median() + 0.2
+
+
+def test_training_the_graph_lowers_errors_and_adapting_keeps_z(tmp_path):
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    model = GCRL(GRAPH_SMALL)
+    scenes = people(64, 3)
+    scenes[:32, :, 2] = torch.nan
+    past, future = scenes[:, :8], scenes[:, 8:]
+    before = min_ade_fde(model.predict(past, 5, generator), future)[0].mean()
+    fit(model, [scenes], 30, generator)
+    assert min_ade_fde(model.predict(past, 5, generator), future)[0].mean() < 0.8 * before
+    kept = [p.clone() for part in model.z_side for p in part.parameters()]
+    adapt(model, scenes, generator, epochs=1)
+    assert all(torch.equal(a, p) for a, p in zip(kept, (p for m in model.z_side for p in m.parameters()), strict=True))
+    assert all(p.isfinite().all() for p in model.parameters())
+    model.save(tmp_path / "model")
+    again = load_encoder(tmp_path / "model")
+    told = [m.predict(past, 5, torch.Generator().manual_seed(1)) for m in (model, again)]
+    torch.testing.assert_close(*told, equal_nan=True)
+
+
+def test_gradients_reach_all_of_the_graph():
+    torch.manual_seed(0)
+    scenes = people(4, 3)
+    model = GCRL(GRAPH_SMALL)
+    model.elbo(scenes[:, :8], scenes[:, 8:]).total.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().max() > 0] == []
+
+
+@pytest.mark.parametrize("coupled", [False, True])
+def test_who_is_not_there_changes_nothing(coupled):
+    torch.manual_seed(0)
+    model = GCRL(dataclasses.replace(GRAPH_SMALL, coupled=coupled))
+    scenes = people(3, 3)
+    padded = torch.cat([scenes, torch.full((3, 20, 2, 2), torch.nan)], dim=2)
+    for found, expected in zip(model.posteriors(padded[:, :8]), model.posteriors(scenes[:, :8]), strict=True):
+        torch.testing.assert_close(found.mean[:, :3], expected.mean)
+        torch.testing.assert_close(found.stddev[:, :3], expected.stddev)
+    told = model.predict(padded[:, :8], 4, torch.Generator().manual_seed(0))
+    assert told[..., 3:, :].isnan().all()
+    assert told[..., :3, :].isfinite().all()
+    found, expected = (min_ade_fde(told[..., : s.shape[2], :], s[:, 8:]) for s in (padded, scenes))
+    torch.testing.assert_close(found, expected)
+    model.elbo(padded[:, :8], padded[:, 8:]).total.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_the_graph_does_not_depend_on_order_or_place_of_agents_but_sees_the_others():
+    torch.manual_seed(0)
+    model = GCRL(GRAPH_SMALL)
+    past = people(2, 3)[:, :8]
+    order = [2, 0, 1]
+    z, s = model.posteriors(past)
+    for found, expected in zip(model.posteriors(past[:, :, order] + 7.0), (z, s), strict=True):
+        torch.testing.assert_close(found.mean, expected.mean[:, order], atol=1e-4, rtol=1e-4)
+    moved = past.clone()
+    moved[:, :, 2] += torch.linspace(0, 1, 8)[:, None]
+    for found, expected in zip(model.posteriors(moved), (z, s), strict=True):
+        assert (found.mean[:, 0] - expected.mean[:, 0]).abs().max() > 1e-5
+    with pytest.raises(ValueError, match="expected agents that are there"):
+        model.posteriors(past * torch.nan)
+    with pytest.raises(ValueError, match=r"expected \(B, 8, agents, 2\)"):
+        model.posteriors(past[0])
+    with pytest.raises(ValueError, match="network: expected one of pair, graph, found 'ring'"):
+        GCRLConfig(network="ring")
+
+
+def test_the_command_trains_on_files_of_any_number_of_agents_and_tunes(tmp_path, capsys):
+    np.save(tmp_path / "one.npy", people(4, 3).numpy())
+    np.save(tmp_path / "two.npy", people(4, 2, seed=1).numpy())
+    files = [str(tmp_path / name) for name in ("one.npy", "two.npy")]
+    main(["--output", str(tmp_path / "a"), "--tracks", *files, "--network", "graph", "--epochs", "1"])
+    tuned = ["--output", str(tmp_path / "b"), "--model", str(tmp_path / "a"), "--epochs", "1"]
+    main([*tuned, "--tracks", files[1], "--scenes", "3"])
+    assert "tuned on 3 scenes" in capsys.readouterr().out
+    assert load_encoder(tmp_path / "b").predict(people(1, 5)[:, :8], 2, torch.Generator()).shape == (2, 1, 12, 5, 2)
+    with pytest.raises(SystemExit, match=r"expected \(B, 8, 2, 2\), found"):
+        main(["--output", str(tmp_path / "c"), "--tracks", files[0], "--epochs", "1"])
+    np.save(tmp_path / "short.npy", people(4, 2)[:, :9].numpy())
+    with pytest.raises(SystemExit, match=r"short: expected 20 steps of 0\.4 s, found 9 steps of 0\.4 s"):
+        main(["--output", str(tmp_path / "c"), "--tracks", str(tmp_path / "short.npy")])
