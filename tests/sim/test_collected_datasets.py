@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from policies import onboard
 from representation import select
+from representation.data.documents import documents
 from representation.data.frames import open_frames
 from representation.pretraining import mochi
 from sim.collect import CollectConfig, collect
@@ -31,10 +33,13 @@ def encoder(collected: Path) -> Path:
 
 
 def test_what_numbers_something_is_a_column_and_the_index_is_none(collected: Path) -> None:
-    columns = open_frames(collected).columns
+    frames = open_frames(collected)
+    columns = frames.columns
     assert set(columns["collection.task"]) == {list(TASKS).index("reach")}
     assert columns["next.success"].dtype == bool
     assert not {"index", "frame_index", "episode_index", "task_index"} & set(columns)
+    (document,) = documents(frames, np.array([0]))
+    assert set(document) == {"task", "observation", "action", "next"}
 
 
 def test_encoders_are_ranked_by_a_column_of_a_collection(
