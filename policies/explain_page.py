@@ -22,6 +22,7 @@ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 1.5rem auto; max-width: 70
 table {{ border-collapse: collapse; margin: .8rem 0; }}
 th, td {{ border-bottom: 1px solid #ccc; padding: .25rem .8rem; text-align: right; }}
 th:first-child, td:first-child {{ text-align: left; }}
+.scroll {{ overflow-x: auto; }}
 svg {{ max-width: 100%; height: auto; }}
 small {{ color: #555; }}
 </style></head>
@@ -61,11 +62,11 @@ def _section(found: HeadFindings) -> str:
         f"<h2>{escape(found.head.name)}</h2>",
         f"<p>{found.rows[0]:,} features to learn from and {found.rows[1]:,} held out; gives "
         f"{escape(', '.join(found.head.axes))}.</p>",
-        "<table><tr><th>layer before</th><th>size</th><th>vary</th><th>drive the output</th>"
+        '<div class="scroll"><table><tr><th>layer before</th><th>size</th><th>vary</th><th>drive the output</th>'
         + "".join(f"<th>lose {one:g}: basis</th><th>PCA</th>" for one in TOLERANCES)
         + "<th>kept</th><th>numbers</th><th>then</th><th>parameters that can matter</th></tr>",
         *map(_row, layers),
-        "</table>",
+        "</table></div>",
         "<p><small>Directions that are needed, and any more, on held-out features. A map whose replacement would not "
         "be smaller stays whole.</small></p>",
         _curves(found),

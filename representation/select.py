@@ -1,11 +1,12 @@
 """Which encoder to take for a task: `python -m representation.select --encoders A B C --data DIR --output OUT`.
 
 A, B and C are encoders or runs that trained one; without them all are ranked that are found below `--pool`, which is
-everything that was trained here. DIR holds frames, labelled by a numbered `--column` or, as `--column texts`, by their
-tasks. Raw pixels and an untrained network are ranked too. OUT/ranking.json holds what is printed: all scores
-(see `representation/selection/`) with standard errors, what they cost, and the scale of the vectors, on which TMI
-depends. With `--truth-steps N` some episodes are held out, each encoder is fine-tuned for N steps on the others, and it
-is told how well each score foretold the accuracy on the held-out ones.
+everything that was trained here. DIR holds frames, labelled by a numbered `--column` (of a LeRobot dataset any of yes
+and no or of whole numbers, such as `next.success`) or, as `--column texts`, by their tasks. Raw pixels and an untrained
+network are ranked too. OUT/ranking.json holds what is printed: all scores (see `representation/selection/`) with
+standard errors, what they cost, and the scale of the vectors, on which TMI depends. With `--truth-steps N` some
+episodes are held out, each encoder is fine-tuned for N steps on the others, and it is told how well each score foretold
+the accuracy on the held-out ones.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from representation.data.frames import POINTS, TIME, Frames
 TASK = "task"
 MAX_NUMBERS = 256  # of a column; more are no state but a signal
 _PLACE_IN_EPISODE = (TIME, "progress")
+_OF_THE_RECORDING = "collection."  # what `sim.collect` calls columns that tell how an episode came about
 
 
 def documents(frames: Frames, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
@@ -19,12 +20,14 @@ def documents(frames: Frames, rows: NDArray[np.int64]) -> list[dict[str, Any]]:
 
     A text stands under `task`, each column under its name, where dots lead inwards: `observation.state` becomes
     `{"observation": {"state": [...]}}`. Single numbered values are given by their names, arrays of them as numbers.
-    Clouds, and where in the episode the frame is, are left out.
+    Clouds, where in the episode the frame is, and how the episode came about are left out.
     """
     columns = {
         name: values
         for name, values in frames.columns.items()
-        if name not in (POINTS, *_PLACE_IN_EPISODE) and np.prod(values.shape[1:], dtype=int) <= MAX_NUMBERS
+        if name not in (POINTS, *_PLACE_IN_EPISODE)
+        and not name.startswith(_OF_THE_RECORDING)
+        and np.prod(values.shape[1:], dtype=int) <= MAX_NUMBERS
     }
     found = []
     for row in rows:

@@ -21,6 +21,7 @@ from torch import Tensor
 from representation.data.back_projection import depth_to_points, random_points
 from representation.data.bag_pictures import bag_pictures, bags_in
 from representation.data.lerobot_dataset import LeRobotDataset
+from representation.data.lerobot_format import INDEX_FEATURES, Feature
 from representation.data.untrusted_files import read_json
 
 FRAMES_FILE, IMAGES_FILE, COLUMNS_FILE = "frames.json", "images.npy", "columns.npz"
@@ -212,7 +213,9 @@ def _lerobot_episodes(dataset: LeRobotDataset, camera: str, size: int, points: i
     missing = [name for name in views if name not in dataset.keys]
     if missing:
         raise ValueError(f"{dataset.root}: expected {missing} to make clouds of, found {dataset.keys}")
-    numbers = [name for name in ("observation.state", "action", "next.success") if name in dataset.info.features]
+    features = dataset.info.features
+    numbers = [name for name in ("observation.state", "action") if name in features]
+    numbers += [name for name, one in features.items() if one.shape == (1,) and _numbers_something(one)]
     rng = np.random.default_rng(0)
     for index in range(dataset.num_episodes):
         episode = dataset.episode(index, [key, *numbers, *views, "timestamp"])
@@ -226,6 +229,11 @@ def _lerobot_episodes(dataset: LeRobotDataset, camera: str, size: int, points: i
             columns[POINTS] = np.stack([random_points(part, points, rng) for part in parts])
         images = pictures if size == 0 else np.stack([square(picture, size) for picture in pictures])
         yield Frames(images, np.full(len(pictures), index), columns, {}, episode["task"])
+
+
+def _numbers_something(feature: Feature) -> bool:
+    """Whether a column is of whole numbers or of yes and no that its writer, and not the format, put there."""
+    return feature.is_numeric and not feature.dtype.startswith("float") and feature.key not in INDEX_FEATURES
 
 
 def _read_bags(path: Path, camera: str, size: int, points: int) -> Frames:

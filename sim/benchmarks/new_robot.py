@@ -4,8 +4,8 @@ Every sample is a table with a cube, as the camera above sees it before any arm 
 way to a place above the cube. Signals are the robot's own: positions and velocities of all its joints and fingers.
 Targets mean the same for all: the tool's pose, and the embedding of the picture by the shipped policy's encoder.
 Adapters for some robots are trained with the decoder that they share (`neural_cross_subject`); the new robot then gets
-an adapter, trained on few samples, beside the same network trained on these alone, all of it trained on, and ridge
-regression.
+an adapter, trained on few samples, beside the same network trained on these alone, all of it trained on, the decoder
+composed (`atlas`) of what fine-tuning on each known robot changed in it, and ridge regression.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from scipy.spatial.transform import Rotation
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from policies.execution.kinematics import Kinematics
@@ -33,14 +33,19 @@ from policies.onboard import POSE, Score, fit_options, fresh_model, pose_errors,
 from policies.rdt.encoder_tower import EncoderTower
 from policies.robots import get_robot
 from representation.benchmarks.claims import Claim
+from representation.transfer.atlas import AnisotropicComposer, TaskVector, learn_composition
 from representation.transfer.neural_cross_subject import (
     CrossSubjectModel,
+    FitOptions,
     SubjectData,
     SubjectLoader,
     fit_joint,
+    fit_known_subject,
     fit_new_subject,
     retrieval_top1,
 )
+from representation.transfer.neural_cross_subject.recordings import SubjectBatch
+from representation.transfer.neural_cross_subject.training import subject_losses, weighted_sum
 from sim.layout import Layout, ObjectLayout
 from sim.rendering import OffscreenRenderer, choose_gl_backend
 from sim.scene import Scene
@@ -54,6 +59,7 @@ TILT_RAD, OTHER_JOINTS_RAD = 0.35, 0.15
 WAY_S, MOMENT_S, EARLIEST = 2.0, 0.05, 0.5
 FARTHEST_M = 0.005  # of a solution from its target
 ADAPTER, TUNED, SCRATCH, RIDGE = "adapter only", "all trained on", "from scratch", "ridge regression"
+COMPOSED, COMPOSED_LR = "decoder composed", 0.05  # the rate is that of `policies.compose`
 LARGEST_RATIO = 0.7  # of the errors with an adapter and from scratch, at `CLAIMED_SAMPLES`
 CLAIMED_SAMPLES = 100
 
@@ -199,6 +205,72 @@ def onboard(
     return score(model, name, test)
 
 
+class SubjectLoss(nn.Module):
+    """The loss of a subject's batch as a network, so that what is composed is all that the loss goes through.
+
+    Args:
+        model: of the subject.
+        name: of the subject.
+        options: of the loss, as it is at the end of a training.
+    """
+
+    def __init__(self, model: CrossSubjectModel, name: str, options: FitOptions) -> None:
+        super().__init__()
+        self.model, self._name, self._options = model, name, options
+
+    def forward(self, batch: SubjectBatch) -> Tensor:
+        """Scalar."""
+        generator, options = torch.Generator().manual_seed(self._options.seed), self._options
+        losses = subject_losses(self.model, self._name, batch, options, options.epochs - 1, generator)
+        return weighted_sum(losses, options, generator)
+
+
+def tuned_models(
+    model: CrossSubjectModel, data: Mapping[str, SubjectData], settings: NewRobotSettings, seed: int
+) -> list[CrossSubjectModel]:
+    """Copies of a model, each fine-tuned on one of its robots."""
+    found = []
+    for name, own in data.items():
+        tuned, loader = copy.deepcopy(model), SubjectLoader(own, settings.batch, seed)
+        fit_known_subject(tuned, loader, name, fit_options({name: loader}, settings.new_steps, settings.lr, seed))
+        found.append(tuned)
+    return found
+
+
+def compose(
+    model: CrossSubjectModel,
+    tuned: Sequence[CrossSubjectModel],
+    train: SubjectData,
+    test: SubjectData,
+    settings: NewRobotSettings,
+    seed: int,
+) -> Score:
+    """Measure the new robot after an adapter, and then coefficients of what fine-tuning changed, were learned for it.
+
+    Args:
+        model: of the known robots; it is copied.
+        tuned: copies of it that were fine-tuned.
+        train: samples of the new robot.
+        test: others.
+        settings: steps of the adapter, and as many of the coefficients.
+        seed: of orders.
+    """
+    name, loader = settings.new, SubjectLoader(train, settings.batch, seed)
+    options = fit_options({name: loader}, settings.new_steps, settings.lr, seed)
+    shared = [key for key, _ in model.named_parameters() if not key.startswith("adapters.")]
+    vectors = [TaskVector.from_state_dicts(model.state_dict(), one.state_dict(), shared) for one in tuned]
+    model = copy.deepcopy(model)
+    fit_new_subject(model, loader, name, options=options)
+    composer = AnisotropicComposer(
+        SubjectLoss(model, name, options),
+        [TaskVector({f"model.{key}": delta for key, delta in one.deltas.items()}) for one in vectors],
+    )
+    batches = list(loader)
+    learn_composition(composer, lambda network, batch: network(batch), batches, COMPOSED_LR, steps=settings.new_steps)
+    model.load_state_dict({key.removeprefix("model."): v for key, v in composer.merged_state_dict().items()})
+    return score(model, name, test)
+
+
 def run(settings: NewRobotSettings) -> dict[str, Any]:
     """Measure everything; the result as plain data.
 
@@ -225,13 +297,16 @@ def run(settings: NewRobotSettings) -> dict[str, Any]:
         found = {SCRATCH: [onboard(None, part, test, SCRATCH, settings, seed) for part in parts]}
         found[RIDGE] = [ridge_score(part, test) for part in parts]
         for group, label in zip(groups, settings.known, strict=True):
-            model = joint_model(group, {name: data[name].subset(first) for name in group}, settings, seed)
+            own = {name: data[name].subset(first) for name in group}
+            model = joint_model(group, own, settings, seed)
             for name in group:
                 known.setdefault(f"{label}: {name}", []).append(score(model, name, data[name].subset(held)))
             for method in (ADAPTER, TUNED):
                 found[f"{method}, after {label}"] = [
                     onboard(model, part, test, method, settings, seed) for part in parts
                 ]
+            tuned = tuned_models(model, own, settings, seed)
+            found[f"{COMPOSED}, after {label}"] = [compose(model, tuned, part, test, settings, seed) for part in parts]
         for name, row in found.items():
             scores.setdefault(name, []).append(row)
     return {
@@ -340,6 +415,8 @@ How to read it:
   which the camera takes before any arm moves, by the encoder of the shipped policy for two arms.
 - `adapter only` trains the new robot's adapter and nothing else, `all trained on` the decoder too, at a tenth of the
   rate; `from scratch` is the same network with the same steps ({new_steps}) and samples, as ridge regression sees too.
+- `decoder composed` (system `atlas`) trains the adapter, and then a coefficient for each weight, bias and norm of what
+  {new_steps} steps of fine-tuning on each known robot had changed in all but the adapters, in as many steps again.
 - An arm moves on a straight way to above a cube, tilted by up to 20 degrees about each axis; the other arm of two and
   all fingers stand as they like. Nothing is simulated but kinematics, and the readings are exact.
 

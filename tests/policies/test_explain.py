@@ -20,6 +20,7 @@ from policies.rdt.policy import RDTPolicy
 from policies.rdt.settings import RDTSettings
 from policies.rdt.unified_space import slots_of
 from policies.robots import get_robot
+from tests.opened_page import opened_page
 from tests.policies.demonstrations import write_demonstrations
 from tests.policies.rdt.conftest import random_model
 from tests.policies.spatialvla.conftest import make_observations, make_policy
@@ -131,6 +132,20 @@ def test_the_command_writes_a_page_and_a_policy_that_loads(tmp_path, capsys):
         explain.main(arguments.split())
     assert explain.main(arguments.replace("/given", "/none").replace("/out", "/other").split()) == 1
     assert "noop" in capsys.readouterr().err
+
+
+def test_a_reader_sees_all_plots_of_the_page_which_asks_for_no_other_file(tmp_path, browser):
+    make_policy(sharpen=5.0).save_pretrained(tmp_path / "given")
+    write_demonstrations(tmp_path / "push", 3, np.random.default_rng(0))
+    words = f"--policy {tmp_path}/given --dataset {tmp_path}/push --output {tmp_path}/out --threads 1"
+    assert explain.main(words.split()) == 0
+    seen = opened_page(browser, tmp_path / "out" / "index.html")
+    assert (seen.console, seen.requests) == ([], [])
+    assert len(seen.areas) == 6
+    assert min(seen.areas) > 100 * 100
+    assert seen.overflow == 0
+    titles = [title.text for title in browser.find_elements("css selector", "h2")]
+    assert titles == ["translation", "rotation", "gripper"]
 
 
 def test_a_policy_without_a_known_head_is_refused():

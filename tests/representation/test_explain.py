@@ -10,6 +10,7 @@ from representation.analysis.invariance_transfer.objects import write_pictures
 from representation.data.frames import SEGMENTATION, Frames, write_frames
 from representation.explain import ExplainOptions, cut_outs, explain, main
 from representation.pretraining import mochi
+from tests.opened_page import opened_page
 
 COLOURS = np.array([[220, 40, 40], [40, 200, 40], [40, 40, 220]])
 
@@ -102,6 +103,19 @@ def test_the_command_writes_one_page_and_its_numbers(tmp_path, capsys):
     assert "factor" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="expected a new or empty directory"):
         main(words)
+
+
+def test_a_reader_sees_all_charts_of_the_page_which_asks_for_no_other_file(tmp_path, browser):
+    frames = squares()
+    write_frames(frames, tmp_path / "data")
+    mochi.new(mochi.Config(), frames, 0).encoder.save(tmp_path / "run" / "encoder")
+    words = ["--encoder", str(tmp_path / "run"), "--data", str(tmp_path / "data"), "--output", str(tmp_path / "page")]
+    main([*words, "--pairs", "8", "--rows", "60"])
+    seen = opened_page(browser, tmp_path / "page" / "report.html")
+    assert (seen.console, seen.requests) == ([], [])
+    assert len(seen.areas) == 5 + 36
+    assert min(seen.areas) > 10 * 10
+    assert seen.overflow == 0
 
 
 def test_bars_of_values_that_are_not_known_are_left_out():

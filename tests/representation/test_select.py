@@ -5,6 +5,7 @@ import pytest
 
 from representation.checkpoint import save_config
 from representation.data.frames import Frames, write_frames
+from representation.data.lerobot_writer import LeRobotWriter
 from representation.pretraining import mochi
 from representation.select import SelectOptions, classes_of, main
 
@@ -67,6 +68,36 @@ def test_named_encoders_and_their_layers_are_ranked_by_tasks_and_general_frames(
     assert content["general"] == str(place / "data")
     assert content["classes"][0] == "take the blue one"
     assert "not ranked" not in capsys.readouterr().err
+
+
+def write_episodes(root, count=10, frames=4):
+    """A LeRobot dataset of two tasks, whose number stands in a column, one cube being red and the other blue."""
+    features = {
+        "task.number": {"dtype": "int64", "shape": (1,)},
+        "observation.state": {"dtype": "float32", "shape": (2,)},
+    }
+    features["observation.images.top"] = {"dtype": "video", "shape": (32, 32, 3)}
+    writer, rng = LeRobotWriter(root, 10, features), np.random.default_rng(0)
+    for episode in range(count):
+        task = episode % 2
+        for _ in range(frames):
+            picture = rng.integers(0, 120, (32, 32, 3), dtype=np.uint8)
+            picture[8:24, 8:24, 2 * task] = 220
+            values = {"task.number": np.array([7 + task]), "observation.state": rng.random(2, np.float32)}
+            writer.add_frame({**values, "observation.images.top": picture}, ("take red", "take blue")[task])
+        writer.save_episode()
+    writer.finalize()
+
+
+@pytest.mark.parametrize(("column", "classes"), [("task.number", ["7", "8"]), ("texts", ["take blue", "take red"])])
+def test_a_lerobot_dataset_is_labelled_by_a_column_or_by_its_tasks(place, tmp_path, column, classes):
+    write_episodes(tmp_path / "data")
+    words = ["--data", str(tmp_path / "data"), "--encoders", str(place / "pool" / "a"), "--column", column]
+    assert main([*words, "--output", str(tmp_path / "out"), *WORDS]) == 0
+    content = json.loads((tmp_path / "out" / "ranking.json").read_text())
+    assert (content["classes"], content["frames"]) == (classes, 40)
+    rows = {row["name"]: row for row in content["encoders"]}
+    assert rows["raw pixels"]["scores"]["knn"]["value"] == 1.0
 
 
 def test_classes_are_named_and_columns_that_number_nothing_refused():

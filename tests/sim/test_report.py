@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,6 @@ from sim.episode_id import EpisodeId
 from sim.protocol import EvaluationProtocol
 from sim.summary import write_results
 from tests.sim.synthetic_run import PROTOCOL, describe, result, results
-
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-CHROMIUM_FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 
 class References(HTMLParser):
@@ -78,22 +64,6 @@ def test_names_and_instructions_are_escaped(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
     assert attack not in page
     assert page.count("&lt;script&gt;alert(1)") >= 2
-
-
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Any]:
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("chromium and chromedriver are not installed (Debian: apt install chromium chromium-driver)")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*CHROMIUM_FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1200,900"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
 
 
 def visible(browser: Any, selector: str) -> list[tuple[str, str]]:

@@ -37,7 +37,13 @@ from representation.transfer.neural_cross_subject.recordings import (
     read_subject,
     synthetic_subjects,
 )
-from representation.transfer.neural_cross_subject.training import FitOptions, fit_joint, fit_new_subject, retrieval_top1
+from representation.transfer.neural_cross_subject.training import (
+    FitOptions,
+    fit_joint,
+    fit_known_subject,
+    fit_new_subject,
+    retrieval_top1,
+)
 
 __all__ = [
     "CrossSubjectConfig",
@@ -51,6 +57,7 @@ __all__ = [
     "SubjectLoader",
     "TokenDiffusionPrior",
     "fit_joint",
+    "fit_known_subject",
     "fit_low_level",
     "fit_new_subject",
     "load",

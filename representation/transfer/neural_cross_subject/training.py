@@ -358,6 +358,33 @@ def fit_new_subject(
             parameter.requires_grad_(wanted)
 
 
+def fit_known_subject(
+    model: CrossSubjectModel,
+    loader: SubjectLoader,
+    name: str,
+    options: FitOptions = PUBLISHED,
+    progress: bool = False,
+) -> list[dict[str, float]]:
+    """Fine-tune the model on one of its subjects: all but the adapters of others; statistics stay as they are.
+
+    Args:
+        model: in evaluation mode afterwards.
+        loader: the subject's samples.
+        name: of the subject.
+        options: how.
+        progress: whether a bar is shown.
+
+    Returns:
+        See `fit_joint`.
+
+    Raises:
+        ValueError: no such subject, or targets of other shapes than the model's.
+    """
+    model.adapter(name)
+    _expect_fit(model, name, loader)
+    return _train(model, {name: loader}, grouped(model.parameters(), options.weight_decay), options, progress)
+
+
 @torch.no_grad()
 def retrieval_top1(predicted: Tensor, target: Tensor) -> float:
     """Share of predictions (n, N, D) that are more like their own target (n, N, D) than any other, by cosine."""

@@ -18,6 +18,7 @@ from representation.transfer.neural_cross_subject import (
     SubjectLoader,
     TokenDiffusionPrior,
     fit_joint,
+    fit_known_subject,
     fit_low_level,
     fit_new_subject,
     mixco,
@@ -110,6 +111,19 @@ def test_a_new_subject_changes_nothing_but_its_adapter():
     fit_new_subject(other, SubjectLoader(data(14), 8), "ur5e", freeze_decoder=False, options=FitOptions(epochs=3))
     assert not same(state(model.decoder), other.decoder.state_dict())
     assert same(state(model.adapters["panda"]), other.adapters["panda"].state_dict())
+
+
+def test_fine_tuning_on_a_known_subject_leaves_other_adapters_and_all_statistics():
+    model = CrossSubjectModel({"a": 12, "b": 9}, SMALL)
+    before = state(model)
+    fit_known_subject(model, SubjectLoader(data(12), 8), "a", FitOptions(epochs=2, warmup_epochs=1))
+    after = state(model)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert any(name.startswith("decoder.") for name in changed)
+    assert any(name.startswith("adapters.a.") for name in changed)
+    assert not any(name.startswith("adapters.b.") or name.endswith((".mean", ".deviation")) for name in changed)
+    with pytest.raises(ValueError, match="subject: expected one of"):
+        fit_known_subject(model, SubjectLoader(data(12), 8), "c")
 
 
 def test_a_model_comes_back_equal(tmp_path):

@@ -7,7 +7,7 @@ from policies.onboard import POSE, tool_pose
 from policies.robots import get_robot
 from representation.transfer.neural_cross_subject import SubjectData
 from sim.benchmarks import new_robot
-from sim.benchmarks.new_robot import ABOVE, ADAPTER, RIDGE, SCRATCH, NewRobotSettings
+from sim.benchmarks.new_robot import ABOVE, ADAPTER, COMPOSED, RIDGE, SCRATCH, NewRobotSettings
 
 
 @pytest.mark.parametrize("robot", ["panda", "aloha", "ur5e"])
@@ -47,6 +47,7 @@ def test_all_ways_are_measured_and_laid_out(monkeypatch):
         RIDGE,
         f"{ADAPTER}, after panda/aloha",
         "all trained on, after panda/aloha",
+        f"{COMPOSED}, after panda/aloha",
     }
     assert all(len(rows) == 2 and len(rows[0]) == 2 for rows in result["scores"].values())
     assert np.mean([rows[1]["tool_m"] for rows in result["scores"][RIDGE]]) < 0.02
@@ -56,3 +57,24 @@ def test_all_ways_are_measured_and_laid_out(monkeypatch):
     assert "A new ur5e learns it" in page
     ratio = -np.mean(new_robot.claims(result)[0].ours)
     assert f"-{ratio:.3f}, asked -0.7" in new_robot.format_text(result)
+
+
+def test_a_composed_decoder_is_better_on_its_samples_than_an_adapter_alone_and_leaves_the_model():
+    rng, settings = np.random.default_rng(0), NewRobotSettings(steps=10, new_steps=20, hidden=16, samples=(60,))
+    data = {name: fake_samples(name, None, 60, rng) for name in ("panda", "aloha")}
+    model = new_robot.joint_model(("panda", "aloha"), data, settings, 0)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    tuned = new_robot.tuned_models(model, data, settings, 0)
+    samples = fake_samples("ur5e", None, 60, rng)
+    composed = new_robot.compose(model, tuned, samples, samples, settings, 0)
+    alone = new_robot.onboard(model, samples, samples, ADAPTER, settings, 0)
+    assert composed.tool_m < alone.tool_m
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    for one, other in (("panda", "aloha"), ("aloha", "panda")):
+        changed = {
+            name for name, value in tuned[list(data).index(one)].state_dict().items() if not value.equal(before[name])
+        }
+        assert any(name.startswith("decoder.") for name in changed)
+        assert not any(name.startswith(f"adapters.{other}") or name.endswith(("mean", "deviation")) for name in changed)
+    same = new_robot.compose(model, [model, model], samples, samples, settings, 0)
+    assert same == alone
