@@ -74,7 +74,7 @@ class ObjectTopics:
         self._fusion.restart()
 
     def add(self, sight: Sight, found: NDArray[np.float32]) -> None:
-        """Take what was found (K, F) in a sight with depth, and publish; nothing where the camera's place is unknown."""
+        """Take what was found (K, F) in a sight with depth, and publish; nothing if the camera's place is unknown."""
         if sight.depth is None or sight.intrinsics is None:
             return
         try:

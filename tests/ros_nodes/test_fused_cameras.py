@@ -8,41 +8,23 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 import rclpy
-import torch
 from std_msgs.msg import String
-from torch import nn
 
 from representation.object_fusion import ObjectFusion
-from representation.pretraining.segmentation import Config, SegmentationEncoder
 from representation.structure.object_evidence import EvidenceConfig
 from representation.structure.train_object_evidence import trained_object_evidence
 from representation.vector_text import from_text
 from ros_nodes.graph_client import GraphClient
 from ros_nodes.qos import STATUS
 from sim.episode_id import EpisodeId
-from sim.simulation import SimulationConfig, TabletopSimulation
+from sim.simulation import TabletopSimulation
+from tests.red_finder import SIZE, red_finder
 from tests.ros_nodes.fake_robot import node_process
 
-NAMESPACE, SIZE, PATIENCE_S = "/two_views", 96, 60.0
+NAMESPACE, PATIENCE_S = "/two_views", 60.0
 EPISODE = EpisodeId("place", "nominal", 1, 0, 0)  # a red thing is in sight of both cameras
 NODES = {"front": "front_eye", "wrist": "wrist_eye"}
 MAX_AGE_S, REACH_M = 2.0, 0.1
-
-
-def red_finder() -> SegmentationEncoder:
-    """An encoder whose weights were not learned: what has much red and little else is the red thing."""
-    encoder = SegmentationEncoder(Config(resolution=SIZE, channels=(1, 1, 1), dilations=(1,), kinds=("other", "red")))
-    convolutions = [part for part in encoder.features if isinstance(part, nn.Conv2d)]
-    with torch.no_grad():
-        for layer in (*convolutions, encoder.head):
-            layer.weight.zero_()
-            layer.bias.zero_()
-            layer.weight[-1, :, layer.kernel_size[0] // 2, layer.kernel_size[1] // 2] = 1.0
-        convolutions[0].weight[0, :, 2, 2] = torch.tensor([0.5, -0.75, -0.75])
-        convolutions[0].bias[0] = 1.0  # 2 + R - 1.5 G - 1.5 B
-        encoder.head.weight[1] = 40.0
-        encoder.head.bias[1] = -40 * 2.2
-    return encoder.eval()
 
 
 @pytest.fixture
@@ -97,9 +79,8 @@ def test_each_cameras_evidence_is_fused_once_and_only_while_it_is_new(client, tm
 
     settings = [f"encoder.path:={tmp_path / 'encoder'}", f"fusion.path:={tmp_path / 'fuser'}", "autostart:=true"]
     settings += [f"fusion.max_age_s:={MAX_AGE_S}", "rate_hz:=0.0", "max_skew_s:=0.05"]
-    simulated = SimulationConfig(width=SIZE, height=SIZE)
     world = ["mode:=realtime", "camera_rate_hz:=3.0", "autostart:=true", f"episode.task:={EPISODE.task}"]
-    world += [f"simulation.width:={simulated.width}", f"simulation.height:={simulated.height}"]
+    world += [f"simulation.width:={SIZE}", f"simulation.height:={SIZE}"]
     with ExitStack() as running:
         running.enter_context(node_process("simulator_node", NAMESPACE, *world))
         front = [*settings, "camera:=front", f"fusion.others:=['{NODES['wrist']}/evidence']"]
