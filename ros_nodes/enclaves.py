@@ -213,7 +213,7 @@ def policy_node(setting: Setting) -> Endpoints:
 
 
 def perception_node(setting: Setting) -> Endpoints:
-    """Sees, and tells what it understands; depth and calibration for encoders of points only."""
+    """Sees, and tells what it understands; depth, calibration and joints not for all encoders."""
     camera = setting.drivers.camera((setting.cameras or setting.all_cameras)[0])
     return LIFE_CYCLE | Endpoints(
         publishes={
@@ -232,7 +232,8 @@ def perception_node(setting: Setting) -> Endpoints:
             camera.depth: IMAGE,
             camera.info: CAMERA_INFO,
             camera.extrinsics: TRANSFORM,
-        },
+        }
+        | setting.joints,
     )
 
 

@@ -11,15 +11,18 @@ import numpy as np
 from geometry_msgs.msg import TransformStamped
 from numpy.typing import NDArray
 from rclpy.node import Node
+from sensor_msgs.msg import JointState
 from std_msgs.msg import String
 
-from policies.robots.camera_mount import CameraMount
-from policies.robots.drivers import CameraDriver
+from policies.execution.camera_frames import CameraFrames
+from policies.execution.frame_tree import FrameError
+from policies.robots.drivers import RobotDrivers
 from representation.object_fusion import ObjectFusion
 from representation.perceiver import Sight
 from representation.vector_text import from_text, to_text
-from ros_nodes.convert import mount_from_transform
-from ros_nodes.qos import LATCHED, STATUS
+from ros_nodes.controllers import measured_joints
+from ros_nodes.convert import mount_from_transform, seconds
+from ros_nodes.qos import LATCHED, STATUS, Mode, joint_state_in
 
 LOG_PERIOD_S = 2.0
 MAX_TEXT, MAX_KINDS = 1_000_000, 1000  # of what another node tells
@@ -32,9 +35,15 @@ class ObjectTopics:
         node: a lifecycle node that owns publishers and subscriptions.
         fusion: what fuses.
         kinds: names of the kinds that are found.
-        driver: of the camera.
-        base_frame: of the robot, to which the camera must be fixed.
+        drivers: of the robot.
+        camera: name of the camera, which stands still or is carried by the robot.
+        frames: where the camera is.
         others: topics of the evidence of other cameras.
+        mode: decides the quality of service of the joint states.
+
+    Attributes:
+        refused: messages that were not taken.
+        unplaced: sights that were not taken, as nobody knew where the camera was at their time.
     """
 
     def __init__(
@@ -42,31 +51,39 @@ class ObjectTopics:
         node: Any,
         fusion: ObjectFusion,
         kinds: Sequence[str],
-        driver: CameraDriver,
-        base_frame: str,
+        drivers: RobotDrivers,
+        camera: str,
+        frames: CameraFrames,
         others: Sequence[str],
+        mode: Mode,
     ) -> None:
         self._node: Node = node
-        self._fusion, self._kinds, self._base_frame = fusion, tuple(kinds), base_frame
-        self.refused = 0
+        self._fusion, self._kinds = fusion, tuple(kinds)
+        self._drivers, self._camera, self._frames = drivers, camera, frames
+        self.refused = self.unplaced = 0
         self._evidence = node.create_lifecycle_publisher(String, "~/evidence", STATUS)
         self._things = node.create_lifecycle_publisher(String, "~/things", STATUS)
         self._made = [self._subscribe(topic, String, self._on_evidence(topic), STATUS) for topic in others if topic]
-        self._pose: NDArray[np.float64] | None = None
-        if driver.mount is not None:
-            self._fix(driver.mount)
-        else:
+        driver = drivers.camera(camera)
+        if driver.mount is None:
             self._made.append(self._subscribe(driver.extrinsics, TransformStamped, self._on_mount, LATCHED))
+        self._made.append(self._subscribe(drivers.joint_states, JointState, self._on_joints, joint_state_in(mode)))
 
     def restart(self) -> None:
         """Forget what was seen and heard."""
         self._fusion.restart()
 
     def add(self, sight: Sight, found: NDArray[np.float32]) -> None:
-        """Take what was found (K, F) in a sight with depth, and publish; nothing before the mount is known."""
-        if self._pose is None or sight.depth is None or sight.intrinsics is None:
+        """Take what was found (K, F) in a sight with depth, and publish; nothing if the camera's place is unknown."""
+        if sight.depth is None or sight.intrinsics is None:
             return
-        self._fusion.see(found, sight.depth, sight.intrinsics, self._pose)
+        try:
+            pose = self._frames.pose(self._camera, sight.stamp)
+        except FrameError as error:
+            self.unplaced += 1
+            self._node.get_logger().warning(f"{self._camera}: {error}", throttle_duration_sec=LOG_PERIOD_S)
+            return
+        self._fusion.see(found, sight.depth, sight.intrinsics, pose)
         states = {self._kinds[kind]: to_text(state) for kind, state in self._fusion.states().items()}
         self._evidence.publish(String(data=json.dumps({"stamp": sight.stamp, "states": states})))
         things = [asdict(thing) | {"kind": self._kinds[thing.kind]} for thing in self._fusion.things(sight.stamp)]
@@ -90,12 +107,10 @@ class ObjectTopics:
         return self._node.create_subscription(kind, topic, receive, qos)
 
     def _on_mount(self, message: TransformStamped) -> None:
-        self._fix(mount_from_transform(message))
+        self._frames.fix_camera(self._camera, mount_from_transform(message))
 
-    def _fix(self, mount: CameraMount) -> None:
-        if mount.parent_frame != self._base_frame:
-            raise ValueError(f"mount: expected a camera fixed to {self._base_frame!r}, found {mount.parent_frame!r}")
-        self._pose = mount.pose
+    def _on_joints(self, message: JointState) -> None:
+        self._frames.add_joints(seconds(message.header.stamp), measured_joints(message, self._drivers)[0])
 
     def _on_evidence(self, topic: str) -> Callable[[String], None]:
         def hear(message: String) -> None:

@@ -24,6 +24,7 @@ from std_msgs.msg import Float32MultiArray, MultiArrayDimension, String
 from torch import nn
 
 from policies.execution.cadence import Cadence
+from policies.execution.camera_frames import CameraFrames
 from policies.robots import get_drivers, get_robot
 from representation.checkpoint import encoder_key
 from representation.object_fusion import ObjectFusion
@@ -93,7 +94,7 @@ class EncoderConfig:
 
 @dataclass(frozen=True, slots=True)
 class FusionConfig:
-    """How sights of things are fused, for encoders that find things, behind a camera with depth that stands still.
+    """How sights of things are fused, for encoders that find things, behind a camera with depth.
 
     Attributes:
         path: directory of what fuses, see `representation.structure.train_object_evidence`; nothing is if empty.
@@ -182,8 +183,11 @@ class PerceptionNode(LoadingLifecycleNode):
             self._on_input,
         )
         if self._fusion is not None:
-            base, others = get_robot(config.robot).base_frame, self._fusion_config.others
-            self._objects = ObjectTopics(self, self._fusion, result.kinds, self._camera, base, others)
+            drivers, others = get_drivers(config.robot), self._fusion_config.others
+            frames = CameraFrames(get_robot(config.robot), drivers, (config.camera,), config.max_skew_s)
+            self._objects = ObjectTopics(
+                self, self._fusion, result.kinds, drivers, config.camera, frames, others, config.mode
+            )
 
     def unloaded(self) -> None:
         """End the subscriptions and free the weights."""
@@ -277,6 +281,7 @@ class PerceptionNode(LoadingLifecycleNode):
             "width": 0 if encoder is None else encoder.width,
             **self._counts,
             "evidence refused": 0 if self._objects is None else self._objects.refused,
+            "sights of unknown place": 0 if self._objects is None else self._objects.unplaced,
             **self._encoding.values("encoding"),
             **self._node_latency.values("input_to_publish"),
             **self._stamp_latency.values("stamp_to_publish"),

@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import tyro
 
 from policies.benchmarks.benchmark import Benchmark
-from sim.benchmarks import calibration, chunk_seams, new_robot, simulation_speed, success_detection
+from sim.benchmarks import calibration, chunk_seams, fused_things, new_robot, simulation_speed, success_detection
 from sim.benchmarks.calibration import CalibrationSettings
 from sim.benchmarks.chunk_seams import SeamSettings
+from sim.benchmarks.fused_things import FusedSettings
 from sim.benchmarks.new_robot import NewRobotSettings
 from sim.benchmarks.simulation_speed import SpeedSettings
 from sim.benchmarks.success_detection import SuccessSettings
@@ -28,14 +29,15 @@ class Arguments:
 
     Attributes:
         name: simulation_speed (control steps per second beside other simulations), calibration, chunk_seams (how an arm
-            passes from one chunk to the next), new_robot (what a robot that is new gains from others that have learned)
-            or success_detection (whether a CLIP sees that an instruction has been
-            carried out); all of them if left out.
+            passes from one chunk to the next), fused_things (things found by two cameras and by one), new_robot (what a
+            robot that is new gains from others that have learned) or success_detection (whether a CLIP sees that an
+            instruction has been carried out); all of them if left out.
         write: also write NAME.json and NAME.md, with its picture if it has one, into docs/benchmarks.
         json: print JSON instead of tables.
         speed: how long simulation_speed measures.
         calibration: how many calibrations, with how much noise.
         seams: how much chunk_seams trains and drives.
+        fused: how much fused_things learns and looks.
         success: how much success_detection drives and trains.
         new_robot: how much new_robot draws and trains.
     """
@@ -46,6 +48,7 @@ class Arguments:
     speed: Annotated[SpeedSettings, tyro.conf.arg(name="")] = field(default_factory=SpeedSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     seams: SeamSettings = field(default_factory=SeamSettings)
+    fused: FusedSettings = field(default_factory=FusedSettings)
     success: SuccessSettings = field(default_factory=SuccessSettings)
     new_robot: NewRobotSettings = field(default_factory=NewRobotSettings)
 
@@ -63,6 +66,9 @@ BENCHMARKS = {
     ),
     "chunk_seams": Benchmark(
         lambda arguments: chunk_seams.run(arguments.seams), chunk_seams.format_text, chunk_seams.format_markdown
+    ),
+    "fused_things": Benchmark(
+        lambda arguments: fused_things.run(arguments.fused), fused_things.format_text, fused_things.format_markdown
     ),
     "new_robot": Benchmark(
         lambda arguments: new_robot.run(arguments.new_robot), new_robot.format_text, new_robot.format_markdown

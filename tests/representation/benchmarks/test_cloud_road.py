@@ -1,12 +1,28 @@
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
 from representation.benchmarks.claims import BenchOptions
-from representation.benchmarks.cloud_road import MAKERS, Settings, run, split, train
+from representation.benchmarks.cloud_road import (
+    ANY,
+    MAKERS,
+    OURS,
+    PLAIN,
+    SHARES,
+    TURN,
+    TURNED,
+    UNITS,
+    UPRIGHT,
+    Settings,
+    run,
+    split,
+    train,
+)
 from representation.benchmarks.point_net import PointNet, PointNetConfig
 from representation.data.clouds import frames_of_clouds
 from representation.data.frames import write_frames
@@ -41,6 +57,28 @@ def test_tests_are_of_other_objects_of_all_classes():
     assert len(upright) == len(lying) == 2 * VIEWS // 2
     assert not frames.columns["freedom"][np.concatenate([training, upright])].any()
     assert frames.columns["freedom"][lying].all()
+    with pytest.raises(ValueError, match="more than 4 objects of each class"):
+        split(frames, 0, Settings(held_out=4))
+
+
+def test_every_network_is_told_of_at_each_share_of_the_data_and_in_each_pose(monkeypatch):
+    def error(name, share, test, target):
+        return 1.0 + len(name) + share
+
+    keys = product(MAKERS, SHARES, (UPRIGHT, TURN, ANY), UNITS)
+    found = {key: error(*key) for key in keys}
+    monkeypatch.setattr("representation.benchmarks.cloud_road.open_frames", lambda _: grasp_clouds())
+    monkeypatch.setattr("representation.benchmarks.cloud_road.scores", lambda *_: found)
+    monkeypatch.setattr("pathlib.Path.is_dir", lambda _: True)
+    claims = run(BenchOptions(seeds=2))
+    for share in SHARES:
+        told = [claim for claim in claims if f"{TURN}, {share:.0%} of the clouds" in claim.claim]
+        for name in OURS:
+            assert any(
+                claim.claim.endswith(f": {name}") and claim.ours[0] == -error(name, share, 0, 0) for claim in told
+            )
+        for name in (PLAIN, TURNED):
+            assert any(claim.baseline_name == name for claim in told)
 
 
 @pytest.mark.parametrize("name", MAKERS)
