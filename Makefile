@@ -65,7 +65,7 @@ bench-representation: setup
 	test -f runs/reported/frames.json || $(BIN)/python -m sim.reported_scenes --output runs/reported
 	test -f runs/subjects/frames.json || $(BIN)/python -m sim.subject_views --output runs/subjects
 	test -f runs/appearances/frames.json || $(BIN)/python -m sim.appearances --output runs/appearances
-	test -f runs/workspace_tracks/new.npz || $(BIN)/python -m sim.workspace_tracks --output runs/workspace_tracks
+	test -f runs/workspace_tracks/new.npz || $(BIN)/python -m sim.workspace_tracks --seed 1 --output runs/workspace_tracks
 	$(BIN)/python -m representation.bench --write
 
 format: setup
