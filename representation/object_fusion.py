@@ -34,10 +34,13 @@ class Thing:
 class ObjectFusion:
     """Keeps a window of sights of each kind, and the states of other cameras.
 
+    Times are stamps of pictures, seconds, of one clock for all cameras.
+
     Args:
         fuser: turns sights to states, and states to places.
         window: sights of a kind that are kept.
-        max_age_s: after which a state of another camera counts no more.
+        max_age_s: after which a state of another camera counts no more, nor what this one saw of a kind before it lost
+            it for so long.
     """
 
     def __init__(self, fuser: ObjectEvidence, window: int = 32, max_age_s: float = 1.0) -> None:
@@ -47,11 +50,13 @@ class ObjectFusion:
     def restart(self) -> None:
         """Forget everything."""
         self._folds: list[SlidingFold] = []
+        self._seen_at: list[float] = []
         self._others: dict[str, tuple[float, dict[int, Tensor]]] = {}
 
     @torch.inference_mode()
     def see(
         self,
+        stamp: float,
         found: NDArray[np.float32],
         depth: NDArray[np.float32],
         intrinsics: NDArray[np.float64],
@@ -64,16 +69,21 @@ class ObjectFusion:
         """
         if self._folds and len(found) != len(self._folds):
             raise ValueError(f"found: expected {len(self._folds)} kinds as before, found {len(found)}")
-        self._folds = self._folds or [SlidingFold(self._fuser.monoid, self._window) for _ in found]
+        if not self._folds:
+            self._folds = [SlidingFold(self._fuser.monoid, self._window) for _ in found]
+            self._seen_at = [stamp] * len(found)
         sights = sights_of(found, depth, intrinsics, base_from_camera)
         elements = self._fuser.elements(torch.from_numpy(sights))
-        for fold, element, sure in zip(self._folds, elements, sights[:, 3], strict=True):
+        for kind, (element, sure) in enumerate(zip(elements, sights[:, 3], strict=True)):
             if sure >= LEAST_SURE:
-                fold.push(element)
+                if not self._is_new(self._seen_at[kind], stamp):
+                    self._folds[kind].clear()
+                self._folds[kind].push(element)
+                self._seen_at[kind] = stamp
 
-    def states(self) -> dict[int, NDArray[np.float32]]:
-        """State (d,) of each kind that this camera saw, for others to hear."""
-        return {kind: state.numpy() for kind, state in self._own().items()}
+    def states(self, now: float) -> dict[int, NDArray[np.float32]]:
+        """State (d,) of each kind that this camera saw lately, for others to hear."""
+        return {kind: state.numpy() for kind, state in self._own(now).items()}
 
     def hear(self, source: str, stamp: float, states: dict[int, Sequence[float]]) -> None:
         """Take another camera's states, in the place of those that it told before.
@@ -91,8 +101,8 @@ class ObjectFusion:
 
     @torch.inference_mode()
     def things(self, now: float) -> list[Thing]:
-        """All things that some camera saw; `now` is compared with the stamps that were heard."""
-        told = [self._own(), *(states for at, states in self._others.values() if abs(now - at) <= self._max_age_s)]
+        """All things that some camera saw lately."""
+        told = [self._own(now), *(states for at, states in self._others.values() if self._is_new(at, now))]
         things = []
         for kind in sorted(set().union(*told)):
             states = torch.stack([states[kind] for states in told if kind in states])
@@ -100,6 +110,10 @@ class ObjectFusion:
             things.append(Thing(kind, (x, y, z), error))
         return things
 
-    def _own(self) -> dict[int, Tensor]:
-        values = {kind: fold.value() for kind, fold in enumerate(self._folds)}
+    def _own(self, now: float) -> dict[int, Tensor]:
+        lately = [kind for kind, at in enumerate(self._seen_at) if self._is_new(at, now)]
+        values = {kind: self._folds[kind].value() for kind in lately}
         return {kind: value for kind, value in values.items() if value is not None}
+
+    def _is_new(self, stamp: float, now: float) -> bool:
+        return abs(now - stamp) <= self._max_age_s

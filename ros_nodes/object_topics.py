@@ -83,8 +83,8 @@ class ObjectTopics:
             self.unplaced += 1
             self._node.get_logger().warning(f"{self._camera}: {error}", throttle_duration_sec=LOG_PERIOD_S)
             return
-        self._fusion.see(found, sight.depth, sight.intrinsics, pose)
-        states = {self._kinds[kind]: to_text(state) for kind, state in self._fusion.states().items()}
+        self._fusion.see(sight.stamp, found, sight.depth, sight.intrinsics, pose)
+        states = {self._kinds[kind]: to_text(state) for kind, state in self._fusion.states(sight.stamp).items()}
         self._evidence.publish(String(data=json.dumps({"stamp": sight.stamp, "states": states})))
         things = [asdict(thing) | {"kind": self._kinds[thing.kind]} for thing in self._fusion.things(sight.stamp)]
         self._things.publish(String(data=json.dumps({"stamp": sight.stamp, "things": things})))

@@ -100,7 +100,8 @@ class FusionConfig:
         path: directory of what fuses, see `representation.structure.train_object_evidence`; nothing is if empty.
         window: sights of a thing that are kept.
         others: topics of the evidence of other cameras, such as side/perception_node/evidence.
-        max_age_s: after which what another camera told counts no more, by the stamps of pictures.
+        max_age_s: after which what another camera told counts no more, by the stamps of pictures, nor a thing that this
+            one has lost for so long.
     """
 
     path: str = ""

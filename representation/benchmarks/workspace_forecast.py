@@ -63,7 +63,8 @@ def run(options: BenchOptions) -> list[Claim]:
 def _read(directory: Path, name: str) -> Tracks:
     path = directory / f"{name}.npz"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected tracks; python -m sim.workspace_tracks --seed 1 --output {directory}")
+        command = f"python -m sim.workspace_tracks --seed 1 --output {directory}"
+        raise FileNotFoundError(f"{path}: expected tracks; {command}")
     tracks = read_tracks(path)
     if len(tracks.scenes) < SHOWN + APART + LEAST:
         raise ValueError(f"{path}: expected at least {SHOWN + APART + LEAST} scenes, found {len(tracks.scenes)}")

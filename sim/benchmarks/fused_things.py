@@ -103,12 +103,12 @@ def look(
                 picture = torch.from_numpy(view.rgb).permute(2, 0, 1)[None].float() / 255
                 with torch.inference_mode():
                     told = encoder.find(picture)[0].numpy()
-                fusions[camera].see(told, view.depth, view.intrinsics, view.base_from_camera)
+                fusions[camera].see(0.0, told, view.depth, view.intrinsics, view.base_from_camera)
                 seen.append(sights_of(told, view.depth, view.intrinsics, view.base_from_camera))
         own = {camera: {thing.kind: thing.position for thing in one.things(0.0)} for camera, one in fusions.items()}
         first, *others = fusions.values()
         for number, other in enumerate(others):
-            first.hear(str(number), 0.0, other.states())
+            first.hear(str(number), 0.0, other.states(0.0))
         fused = own | {BOTH: {thing.kind: thing.position for thing in first.things(0.0)}, MEAN: _means(np.stack(seen))}
         colours = [item.colour for item in simulation.scene.layout.objects]
         for slot, colour in enumerate(colours):

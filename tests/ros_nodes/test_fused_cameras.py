@@ -21,7 +21,7 @@ from sim.simulation import TabletopSimulation
 from tests.red_finder import SIZE, red_finder
 from tests.ros_nodes.fake_robot import node_process
 
-NAMESPACE, PATIENCE_S = "/two_views", 60.0
+NAMESPACE, PATIENCE_S = "/two_views", 120.0
 EPISODE = EpisodeId("place", "nominal", 1, 0, 0)  # a red thing is in sight of both cameras
 NODES = {"front": "front_eye", "wrist": "wrist_eye"}
 MAX_AGE_S, REACH_M = 2.0, 0.1
