@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from representation.data.array_files import read_arrays
 from representation.data.frames import LABEL
 from representation.interface import Encoder
 
@@ -90,15 +90,11 @@ def read_vectors(path: Path) -> VectorFile:
         ValueError: something else, too large, or numbers that are not finite; names the file.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MAX_BYTES:
-            raise ValueError(f"expected at most {MAX_BYTES} bytes, found {size}")
-        with np.load(path, allow_pickle=False) as file:
-            vectors, episode = file[VECTORS].astype(np.float32), file[EPISODE].astype(np.int64)
-            labels = file[LABEL].astype(np.int64) if LABEL in file.files else None
-            names = tuple(map(str, file[NAMES])) if NAMES in file.files else ()
-    except (OSError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        found = read_arrays(path, MAX_BYTES)
+        vectors, episode = found[VECTORS].astype(np.float32), found[EPISODE].astype(np.int64)
+        labels = found[LABEL].astype(np.int64) if LABEL in found else None
+        names = tuple(map(str, found[NAMES])) if NAMES in found else ()
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: expected vectors as representation.embed writes them: {error}") from error
     if vectors.ndim != 2 or not len(vectors) or not np.isfinite(vectors).all():
         raise ValueError(f"{path}: vectors: expected finite numbers (N, D), found {vectors.shape}")

@@ -9,7 +9,8 @@ of ROS 2 (MCAP bags) are read by `bag_reader.py` and become datasets by `python 
 - `parquet_columns.py`: rows of numbers; `video.py`: colour videos (H.264); `depth.py`: lossless depth (FFV1, 0.1 mm).
 - `statistics.py`: minimum, maximum, mean, deviation and quantiles per feature.
 - `checksums.py`: SHA-256 of every file, to tell a damaged copy.
-- `untrusted_files.py`: size caps and path checks under everything that is read; `atomic_files.py`: whole files or none.
+- `untrusted_files.py`, `array_files.py`: size caps and path checks under everything that is read.
+- `atomic_files.py`: whole files or none.
 - `recover_bag.py`: makes a bag of one whose recorder was killed.
 - `bag_writer.py`: a bag that survives a kill; `bag_recorder.py`: the thread that writes it and watches the disk.
 - `frames.py`: `Frames`, pictures and what is known of each, for pretraining; `batches.py`: which of them a run visits;

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from representation.data.array_files import read_arrays
 from representation.data.back_projection import depth_to_points, random_points
 from representation.data.bag_pictures import bag_pictures, bags_in
 from representation.data.lerobot_dataset import LeRobotDataset
@@ -158,8 +159,7 @@ def _read_plain(path: Path) -> Frames:
     try:
         content = read_json(path, FRAMES_FILE)
         images = np.load(path / IMAGES_FILE, mmap_mode="r", allow_pickle=False)
-        with np.load(path / COLUMNS_FILE, allow_pickle=False) as file:
-            columns = {name: file[name] for name in file.files}
+        columns = read_arrays(path / COLUMNS_FILE)
         names = {str(name): tuple(map(str, values)) for name, values in content["names"].items()}
         return Frames(images, columns.pop("episode").astype(np.int64), columns, names, list(map(str, content["texts"])))
     except (OSError, KeyError, TypeError, AttributeError, ValueError) as error:

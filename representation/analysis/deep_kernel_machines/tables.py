@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from representation.compatibility.stored_vectors import EPISODE, read_vectors
+from representation.data.array_files import read_arrays
 from representation.data.frames import FRAMES_FILE, open_frames
 from representation.data.lerobot_dataset import LeRobotDataset
 from representation.data.lerobot_format import INFO_PATH
@@ -123,13 +123,7 @@ def read_table(
 
 def _columns(data: Path, names: Sequence[str]) -> tuple[Mapping[str, NDArray], NDArray[np.int64]]:
     if data.suffix == ".npz":
-        try:
-            with np.load(data, allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            if isinstance(error, FileNotFoundError):
-                raise
-            raise ValueError(f"{data}: expected an npz file of numbers: {error}") from error
+        found = read_arrays(data)
         _known(names, found, data)
         return found, found.get(EPISODE, np.arange(len(found[names[0]]))).astype(np.int64)
     if (data / INFO_PATH).is_file() and not (data / FRAMES_FILE).is_file():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from representation.data.array_files import read_arrays
 
 MAX_BYTES = 256 * 2**20
 MAX_AGENTS = 200
@@ -77,7 +78,7 @@ def read_tracks(path: Path, steps: int = 20) -> Tracks:
         if path.suffix == ".txt":
             return read_eth_ucy(path, steps)
         return _read_npz(path) if path.suffix == ".npz" else _read_npy(path)
-    except (KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except (EOFError, TypeError) as error:
         raise ValueError(f"{path}: expected tracks, found: {error}") from error
     except ValueError as error:
         raise ValueError(f"{path}: {error}".replace(f"{path}: {path}: ", f"{path}: ")) from error
@@ -128,6 +129,8 @@ def read_eth_ucy(path: Path, steps: int = 20, stride: int = 1) -> Tracks:
     if not scenes:
         raise ValueError(f"{path}: expected somebody who is seen for {steps} steps, found nobody")
     most = max(scene.shape[1] for scene in scenes)
+    if most > MAX_AGENTS:
+        raise ValueError(f"{path}: expected at most {MAX_AGENTS} people in a scene, found {most}")
     padded = np.full((len(scenes), steps, most, 2), np.nan, np.float32)
     for row, scene in zip(padded, scenes, strict=True):
         row[:, : scene.shape[1]] = scene
@@ -135,20 +138,17 @@ def read_eth_ucy(path: Path, steps: int = 20, stride: int = 1) -> Tracks:
 
 
 def _read_npz(path: Path) -> Tracks:
-    with zipfile.ZipFile(path) as archive:
-        _check_size(sum(entry.file_size for entry in archive.infolist()), path)
-    with np.load(path, allow_pickle=False) as file:
-        missing = sorted(set(_ARRAYS) - set(file.files))
-        if missing:
-            raise ValueError(f"expected the arrays {', '.join(_ARRAYS)}, found no {', '.join(missing)}")
-        found = {name: file[name] for name in _ARRAYS}
+    found = read_arrays(path, MAX_BYTES, _ARRAYS)
+    missing = sorted(set(_ARRAYS) - set(found))
+    if missing:
+        raise ValueError(f"expected the arrays {', '.join(_ARRAYS)}, found no {', '.join(missing)}")
     agents = tuple(str(name) for name in found["agents"].ravel())
     return Tracks(_tensor(found["tracks"]), agents, str(found["environment"]), float(found["period_s"]))
 
 
 def _read_npy(path: Path) -> Tracks:
     _check_size(path.stat().st_size, path)
-    found = np.load(path, allow_pickle=False)
+    found = np.load(path, mmap_mode="r", allow_pickle=False)  # a header that lies finds no memory to take
     agents = found.shape[2] if found.ndim == 4 else 0
     return Tracks(_tensor(found), ("agent",) * agents, path.stem, ETH_UCY_PERIOD_S)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from representation.data.array_files import read_arrays
 from representation.dynamics.hamiltonian_meta.energy_alarm import TIME_UNIT_S, JointWindow
 from representation.dynamics.hamiltonian_meta.systems import Trajectories
 
@@ -49,15 +49,9 @@ def read_held_tools(directory: Path) -> HeldTools:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected windows; python -m sim.held_tools --output {directory}")
     names = [*_ARRAYS, *(f"{kind}_{part}" for kind in _PASSIVE for part in ("states", "rates"))]
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MAX_BYTES:
-            raise ValueError(f"{path}: expected at most {MAX_BYTES} bytes, found {size}")
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in names}
-    except (KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: expected the arrays {', '.join(names)}, found: {error}") from error
+    found = read_arrays(path, MAX_BYTES, names)
+    if len(found) < len(names):
+        raise ValueError(f"{path}: expected the arrays {', '.join(names)}, found only {', '.join(found) or 'others'}")
     readings, dt, event = found["readings"], float(found["dt"]), found["event"]
     if readings.ndim != 3 or readings.shape[2] != 2 or len(event) != len(readings):
         raise ValueError(f"{path}: expected readings (N, T, 2) and N events, found {readings.shape}, {event.shape}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from representation.data.array_files import read_arrays
 from representation.data.lerobot_dataset import LeRobotDataset
 
 STATE_CHANNELS = ("observation.state", "observation.velocity")
@@ -72,17 +73,16 @@ def read_recordings(
     Raises:
         ValueError: no such columns, numbers that are not finite, or labels of too many values; names the file.
     """
+    arrays = read_arrays(path) if path.suffix == ".npz" else None
     try:
-        if path.suffix == ".npz":
-            return _series(path, labels, factors)
+        if arrays is not None:
+            return _series(arrays, labels, factors)
         return _episodes(path, channels, labels, rate, factors)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _series(path: Path, labels: Sequence[str], factors: Sequence[str]) -> list[Recording]:
-    with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name] for name in file.files}
+def _series(arrays: dict[str, NDArray], labels: Sequence[str], factors: Sequence[str]) -> list[Recording]:
     if WINDOWS not in arrays or arrays[WINDOWS].ndim != 3 or not len(arrays[WINDOWS]):
         raise ValueError(f"expected {WINDOWS} (N, T, C), found { {k: v.shape for k, v in arrays.items()} }")
     values = _finite(arrays[WINDOWS])

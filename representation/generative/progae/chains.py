@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from representation.data.array_files import read_arrays
 
 FILE = "chains.npz"
 MAX_BYTES, MAX_LINES, MAX_ATOMS = 512 * 2**20, 2_000_000, 200_000
@@ -89,15 +89,7 @@ def read_chains(path: Path) -> Chains:
     path = path / FILE if path.is_dir() or not path.suffix else path
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected chains; python -m sim.cables --output {path.parent}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > MAX_BYTES:
-            raise ValueError(f"expected at most {MAX_BYTES} bytes, found {size}")
-        with np.load(path, allow_pickle=False) as file:
-            found = {name: file[name] for name in ("positions", "episode") if name in file.files}
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError) as error:
-        raise ValueError(f"{path}: expected an npz file of numbers, found: {error}") from error
+    found = read_arrays(path, MAX_BYTES, ("positions", "episode"))
     positions, episode = found.get("positions"), found.get("episode")
     if positions is None or positions.dtype.kind != "f" or (episode is not None and episode.dtype.kind not in "iu"):
         kinds = {name: (value.dtype.str, value.shape) for name, value in found.items()}

@@ -63,17 +63,20 @@ def test_files_that_are_wrong_are_named(tmp_path, monkeypatch):
     np.save(tmp_path / "words.npy", np.array([[[["a", "b"]]]]))
     np.savez(tmp_path / "lacking.npz", tracks=broken)
     (tmp_path / "none.npz").write_text("none")
+    crowd = [f"{frame} {person} 0 0" for frame in range(20) for person in range(201)]
+    (tmp_path / "crowd.txt").write_text("\n".join(crowd))
     for name, words in (
         ("broken.npy", "each agent finite throughout, or NaN throughout.*scene 1"),
         ("flat.npy", r"expected \(scenes, steps, 0, 2\)"),
         ("words.npy", "expected numbers"),
         ("lacking.npz", "found no agents, environment, period_s"),
-        ("none.npz", "expected tracks, found"),
+        ("none.npz", "expected an npz file of numbers"),
+        ("crowd.txt", "expected at most 200 people in a scene, found 201"),
     ):
         with pytest.raises(ValueError, match=f"{name}: .*{words}"):
             read_tracks(tmp_path / name)
     monkeypatch.setattr(tracks, "MAX_BYTES", 100)
     (tmp_path / "long.txt").write_text("0 1 2 3\n" * 100)
     for name in ("broken.npy", "lacking.npz", "long.txt"):
-        with pytest.raises(ValueError, match=f"{name}: expected at most 100 bytes"):
+        with pytest.raises(ValueError, match=f"{name}: .*expected at most 100 bytes"):
             read_tracks(tmp_path / name)

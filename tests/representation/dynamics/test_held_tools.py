@@ -62,7 +62,7 @@ def test_files_that_are_none_or_damaged_are_refused(tmp_path):
     with pytest.raises(ValueError, match="expected the arrays dt, calm_s"):
         read_held_tools(tmp_path)
     (tmp_path / FILE).write_bytes(b"PK no archive")
-    with pytest.raises(ValueError, match="expected the arrays"):
+    with pytest.raises(ValueError, match="expected an npz file of numbers"):
         read_held_tools(tmp_path)
 
 
