@@ -7,9 +7,7 @@ the node ends: with 0 if there is a result, with 1 if the views do not give one.
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +37,7 @@ from ros_nodes.convert import rgb_from_image, seconds
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.params import declare
 from ros_nodes.qos import joint_state_in, sensor
+from ros_nodes.stop_signals import stop_on_signals
 from ros_nodes.transport import use_shared_memory_profile
 
 TRACK_S = 60.0
@@ -195,9 +194,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """Calibrate; returns the exit code: 0 with a result, 1 without, 2 for wrong parameters."""
     use_shared_memory_profile()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     try:
         node = CalibrateCameras()
     except ValueError as error:

@@ -7,7 +7,6 @@ exit code 0, or with 1 and the cause when a node reports an error or anything ta
 from __future__ import annotations
 
 import shlex
-import signal
 import sys
 import tempfile
 import threading
@@ -31,6 +30,7 @@ from ros_nodes.graph_client import GraphClient, GraphError, StopRequestedError
 from ros_nodes.params import declare
 from ros_nodes.qos import LATCHED, STATUS
 from ros_nodes.simulator_status import SimulatorStatus
+from ros_nodes.stop_signals import stop_on_signals
 from ros_nodes.transport import use_shared_memory_profile
 from sim.episode import EpisodeResult
 from sim.episode_id import EpisodeId
@@ -312,9 +312,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     use_shared_memory_profile()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stop_requested = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop_requested.set())
+    stop_requested = stop_on_signals()
     try:
         runner = EpisodeRunnerNode(stop_requested)
     except (ValueError, OSError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import traceback
@@ -15,6 +14,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
 from ros_nodes.memory import exempt_from_garbage_collection, keep_large_buffers
+from ros_nodes.stop_signals import stop_on_signals
 from ros_nodes.transport import use_shared_memory_profile
 
 POLL_S = 0.05
@@ -36,10 +36,7 @@ def run_node(make_node: Callable[[], Node], args: Sequence[str] | None = None) -
     keep_large_buffers()
     transport = use_shared_memory_profile()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # A second signal sets the event again and skips nothing.
-        signal.signal(number, lambda *_: stop.set())
+    stop = stop_on_signals()
     try:
         node = make_node()
     except (ValueError, TypeError, FileNotFoundError) as error:

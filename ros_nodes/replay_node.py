@@ -7,7 +7,6 @@ from the recording.
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import time
@@ -34,6 +33,7 @@ from ros_nodes.convert import message_from_trajectory, seconds
 from ros_nodes.graph_client import GraphClient, GraphError, StopRequestedError
 from ros_nodes.params import declare
 from ros_nodes.qos import COMMAND, LATCHED, Mode, joint_state_in
+from ros_nodes.stop_signals import stop_on_signals
 from ros_nodes.transport import use_shared_memory_profile
 
 
@@ -163,9 +163,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     use_shared_memory_profile()
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    stop_requested = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop_requested.set())
+    stop_requested = stop_on_signals()
     try:
         node = ReplayNode(stop_requested)
     except (ValueError, OSError, ReplayError) as error:

@@ -29,12 +29,13 @@ class Farewell(Node):
     def stop(self):
         print("last words, context valid:", self.context.ok(), flush=True)
 
+{module}
 sys.exit(run_node(Farewell))
 """
 
 
-def start(constructor: str = "", callback: str = "") -> subprocess.Popen:
-    source = NODE.format(constructor=constructor, callback=callback)
+def start(constructor: str = "", callback: str = "", module: str = "") -> subprocess.Popen:
+    source = NODE.format(constructor=constructor, callback=callback, module=module)
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(source)],
         stdout=subprocess.PIPE,
@@ -68,3 +69,25 @@ def test_a_node_that_cannot_be_made_gives_code_two_and_the_reason():
     output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert "node not started: robot: expected panda, found ur5" in output
+
+
+LATE = """
+import os, signal
+
+class Late:
+    def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGINT, write=os.write):
+        kill(pid, number)
+        write(1, b"a late signal")
+
+sys.late = Late()
+"""
+
+
+def test_a_signal_while_the_interpreter_ends_does_no_harm():
+    process = start(module=LATE)
+    while "ready" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, output
+    assert "a late signal" in output
