@@ -122,8 +122,11 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 "use_sim_time",
-                default_value=PythonExpression(["'", LaunchConfiguration("mode"), "' == 'lockstep'"]),
+                default_value=PythonExpression(
+                    ["'true' if '", LaunchConfiguration("mode"), "' == 'lockstep' else 'false'"]
+                ),
                 description="whether nodes follow /clock; by default in lockstep only",
+                choices=["true", "false"],
             ),
             DeclareLaunchArgument("namespace", default_value="", description="namespace of all nodes"),
             DeclareLaunchArgument(

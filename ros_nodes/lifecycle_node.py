@@ -18,11 +18,14 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.memory import exempt_from_garbage_collection
+from ros_nodes.stop_signals import stop_requested
 from ros_nodes.worker import Outcome, Worker
 
 WATCHDOG_PERIOD_S = 0.05
 STOP_LIMIT_S = 5.0
 AUTOSTART_PERIOD_S = 0.5
+DISCOVERY_POLL_S = 0.05
+STOPPED = "the process was asked to end"
 
 
 class LoadingLifecycleNode(LifecycleNode):
@@ -159,12 +162,33 @@ class LoadingLifecycleNode(LifecycleNode):
         self._stop_worker()
         return TransitionCallbackReturn.SUCCESS
 
+    def wait_for_connections(self, limit_s: float, missing: Callable[[], str]) -> str:
+        """Wait until the topics have publishers and subscribers, or the process is asked to end; for `refusal`.
+
+        Args:
+            limit_s: longest wait.
+            missing: names what the node needs and nobody offers yet; empty where all is there.
+
+        Returns:
+            Why the wait was in vain; empty where all is there.
+        """
+        limit = time.monotonic() + limit_s
+        while reason := missing():
+            if stop_requested():
+                return STOPPED
+            if time.monotonic() > limit:
+                return f"expected within {limit_s:g} s {reason}"
+            time.sleep(DISCOVERY_POLL_S)
+        return ""
+
     def _wait_for_load(self, worker: Worker) -> Outcome:
         limit = time.monotonic() + self._load_limit_s
         while time.monotonic() < limit:
             outcome = worker.wait(min(1.0, max(0.0, limit - time.monotonic())))
             if outcome is not None:
                 return outcome
+            if stop_requested():
+                return Outcome(error=InterruptedError(STOPPED))
             self.diagnostics.publish()
         return Outcome(error=TimeoutError(f"loading took longer than {self._load_limit_s} s"))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import array
 import json
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -40,7 +39,6 @@ from ros_nodes.object_topics import ObjectTopics
 from ros_nodes.params import declare
 from ros_nodes.qos import LATCHED, STATUS, Mode
 
-DISCOVERY_POLL_S = 0.05
 WARM_UP_RUNS, WARM_UP_SIZE, WARM_UP_DEPTH_M = 2, 224, 1.0
 
 
@@ -200,12 +198,11 @@ class PerceptionNode(LoadingLifecycleNode):
 
     def refusal(self) -> str:
         """Name the topics of the camera that nobody publishes."""
-        limit = self._steady_s() + self._config.discovery_limit_s
-        while missing := self._topics.without_publisher():
-            if self._steady_s() > limit:
-                return f"expected within {self._config.discovery_limit_s:g} s publishers, found none of {missing}"
-            time.sleep(DISCOVERY_POLL_S)
-        return ""
+        return self.wait_for_connections(self._config.discovery_limit_s, self._disconnected)
+
+    def _disconnected(self) -> str:
+        missing = self._topics.without_publisher()
+        return f"publishers, found none of {missing}" if missing else ""
 
     def activated(self) -> None:
         """Forget what came before."""

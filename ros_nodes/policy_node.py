@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import resource
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -41,7 +40,6 @@ from ros_nodes.path_markers import path_markers
 from ros_nodes.qos import COMMAND, STATUS, Mode
 from ros_nodes.warm_up import warm_up
 
-DISCOVERY_POLL_S = 0.05
 DEPTH_STRIDE = 4  # pixels
 
 
@@ -173,12 +171,7 @@ class PolicyNode(LoadingLifecycleNode):
 
     def refusal(self) -> str:
         """Name the topics that the policy needs and nobody publishes, or the one that nobody would hear."""
-        limit = self._steady_s() + self._config.discovery_limit_s
-        while reason := self._disconnected():
-            if self._steady_s() > limit:
-                return f"expected within {self._config.discovery_limit_s:g} s {reason}"
-            time.sleep(DISCOVERY_POLL_S)
-        return ""
+        return self.wait_for_connections(self._config.discovery_limit_s, self._disconnected)
 
     def _disconnected(self) -> str:
         if missing := self._topics.without_publisher():

@@ -141,6 +141,13 @@ def calls_of(tree: ast.AST, name: str) -> list[ast.Call]:
     return [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == name]
 
 
+def computed(expression: ast.Call, values: dict[str, str], tree: ast.Module) -> str:
+    """What `PythonExpression` makes of its parts: their texts in one, evaluated, as text again."""
+    constants = {node.targets[0].id: ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign)}
+    parts = eval(ast.unparse(expression.args[0]), {"LaunchConfiguration": values.__getitem__, **constants})
+    return str(eval("".join(parts)))
+
+
 @pytest.mark.parametrize("name", sorted(GRAPHS))
 def test_the_launch_file_starts_the_same_graph(name, repository):
     graph = GRAPHS[name]
@@ -155,9 +162,13 @@ def test_the_launch_file_starts_the_same_graph(name, repository):
         entry = graph.arguments[argument]
         assert description == entry.description
         assert (default is None) == (entry.default is None)
+        assert tuple(choices) == entry.choices
         if isinstance(default, ast.Constant):
             assert default.value == entry.default
-            assert tuple(choices) == entry.choices
+        elif isinstance(default, ast.Call) and ast.unparse(default.func) == "PythonExpression":
+            for given in ({}, {"mode": "realtime"}, {"task": "sort"}):
+                values = graph.resolve({key: value for key, value in given.items() if key in graph.arguments})
+                assert computed(default, values, tree) == values[argument]
     nodes, conditions = {}, {}
     for call in calls_of(tree, "graph_node"):
         conditions[call.args[0].value] = call.args[2].value if len(call.args) > 2 else ""

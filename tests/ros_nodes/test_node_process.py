@@ -3,7 +3,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import textwrap
 
 import pytest
 
@@ -36,12 +35,11 @@ sys.exit(run_node(Farewell))
 
 def start(constructor: str = "", callback: str = "", module: str = "") -> subprocess.Popen:
     source = NODE.format(constructor=constructor, callback=callback, module=module)
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(source)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return popen(source)
+
+
+def popen(source: str) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 @pytest.mark.parametrize("signals", [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGINT, signal.SIGINT)])
@@ -91,3 +89,49 @@ def test_a_signal_while_the_interpreter_ends_does_no_harm():
     output, _ = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, output
     assert "a late signal" in output
+
+
+LOADING = """
+import sys, time
+from ros_nodes.lifecycle_node import LoadingLifecycleNode
+from ros_nodes.node_process import run_node
+
+class Slow(LoadingLifecycleNode):
+    def __init__(self):
+        super().__init__("slow")
+        self.start("panda", 600.0, True)
+
+    def load(self):
+        print("loading", flush=True)
+        time.sleep({load_s})
+
+    def loaded(self, result): pass
+    def unloaded(self): pass
+    def activated(self): pass
+    def work_done(self, value): pass
+    def concerns(self): return {{}}
+
+    def refusal(self):
+        return self.wait_for_connections(600.0, self.missing)
+
+    def missing(self):
+        print("waiting", flush=True)
+        return "a camera, found none"
+
+sys.exit(run_node(Slow))
+"""
+
+
+@pytest.mark.parametrize("load_s", [600, 0])
+def test_a_signal_ends_a_node_that_waits_for_its_model_or_its_topics(load_s):
+    source = LOADING.format(load_s=load_s)
+    process = subprocess.Popen(
+        [sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    awaited = "loading" if load_s else "waiting"
+    while awaited not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 0, output
+    assert "the process was asked to end" in output
