@@ -1,7 +1,8 @@
 """The node graphs that can be started: which processes, with which parameters, from which arguments.
 
 `bringup.py` starts these tables as plain processes; each has a launch file of the same name in `launch/`, which a test
-compares with the table.
+compares with the table. A launch file imports nothing of ours and so repeats its table: `ros2 launch` reads it in the
+interpreter of the ROS install, which need not have the packages that we stand on.
 """
 
 from __future__ import annotations
