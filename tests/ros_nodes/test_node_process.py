@@ -34,8 +34,7 @@ sys.exit(run_node(Farewell))
 
 
 def start(constructor: str = "", callback: str = "", module: str = "") -> subprocess.Popen:
-    source = NODE.format(constructor=constructor, callback=callback, module=module)
-    return popen(source)
+    return popen(NODE.format(constructor=constructor, callback=callback, module=module))
 
 
 def popen(source: str) -> subprocess.Popen:
@@ -124,10 +123,7 @@ sys.exit(run_node(Slow))
 
 @pytest.mark.parametrize("load_s", [600, 0])
 def test_a_signal_ends_a_node_that_waits_for_its_model_or_its_topics(load_s):
-    source = LOADING.format(load_s=load_s)
-    process = subprocess.Popen(
-        [sys.executable, "-c", source], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    process = popen(LOADING.format(load_s=load_s))
     awaited = "loading" if load_s else "waiting"
     while awaited not in process.stdout.readline():
         assert process.poll() is None
