@@ -8,7 +8,7 @@ told to end. `speed_scale` slows it, `~/home` brings it home, and in shadow mode
 
 All controllers are held together. In realtime the watchdogs run on the steady clock. In lockstep simulated time waits
 for the answer, so a pause is no silence: time is the stamp of the newest joint state, and a trajectory waits for the
-joint state of its own stamp.
+joint state of its own stamp and until all controllers are connected.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class NodeConfig:
         mode: lockstep (time is the stamp of the joint states) or realtime.
         shadow_mode: publish on `~/shadow/<controller>` instead of to the controllers: nothing moves.
         watchdog_period_s: time between two looks of the watchdogs.
-        pairing_limit_s: in lockstep, longest wait of a trajectory for the joint state of its stamp.
+        pairing_limit_s: in lockstep, longest wait of a trajectory for the joint state of its stamp and for controllers.
         output: what the arm's controllers take: trajectory (JointTrajectoryController), forward_command
             (ForwardCommandController of positions) or servo (MoveIt Servo, and a gripper controller).
         output_rate_hz: samples per second for forward_command and servo.
@@ -65,7 +65,7 @@ class NodeConfig:
     mode: Mode = "realtime"
     shadow_mode: bool = False
     watchdog_period_s: float = field(default=0.01, metadata={"range": (0.001, 0.01)})
-    pairing_limit_s: float = field(default=2.0, metadata={"range": (0.01, 60.0)})
+    pairing_limit_s: float = field(default=20.0, metadata={"range": (0.01, 60.0)})
     output: Output = "trajectory"
     output_rate_hz: float = field(default=100.0, metadata={"range": (20.0, 1000.0)})
 
@@ -149,8 +149,8 @@ class ArmGatewayNode(Node):
         held = self._gateway.on_joint_state(self._joint_stamp, positions, velocities, *self._times())
         if not self._lockstep:
             self._send(held)
-        elif self._waiting is not None and self._waiting[0].stamp == self._joint_stamp:
-            self._judge(self._waiting[0])
+        else:
+            self._answer()
 
     def _on_plan(self, message: JointTrajectoryMessage) -> None:
         try:
@@ -158,14 +158,28 @@ class ArmGatewayNode(Node):
         except ValueError as error:
             self._violate(str(error))  # counts as no trajectory; its watchdog holds the arm
             return
-        if self._lockstep and trajectory.stamp != self._joint_stamp:
+        if self._lockstep:
             self._waiting = (trajectory, self._steady_s())
+            self._answer()
         else:
-            self._judge(trajectory)
+            self._send(self._gateway.on_trajectory(trajectory, *self._times()))
 
-    def _judge(self, trajectory: JointTrajectory) -> None:
-        self._waiting = None
+    def _answer(self) -> None:
+        """In lockstep, judge the trajectory that waits, unless what it waits for is still missing."""
+        if self._waiting is None or self._awaited(self._waiting[0]):
+            return
+        trajectory, self._waiting = self._waiting[0], None
         self._send(self._gateway.on_trajectory(trajectory, *self._times()))
+
+    def _awaited(self, trajectory: JointTrajectory) -> str:
+        """What a trajectory waits for in lockstep; empty for nothing. What no controller hears would be lost."""
+        if trajectory.stamp != self._joint_stamp:
+            return (
+                f"a joint state with the trajectory's stamp {trajectory.stamp:.9f} s; "
+                f"the newest has {self._joint_stamp:.9f} s"
+            )
+        unconnected = 0 if self._config.shadow_mode else self._output.not_connected()
+        return f"{unconnected} controllers that are not connected" if unconnected else ""
 
     def _on_estop(self, message: Bool) -> None:
         self._send(self._gateway.on_estop(message.data, self._now()))
@@ -204,12 +218,10 @@ class ArmGatewayNode(Node):
             self._looked_for_rivals = steady
             self._look_for_rivals()
         self._send(self._gateway.tick(*self._times()))
+        self._answer()
         if self._waiting is not None and steady - self._waiting[1] > self._config.pairing_limit_s:
-            stamp, self._waiting = self._waiting[0].stamp, None
-            self._violate(
-                f"no joint state with the trajectory's stamp {stamp:.9f} s came within "
-                f"{self._config.pairing_limit_s:g} s; the newest has {self._joint_stamp:.9f} s"
-            )
+            trajectory, self._waiting = self._waiting[0], None
+            self._violate(f"waited {self._config.pairing_limit_s:g} s for {self._awaited(trajectory)}")
         self._diagnostics.publish_changes()
 
     def _look_for_rivals(self) -> None:

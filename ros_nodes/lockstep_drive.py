@@ -96,7 +96,7 @@ class LockstepDrive:
         limit = self._limits[self._phase]
         if self._phase is Phase.PARTNERS:
             missing = ", ".join(self._topics.without_subscriber(self._cameras))
-            self._fail(f"nobody subscribed to {missing} within {limit:g} s")
+            self._fail(f"nobody subscribed to or commands {missing} within {limit:g} s")
         else:
             self._fail(
                 f"no trajectory with stamp {self._stamp:.3f} s, the answer to observation {len(self._answer_s)}, "

@@ -50,8 +50,8 @@ class NodeConfig:
         dataset: directory of the recording.
         episode: number of the episode in it.
         output: JSON file for the result; empty for none.
-        discovery_limit_s: how long to wait for simulator, gateway and joint states.
-        silence_limit_s: the replay fails when no joint state comes for so long.
+        discovery_limit_s: how long to wait for simulator, gateway and the first joint state.
+        silence_limit_s: the replay fails when no other joint state comes for so long.
         tolerance_rad: the replay fails when an arm joint is further than this from the recording.
     """
 
@@ -115,14 +115,14 @@ class ReplayNode(GraphClient):
             parameters = {"episode.task": self._config.task, "episode.seed": self._config.seed, "episode.cameras": []}
             self.set_parameters_of("simulator_node", parameters, limit)
             self.trigger("simulator_node/reset", limit)
-        self._heard_at = time.monotonic()
         while self._replay.phase is not Phase.DONE:
             heard_at = self._heard_at
             self.wait_until(
                 lambda heard_at=heard_at: self._heard_at != heard_at or self._fault,
-                self._config.silence_limit_s,
+                limit,
                 "a joint state; in lockstep none come when the simulator's episode is over",
             )
+            limit = self._config.silence_limit_s
             if self._fault:
                 raise self._fault
         worst = max(self._replay.deviations)

@@ -9,6 +9,7 @@ import numpy as np
 from geometry_msgs.msg import TransformStamped
 from numpy.typing import NDArray
 from rclpy.node import Node
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import String
@@ -34,6 +35,10 @@ class Frame:
     info: CameraInfo
     color: Image
     depth: Image
+
+
+def _owner(end: TopicEndpointInfo) -> tuple[str, str]:
+    return end.node_namespace, end.node_name
 
 
 class SensorTopics:
@@ -66,16 +71,21 @@ class SensorTopics:
         self._info = {name: node.create_publisher(CameraInfo, drivers.camera(name).info, images) for name in cameras}
 
     def without_subscriber(self, cameras: Sequence[str]) -> list[str]:
-        """Topics that a policy needs (joints, and all of some cameras) and somebody, or nobody, does not hear yet.
+        """Topics that a policy needs (joints, and all of some cameras) and nobody hears yet, or not all who answer.
 
-        Both policy and gateway need the joints: what is published before each is connected is lost to it.
+        Who is asked to do something and who commands the arm (policy and gateway) both need the joints: what is
+        published before each is connected is lost to it. Topics of controllers that nobody commands yet count as well.
         """
         needed = [self._joints, self._instruction]
         for name in cameras:
             needed += [self._color[name], self._depth[name], self._info[name], self._mounts[name]]
         missing = [publisher.topic_name for publisher in needed if publisher.get_subscription_count() == 0]
-        listeners = min(2, self._node.count_subscribers(self._joints.topic_name))
-        if not missing and self._joints.get_subscription_count() < listeners:
+        topics = [controller.topic for controller in self._drivers.controllers]
+        commanding = [self._node.get_publishers_info_by_topic(topic) for topic in topics]
+        missing += [topic for topic, found in zip(topics, commanding, strict=True) if not found]
+        hearing = self._node.get_subscriptions_info_by_topic(self._joints.topic_name)
+        unheard = {_owner(end) for found in commanding for end in found} - {_owner(end) for end in hearing}
+        if unheard or self._joints.get_subscription_count() < min(2, len(hearing)):
             missing.append(self._joints.topic_name)
         return missing
 

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
 from policies.execution.trajectory import JointTrajectory
-from ros_nodes.convert import message_from_trajectory, seconds
-from ros_nodes.qos import COMMAND
-from tests.ros_nodes.fake_robot import SPEC, FakeRobot, gateway_process
+from ros_nodes.arm_gateway_node import ArmGatewayNode
+from ros_nodes.convert import joint_state_from_arrays, message_from_trajectory, seconds
+from ros_nodes.qos import COMMAND, JOINT_STATE_OUT
+from tests.ros_nodes.fake_robot import PATIENCE_S, SPEC, FakeRobot, gateway_process
 
 OK, ERROR = 0, 2
 GATEWAY = "arm_gateway_node: gateway"
@@ -127,9 +133,44 @@ def test_in_lockstep_a_plan_waits_for_the_joint_state_of_its_stamp_and_a_pause_c
             robot.wait_for(lambda: len(robot.commands) == 1, "the answer to the plan")
             robot.wait_for_diagnostic(GATEWAY, OK, "MOVING")
             robot.plan(plan(0.2))
-            robot.wait_for_diagnostic(GATEWAY, ERROR, "no joint state with the trajectory's stamp 0.2", "within 1 s")
+            robot.wait_for_diagnostic(GATEWAY, ERROR, "waited 1 s for a joint state with the trajectory's stamp 0.2")
             robot.report_joints(0.3)
             robot.plan(plan(0.3))
             robot.wait_for(lambda: len(robot.commands) == 2, "the answer to the last plan")
         stamps = [seconds(command.message.header.stamp) for command in robot.commands]
         assert stamps[:2] == [0.1, 0.3], "expected answers with the plans' stamps, and no stop between them"
+
+
+def test_in_lockstep_a_plan_waits_until_a_controller_hears_its_answer():
+    rclpy.init(args=["--ros-args", "-r", "__ns:=/unheard", "-p", "mode:=lockstep"])
+    gateway, others = ArmGatewayNode(), Node("others")
+    executor = SingleThreadedExecutor()
+    executor.add_node(gateway)
+    executor.add_node(others)
+    heard: list[JointTrajectoryMessage] = []
+    joints = others.create_publisher(JointState, "joint_states", JOINT_STATE_OUT)
+    plans = others.create_publisher(JointTrajectoryMessage, "planned_trajectory", COMMAND)
+
+    def spin_until(condition: Callable[[], object], what: str) -> None:
+        limit = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < limit, f"expected {what}"
+            executor.spin_once(timeout_sec=0.05)
+
+    try:
+        spin_until(lambda: joints.get_subscription_count() and plans.get_subscription_count(), "a gateway that listens")
+        rest = np.zeros((1, len(SPEC.home)))
+        joints.publish(joint_state_from_arrays(SPEC.home, rest[0], SPEC.joint_names, 0.0))
+        plan = JointTrajectory(0.0, np.array([0.3]), SPEC.home + rest, rest)
+        plans.publish(message_from_trajectory(plan, SPEC.joint_names))
+        spin_until(lambda: gateway._waiting, "a plan that waits")
+        others.create_subscription(JointTrajectoryMessage, "arm_controller/joint_trajectory", heard.append, COMMAND)
+        spin_until(lambda: heard, "the answer")
+        assert seconds(heard[0].header.stamp) == 0.0
+        assert len(heard[0].points) >= 1
+    finally:
+        executor.shutdown()
+        gateway.stop()
+        gateway.destroy_node()
+        others.destroy_node()
+        rclpy.try_shutdown()

@@ -144,6 +144,18 @@ def test_an_observation_is_published_whole_and_with_one_stamp():
         assert stamps == {seconds(probe.newest("/clock").clock)}
 
 
+def test_the_first_observation_waits_until_somebody_commands_the_arm():
+    with world_in("lockstep", "partner_limit_s:=0.5") as world:
+        commands = world.probe.commands
+        world.probe.destroy_publisher(commands)
+        assert world.reset().success
+        world.until(lambda: world.probe.status.error, "an error")
+        assert (
+            "nobody subscribed to or commands arm_controller/joint_trajectory within 0.5 s" in world.probe.status.error
+        )
+        assert world.count("joint_states") == 0
+
+
 def test_time_advances_by_one_control_step_for_each_answer():
     with world_in("lockstep") as world:
         world.begin()

@@ -207,10 +207,12 @@ def test_a_person_sees_the_robot_and_stops_it(browser, server, robot):
     wait(browser, "text('gateway-state') === 'MOVING'")
     wait(browser, "text('gateway-reason') === '<b>said</b> by the gateway'")  # text, never markup
     wait(browser, "document.querySelector('#camera-front img').naturalWidth === 64")
-    nodes = [entry.text.split() for entry in browser.find_elements("css selector", "#nodes li")]
-    assert nodes == [["/policy_node", "inactive"], ["/simulator_node", "gone"]]
-    lines = browser.find_elements("css selector", "#tools svg path")
-    assert {line.get_attribute("class") for line in lines} >= {"executed", "ahead"}
+    wait(browser, "document.querySelectorAll('#nodes li').length === 2")
+    nodes = browser.execute_script("return [...document.querySelectorAll('#nodes li')].map((entry) => entry.innerText)")
+    assert [entry.split() for entry in nodes] == [["/policy_node", "inactive"], ["/simulator_node", "gone"]]
+    # The page draws its lines anew all the time, so an element found is soon no part of it.
+    for line in ("executed", "ahead"):
+        wait(browser, "document.querySelector(`#tools svg path.${args[0]}`) !== null", line)
     assert len(browser.find_elements("css selector", "#joints .plot")) == len(SPEC.joint_names)
     browser.find_element("id", "estop").click()
     assert robot.came.wait(PATIENCE_S)
