@@ -8,6 +8,9 @@ EPISODES ?= 5
 OUTPUT ?= runs/eval
 PYTEST_ARGS ?= -n 2
 
+# Where it is set, as in many containers, each process that is started would compile all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 VENV := .venv
 BIN := $(VENV)/bin
 # No bytecode for what is never imported: writing it would take a good part of the set-up time.
