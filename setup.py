@@ -69,6 +69,7 @@ EXTRAS = {
         "av>=12",
         "lz4>=4.3",
         "mcap>=1.2",
+        "opencv-python-headless>=4.9",
         "pyarrow>=16",
         "pyyaml>=6.0",
         "rosbags>=0.10",

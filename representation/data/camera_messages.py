@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 NANOSECONDS = 1_000_000_000
 _COLOUR_CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1}
 _DEPTH_TYPES: dict[str, np.dtype] = {"16UC1": np.dtype(np.uint16), "32FC1": np.dtype(np.float32)}
+_METRES = np.arange(65536, dtype=np.float32) * np.float32(0.001)  # of the millimetres of a 16UC1 image
+_METRES[0] = np.nan
 
 
 def seconds(stamp: Any) -> float:
@@ -72,9 +74,8 @@ def depth_from_image(message: Any) -> NDArray[np.float32]:
         )
     pixels = _pixels(message, item, 1)[:, :, 0]
     if item.kind == "u":
-        metres = pixels.astype(np.float32) * np.float32(0.001)
-        metres[pixels == 0] = np.nan
-        return metres
+        # No code is out of bounds: clipping leaves out the check, and takes half the time.
+        return _METRES.take(pixels, mode="clip")
     if np.isinf(pixels).any():
         return np.where(np.isinf(pixels), np.float32(np.nan), pixels)
     return pixels

@@ -6,6 +6,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -67,5 +68,8 @@ class ImageEncoder:
 
     def _encode(self, image: NDArray) -> None:
         self._writer.write(image)
-        for channel, plane in enumerate(image.reshape(-1, self._channels).T):
-            self._counts[channel] += np.bincount(plane, minlength=self._counts.shape[1])
+        levels = self._counts.shape[1]
+        for channel in range(self._channels):
+            # Unlike NumPy's, this lets other threads run meanwhile.
+            counts = cv2.calcHist([image], [channel], None, [levels], [0, levels])
+            self._counts[channel] += counts.ravel().astype(np.int64)
