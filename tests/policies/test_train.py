@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from policies.interface import load_policy
 from policies.lora import LoraSettings
@@ -20,6 +19,7 @@ from representation import training, training_state
 from representation.generative.mmist import Look, RestyleOptions, StyleAugment
 from representation.training import check_output
 from tests.policies.demonstrations import write_demonstrations
+from tests.policies.training_runs import check_resumed_equals_whole, run
 
 
 @pytest.fixture(scope="module")
@@ -48,23 +48,13 @@ def config(demonstrations):
     )
 
 
-def run(config):
-    check_output(config)
-    config.output.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(config.threads)
-    result = new_run(config)
-    result.train()
-    return result
-
-
 def metrics(directory):
     return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
 def finished(config, tmp_path_factory):
-    config = replace(config, output=tmp_path_factory.mktemp("runs") / "whole")
-    return run(config)
+    return run(replace(config, output=tmp_path_factory.mktemp("runs") / "whole"))
 
 
 def test_training_lowers_the_loss_and_leaves_metrics_picture_and_config(finished):
@@ -87,25 +77,10 @@ def test_saved_policy_loads_with_the_averaged_weights(finished):
     assert (policy.robot, policy.cameras, policy.control_hz, policy.chunk_length) == ("panda", ("front",), 10, 4)
 
 
-def test_resumed_run_equals_the_uninterrupted_one_exactly(finished, config, tmp_path, monkeypatch):
-    def killed_at_step_13(step, largest, schedule):
-        if step == 13:
-            raise KeyboardInterrupt
-        return training_state.decay_after(step, largest, schedule)
-
-    config = replace(config, output=tmp_path / "interrupted")
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "decay_after", killed_at_step_13)
-        with pytest.raises(KeyboardInterrupt):
-            run(config)
-    run(replace(config, resume=True))
-    whole, resumed = (load_file(path / "training_state.safetensors") for path in (finished.output, config.output))
-    assert whole.keys() == resumed.keys()
-    for name in whole:
-        assert torch.equal(whole[name], resumed[name]), name
+def test_a_resumed_run_equals_the_uninterrupted_one_exactly(finished, config, tmp_path):
+    resumed = check_resumed_equals_whole(finished, replace(config, output=tmp_path / "interrupted"), 13)
     losses = [
-        [(row["step"], row["loss"]) for row in metrics(path) if "loss" in row]
-        for path in (finished.output, config.output)
+        [(row["step"], row["loss"]) for row in metrics(one.output) if "loss" in row] for one in (finished, resumed)
     ]
     assert losses[0] == losses[1]
 

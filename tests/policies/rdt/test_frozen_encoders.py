@@ -22,10 +22,10 @@ from policies.rdt.images import background_image
 from policies.rdt.training_options import RDTTraining
 from policies.train import new_run
 from policies.train_config import TrainConfig
-from representation import training, training_state
-from representation.training import check_output, new_accelerator
+from representation.training import new_accelerator
 from tests.policies.rdt.conftest import random_model
 from tests.policies.rdt.episodes import VARIANTS, write_aloha
+from tests.policies.training_runs import check_resumed_equals_whole, run
 
 TOWER = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2}
 WORDS = ["<pad>", "</s>", "<unk>", "▁", "▁Lift", "▁it.", "▁the", "▁cube."]
@@ -69,14 +69,6 @@ def config(released, tmp_path_factory):
         save_every=2,
         threads=1,
     )
-
-
-def run(config):
-    check_output(config)
-    config.output.mkdir(parents=True, exist_ok=True)
-    result = new_run(config)
-    result.train()
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -152,22 +144,8 @@ def test_missing_pictures_do_not_pass_the_tower(finished, monkeypatch):
     torch.testing.assert_close(features[1, 3], tower(pixels[1, 3:4])[0])
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one_exactly(finished, config, tmp_path, monkeypatch):
-    def killed_at_step_3(step, largest, schedule):
-        if step == 3:
-            raise KeyboardInterrupt
-        return training_state.decay_after(step, largest, schedule)
-
-    config = replace(config, output=tmp_path / "interrupted")
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "decay_after", killed_at_step_3)
-        with pytest.raises(KeyboardInterrupt):
-            run(config)
-    run(replace(config, resume=True))
-    whole, resumed = (load_file(path / "training_state.safetensors") for path in (finished.output, config.output))
-    assert whole.keys() == resumed.keys()
-    for name in whole:
-        assert torch.equal(whole[name], resumed[name]), name
+def test_a_resumed_run_equals_the_uninterrupted_one_exactly(finished, config, tmp_path):
+    check_resumed_equals_whole(finished, replace(config, output=tmp_path / "interrupted"), 3)
 
 
 def test_adapters_are_merged_into_the_network_and_saved_alone(config, released, tmp_path):

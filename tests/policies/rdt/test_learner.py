@@ -19,9 +19,8 @@ from policies.rdt.policy import RDTPolicy
 from policies.rdt.training_options import RDTTraining
 from policies.train import check_adapters, check_history, main, new_run
 from policies.train_config import TrainConfig
-from representation import training, training_state
-from representation.training import check_output
 from tests.policies.rdt.episodes import COLORS, LENGTH, SIDE, SPEC, VARIANTS, write_aloha, write_bimanual
+from tests.policies.training_runs import check_resumed_equals_whole, run
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +49,6 @@ def config(demonstrations):
         save_every=25,
         threads=1,
     )
-
-
-def run(config):
-    check_output(config)
-    config.output.mkdir(parents=True, exist_ok=True)
-    result = new_run(config)
-    result.train()
-    return result
 
 
 @pytest.fixture(scope="module")
@@ -100,22 +91,8 @@ def test_the_policy_answers_in_the_robots_own_numbers(finished):
     assert np.abs(chunk.rows - SPEC.home)[:, [1, 2, 3, 4, 5, 8, 9, 10, 11, 12]].max() < 0.1
 
 
-def test_a_resumed_run_equals_the_uninterrupted_one_exactly(finished, config, tmp_path, monkeypatch):
-    def killed_at_step_30(step, largest, schedule):
-        if step == 30:
-            raise KeyboardInterrupt
-        return training_state.decay_after(step, largest, schedule)
-
-    config = replace(config, output=tmp_path / "interrupted")
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "decay_after", killed_at_step_30)
-        with pytest.raises(KeyboardInterrupt):
-            run(config)
-    run(replace(config, resume=True))
-    whole, resumed = (load_file(path / "training_state.safetensors") for path in (finished.output, config.output))
-    assert whole.keys() == resumed.keys()
-    for name in whole:
-        assert torch.equal(whole[name], resumed[name]), name
+def test_a_resumed_run_equals_the_uninterrupted_one_exactly(finished, config, tmp_path):
+    check_resumed_equals_whole(finished, replace(config, output=tmp_path / "interrupted"), 30)
 
 
 def test_a_run_goes_on_from_a_policy(finished, config, tmp_path):
@@ -238,22 +215,8 @@ def test_dropped_conditions_are_the_datasets_mean_state_the_end_of_a_text_and_ba
     assert torch.equal(batch["images"], background_image(SIDE).expand_as(batch["images"]))
 
 
-def test_a_resumed_mixture_equals_the_uninterrupted_one_exactly(mixed_run, mixed, tmp_path, monkeypatch):
-    def killed_at_step_4(step, largest, schedule):
-        if step == 4:
-            raise KeyboardInterrupt
-        return training_state.decay_after(step, largest, schedule)
-
-    config = replace(mixed, output=tmp_path / "interrupted")
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "decay_after", killed_at_step_4)
-        with pytest.raises(KeyboardInterrupt):
-            run(config)
-    resumed = run(replace(config, resume=True))
-    whole, other = (load_file(path / "training_state.safetensors") for path in (mixed_run.output, resumed.output))
-    assert whole.keys() == other.keys()
-    for name in whole:
-        assert torch.equal(whole[name], other[name]), name
+def test_a_resumed_mixture_equals_the_uninterrupted_one_exactly(mixed_run, mixed, tmp_path):
+    check_resumed_equals_whole(mixed_run, replace(mixed, output=tmp_path / "interrupted"), 4)
 
 
 def test_the_average_of_the_published_schedule_forgets_the_first_weights_at_once(mixed, tmp_path):
