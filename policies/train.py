@@ -11,7 +11,7 @@ On several GPUs the same command runs under accelerate; `--batch-size` counts pe
 
 A small network also trains faster in a process per core than in one process with as many threads:
 
-    ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m policies.train --threads 1 --mixed-precision bf16 ...
+    torchrun --nproc_per_node 2 -m policies.train --threads 1 --mixed-precision bf16 ...
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ On several GPUs a training command runs under accelerate:
 
 A small network also trains faster in a process per core than in one process with as many threads:
 
-    ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 -m MODULE --threads 1 --mixed-precision bf16 ...
+    torchrun --nproc_per_node 2 -m MODULE --threads 1 --mixed-precision bf16 ...
 """
 
 from __future__ import annotations
@@ -146,6 +146,7 @@ def new_accelerator(config: LoopConfig) -> Accelerator:
     if precision == "auto":
         precision = "bf16" if torch.cuda.is_available() else "no"
     return Accelerator(
+        cpu=not torch.accelerator.is_available(),  # else processes without one take themselves for single ones
         mixed_precision=precision,
         gradient_accumulation_steps=config.accumulation,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=DECODING_LIMIT)],

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -141,7 +140,6 @@ def test_processes_decode_once_and_train_together(demonstrations, tmp_path):
     launcher = f"{sys.executable} -m torch.distributed.run --standalone --nproc_per_node 2"
     done = subprocess.run(
         [*launcher.split(), "-m", "policies.train", *options.split(), "--validation-episodes", "0", "--log-every", "1"],
-        env=os.environ | {"ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         text=True,
         timeout=240,
