@@ -23,6 +23,7 @@ NODES = (
     "replay_node",
     "simulator_node",
     "teleop_node",
+    "track_player_node",
     "transport_check",
 )
 

@@ -1,11 +1,12 @@
 """Forecasts of what moves around the arm: a second arm, and people.
 
 `ros2 launch polyarm forecast.launch.py model:=runs/site`; places come on `tracked_agents`, see docs/dynamics.md and
-`ros_nodes/config/forecast.yaml`.
+`ros_nodes/config/forecast.yaml`. With `twin:=true tracks:=FILE` recorded tracks are played in the place of a tracker.
 `python -m ros_nodes.bringup --graph forecast` starts the same graph without ros2 launch.
 """
 
 from launch.actions import DeclareLaunchArgument, Shutdown
+from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -29,8 +30,8 @@ def value(argument: str, kind: type) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(argument), value_type=kind)
 
 
-def graph_node(executable: str, parameters: dict) -> Node:
-    """One process of the graph; its end ends the graph."""
+def graph_node(executable: str, parameters: dict, condition: str = "") -> Node:
+    """One process of the graph, started where its condition is true; its end ends the graph."""
     return Node(
         package="polyarm",
         executable=executable,
@@ -41,6 +42,7 @@ def graph_node(executable: str, parameters: dict) -> Node:
         additional_env={"FASTRTPS_DEFAULT_PROFILES_FILE": config_file("fastdds_shm.xml")},
         output="screen",
         on_exit=Shutdown(reason=f"{executable} ended"),
+        condition=IfCondition(LaunchConfiguration(condition)) if condition else None,
     )
 
 
@@ -55,6 +57,13 @@ def generate_launch_description() -> LaunchDescription:
                 default_value="",
                 description="frame of the tracked places; that of the robot's base if left out",
             ),
+            DeclareLaunchArgument(
+                "twin",
+                default_value="false",
+                description="play recorded tracks in the place of a tracker",
+                choices=["true", "false"],
+            ),
+            DeclareLaunchArgument("tracks", default_value="", description="file of the tracks that are played"),
             DeclareLaunchArgument(
                 "autostart",
                 default_value="true",
@@ -78,6 +87,16 @@ def generate_launch_description() -> LaunchDescription:
                 default_value="info",
                 description="log level of all nodes",
                 choices=["debug", "info", "warn", "error", "fatal"],
+            ),
+            graph_node(
+                "track_player_node",
+                {
+                    "use_sim_time": value("use_sim_time", bool),
+                    "robot": value("robot", str),
+                    "frame": value("frame", str),
+                    "tracks": value("tracks", str),
+                },
+                "twin",
             ),
             graph_node(
                 "forecast_node",

@@ -245,6 +245,11 @@ def forecast_node(setting: Setting) -> Endpoints:
     )
 
 
+def track_player_node(setting: Setting) -> Endpoints:
+    """Recorded tracks in the place of what tracks others."""
+    return Endpoints(publishes={"tracked_agents": MARKERS})
+
+
 def memory_node(setting: Setting) -> Endpoints:
     """Remembers what perception_node sees, and answers requests."""
     return LIFE_CYCLE | Endpoints(
@@ -327,6 +332,7 @@ NODES: dict[str, Callable[[Setting], Endpoints]] = {
     "replay_node": replay_node,
     "simulator_node": simulator_node,
     "teleop_node": teleop_node,
+    "track_player_node": track_player_node,
 }
 
 

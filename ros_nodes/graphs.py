@@ -376,6 +376,11 @@ MEMORY = Graph(
 FORECAST = Graph(
     nodes=(
         GraphNode(
+            "track_player_node",
+            {"use_sim_time": "use_sim_time", "robot": "robot", "frame": "frame", "tracks": "tracks"},
+            "twin",
+        ),
+        GraphNode(
             "forecast_node",
             {
                 "use_sim_time": "use_sim_time",
@@ -390,6 +395,8 @@ FORECAST = Graph(
         "model": GraphArgument(None, "directory of a model of gcrl"),
         "robot": PANDA,
         "frame": GraphArgument("", "frame of the tracked places; that of the robot's base if left out"),
+        "twin": GraphArgument("false", "play recorded tracks in the place of a tracker", BOOLEAN, bool),
+        "tracks": GraphArgument("", "file of the tracks that are played"),
         "autostart": GraphArgument("true", "foretell at once, without being asked", BOOLEAN, bool),
         "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
         "namespace": NAMESPACE,

@@ -1,4 +1,4 @@
-"""Motions to look at, for example in RViz: one that is planned for the tool, and those foretold of others."""
+"""Motions to look at, for example in RViz: one that is planned for the tool, where others are and may go."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
+from representation.dynamics.gcrl.playback import Agent
 from ros_nodes.convert import to_time
 
 LINE_WIDTH = 0.006  # m
 POINT_SIZE = 0.014  # m
 FORECAST_WIDTH = 0.01  # m
+AGENT_SIZE = 0.2  # m
 UNKNOWN_CONFIDENCE = ColorRGBA(r=0.6, g=0.6, b=0.6, a=1.0)
 NAMESPACE = "predicted_path"
 
@@ -45,6 +47,25 @@ def path_markers(
     for number, (kind, size) in enumerate(((Marker.LINE_STRIP, LINE_WIDTH), (Marker.SPHERE_LIST, POINT_SIZE))):
         marker = Marker(ns=NAMESPACE, id=number, type=kind, action=Marker.ADD, points=places, colors=colors)
         markers.markers.append(_placed(marker, size, frame, stamp, lifetime_s))
+    return markers
+
+
+def agent_markers(agents: Sequence[Agent], frame: str, stamp: float, lifetime_s: float = 1.0) -> MarkerArray:
+    """A ball for each agent, as `forecast_node` takes them on `tracked_agents`.
+
+    Args:
+        agents: who is where, metres.
+        frame: frame of the places.
+        stamp: seconds.
+        lifetime_s: seconds after which a viewer forgets them.
+    """
+    markers = MarkerArray()
+    for agent in agents:
+        marker = Marker(ns=agent.kind, id=agent.number, type=Marker.SPHERE, action=Marker.ADD)
+        _placed(marker, AGENT_SIZE, frame, stamp, lifetime_s)
+        marker.pose.position.x, marker.pose.position.y = agent.place
+        marker.color.r = 1.0
+        markers.markers.append(marker)
     return markers
 
 

@@ -21,6 +21,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Joy
 
+from representation.dynamics.gcrl.tracks import Tracks
 from representation.structure.object_evidence import EvidenceConfig, ObjectEvidence
 from ros_nodes import optional
 from ros_nodes.arm_gateway_node import ArmGatewayNode
@@ -34,6 +35,7 @@ from ros_nodes.policy_node import PolicyNode
 from ros_nodes.recorder_node import RecorderNode
 from ros_nodes.simulator_node import SimulatorNode
 from ros_nodes.teleop_node import TeleopNode
+from ros_nodes.track_player_node import TrackPlayerNode
 from tests.representation.test_perceiver import Extent
 from tests.ros_nodes.fake_robot import REPOSITORY
 from tests.ros_nodes.faulty_policies import Sweep
@@ -82,7 +84,9 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
         "policy_node": {"mode": "realtime", "policy.checkpoint": "noop"},
         "recorder_node": {"recording.folder": str(folder)},
         "simulator_node": {"mode": "realtime", "simulation.width": 32, "simulation.height": 32},
+        "track_player_node": {"tracks": str(folder / "tracks.npz")},
     }
+    Tracks(torch.zeros(1, 2, 1, 2), ("person",), "hall", 0.4).save(folder / "tracks.npz")
     file = folder / "parameters.yaml"
     file.write_text(yaml.safe_dump({f"/**/{name}": {"ros__parameters": values} for name, values in settings.items()}))
     rclpy.init(args=["--ros-args", "-r", f"__ns:={NAMESPACE}", "--params-file", str(file)])
@@ -99,6 +103,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
             TeleopNode,
             Dashboard,
             RecorderNode,
+            TrackPlayerNode,
         )
         for make in makers:
             node = make()
@@ -141,6 +146,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
         "recorder_node",
         "simulator_node",
         "teleop_node",
+        "track_player_node",
     ],
 )
 def test_a_node_has_exactly_the_endpoints_of_the_table(nodes, name):
