@@ -21,6 +21,7 @@ NODES = (
     "policy_node",
     "recorder_node",
     "replay_node",
+    "separation_node",
     "simulator_node",
     "teleop_node",
     "track_player_node",

@@ -65,6 +65,12 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument("tracks", default_value="", description="file of the tracks that are played"),
             DeclareLaunchArgument(
+                "slow_down",
+                default_value="false",
+                description="slow the arm where somebody may come near it",
+                choices=["true", "false"],
+            ),
+            DeclareLaunchArgument(
                 "autostart",
                 default_value="true",
                 description="foretell at once, without being asked",
@@ -107,6 +113,11 @@ def generate_launch_description() -> LaunchDescription:
                     "model.path": value("model", str),
                     "autostart": value("autostart", bool),
                 },
+            ),
+            graph_node(
+                "separation_node",
+                {"use_sim_time": value("use_sim_time", bool), "robot": value("robot", str)},
+                "slow_down",
             ),
         ]
     )

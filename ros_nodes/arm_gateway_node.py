@@ -56,6 +56,8 @@ class NodeConfig:
         shadow_mode: publish on `~/shadow/<controller>` instead of to the controllers: nothing moves.
         watchdog_period_s: time between two looks of the watchdogs.
         pairing_limit_s: in lockstep, longest wait of a trajectory for the joint state of its stamp and for controllers.
+        speed_scale_max_age_s: the arm holds where `speed_scale` has not come for so long, for who tells it all the time
+            (`separation_node`); 0 where it is told only when it changes.
         output: what the arm's controllers take: trajectory (JointTrajectoryController), forward_command
             (ForwardCommandController of positions) or servo (MoveIt Servo, and a gripper controller).
         output_rate_hz: samples per second for forward_command and servo.
@@ -66,6 +68,7 @@ class NodeConfig:
     shadow_mode: bool = False
     watchdog_period_s: float = field(default=0.01, metadata={"range": (0.001, 0.01)})
     pairing_limit_s: float = field(default=20.0, metadata={"range": (0.01, 60.0)})
+    speed_scale_max_age_s: float = field(default=0.0, metadata={"range": (0.0, 60.0)})
     output: Output = "trajectory"
     output_rate_hz: float = field(default=100.0, metadata={"range": (20.0, 1000.0)})
 
@@ -87,7 +90,7 @@ class ArmGatewayNode(Node):
         self._waiting: tuple[JointTrajectory, float] | None = None
         self._violation = ""
         self._last_violation = "none"
-        self._held_since = self._steady_s()
+        self._held_since = self._scale_heard_at = self._steady_s()
         self._sampler: Timer | None = None
         self._output = self._make_output()
         self._looked_for_rivals = 0.0
@@ -190,6 +193,7 @@ class ArmGatewayNode(Node):
             self._output.sample(desired)
 
     def _on_speed_scale(self, message: Float64) -> None:
+        self._scale_heard_at = self._steady_s()
         try:
             self._send(self._gateway.set_speed_scale(message.data, self._now()))
         except ValueError as error:
@@ -217,12 +221,19 @@ class ArmGatewayNode(Node):
         if steady - self._looked_for_rivals > RIVAL_PERIOD_S:
             self._looked_for_rivals = steady
             self._look_for_rivals()
+        self._watch_speed_scale(steady)
         self._send(self._gateway.tick(*self._times()))
         self._answer()
         if self._waiting is not None and steady - self._waiting[1] > self._config.pairing_limit_s:
             trajectory, self._waiting = self._waiting[0], None
             self._violate(f"waited {self._config.pairing_limit_s:g} s for {self._awaited(trajectory)}")
         self._diagnostics.publish_changes()
+
+    def _watch_speed_scale(self, steady: float) -> None:
+        limit = self._config.speed_scale_max_age_s
+        if limit and steady - self._scale_heard_at > limit and self._gateway.speed_scale:
+            self._send(self._gateway.set_speed_scale(0.0, self._now()))
+            self._violate(f"speed_scale has not come for {limit:g} s")
 
     def _look_for_rivals(self) -> None:
         for topic in self._output.topics:

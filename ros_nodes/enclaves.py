@@ -245,6 +245,14 @@ def forecast_node(setting: Setting) -> Endpoints:
     )
 
 
+def separation_node(setting: Setting) -> Endpoints:
+    """Slows the arm beside others."""
+    return Endpoints(
+        publishes={"speed_scale": FLOAT} | TELLS_HEALTH,
+        subscribes={"tracked_agents": MARKERS, "forecast_node/forecast": NUMBERS} | setting.joints,
+    )
+
+
 def track_player_node(setting: Setting) -> Endpoints:
     """Recorded tracks in the place of what tracks others."""
     return Endpoints(publishes={"tracked_agents": MARKERS})
@@ -330,6 +338,7 @@ NODES: dict[str, Callable[[Setting], Endpoints]] = {
     "policy_node": policy_node,
     "recorder_node": recorder_node,
     "replay_node": replay_node,
+    "separation_node": separation_node,
     "simulator_node": simulator_node,
     "teleop_node": teleop_node,
     "track_player_node": track_player_node,

@@ -19,9 +19,10 @@ from lifecycle_msgs.msg import Transition
 from std_msgs.msg import Float32MultiArray
 from visualization_msgs.msg import MarkerArray
 
+from policies.execution.separation import Futures
 from representation.dynamics.gcrl.track_record import TrackRecord
 from ros_nodes.diagnostics import percentiles_ms
-from ros_nodes.forecast_node import TOPIC, places
+from ros_nodes.forecast_messages import TOPIC, futures_from_message, places
 from ros_nodes.graph_client import GraphClient, GraphError
 from ros_nodes.graphs import FORECAST
 from ros_nodes.qos import STATUS
@@ -84,7 +85,7 @@ class ForecastProbe(GraphClient):
     def __init__(self, stop_requested: Callable[[], bool]) -> None:
         super().__init__("forecast_check", stop_requested)
         self.record = TrackRecord()
-        self.forecasts: list[tuple[dict, np.ndarray]] = []
+        self.forecasts: list[Futures] = []
         self.ages: list[float] = []
         self._subscriptions_kept = [
             self.create_subscription(MarkerArray, TOPIC, self._on_places, STATUS),
@@ -97,10 +98,9 @@ class ForecastProbe(GraphClient):
             self.record.add(*tracked)
 
     def _on_forecast(self, message: Float32MultiArray) -> None:
-        described = json.loads(message.layout.dim[0].label)
-        self.ages.append(time.time() - described["stamp"])
-        shape = [dim.size for dim in message.layout.dim]
-        self.forecasts.append((described, np.array(message.data, dtype=np.float32).reshape(shape)))
+        futures = futures_from_message(message, FRAME)
+        self.ages.append(time.time() - futures.stamp)
+        self.forecasts.append(futures)
 
 
 def measure(options: ForecastOptions) -> ForecastReport:
@@ -122,8 +122,8 @@ def measure(options: ForecastOptions) -> ForecastReport:
         finally:
             probe.end()
     found = [
-        probe.record.errors(samples, said["agents"], said["stamp"], said["period_s"], options.least_steps)
-        for said, samples in probe.forecasts
+        probe.record.errors(one.samples, one.agents, one.stamp, one.period_s, options.least_steps)
+        for one in probe.forecasts
     ]
     counted = [errors for errors in found if errors is not None]
     if not counted:

@@ -15,8 +15,6 @@ arm depends on this node.
 
 from __future__ import annotations
 
-import array
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +23,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension
-from visualization_msgs.msg import Marker, MarkerArray
+from std_msgs.msg import Float32MultiArray
+from visualization_msgs.msg import MarkerArray
 
 from policies.execution.cadence import Cadence
+from policies.execution.separation import Futures
 from policies.robots import get_robot
 from representation.dynamics.gcrl.forecaster import (
     Forecast,
@@ -41,13 +40,13 @@ from representation.dynamics.gcrl.forecaster import (
 from representation.dynamics.gcrl.model import GCRL
 from representation.registry import load_encoder
 from ros_nodes.diagnostics import Health, Latencies, Level
+from ros_nodes.forecast_messages import TOPIC, message_from_futures, places
 from ros_nodes.lifecycle_node import LoadingLifecycleNode
 from ros_nodes.node_process import run_node
 from ros_nodes.params import declare
 from ros_nodes.path_markers import forecast_markers
 from ros_nodes.qos import STATUS, TRACKS_IN
 
-TOPIC = "tracked_agents"
 LOG_PERIOD_S = 2.0
 REFUSED_FOR_S = 2.0  # that a refusal stays in the diagnostics
 
@@ -185,7 +184,8 @@ class ForecastNode(LoadingLifecycleNode):
         forecast, window = value.forecast, value.forecast.window
         height, stamp = self._config.height, window.stamp
         self._paths.publish(forecast_markers(forecast.samples, window.agents, height, self._frame, stamp))
-        self._forecast.publish(numbers(forecast, self._frame, self._model.config.period_s))
+        futures = Futures(stamp, self._model.config.period_s, window.agents, forecast.samples)
+        self._forecast.publish(message_from_futures(futures, self._frame))
         self._shift = forecast.shift
         self._counts["answered"] += 1
         self._foretelling.add(value.foretelling_s)
@@ -278,43 +278,6 @@ class ForecastNode(LoadingLifecycleNode):
 
     def _steady_s(self) -> float:
         return self.steady_clock.now().nanoseconds * 1e-9
-
-
-def places(message: MarkerArray, frame: str) -> tuple[float, dict[str, tuple[float, float]]] | None:
-    """Stamp, seconds, and places of agents by name, metres; None of a message without markers to add.
-
-    Raises:
-        ValueError: markers in another frame, of several stamps, or two of one agent.
-    """
-    markers = [marker for marker in message.markers if marker.action == Marker.ADD]
-    if not markers:
-        return None
-    frames, stamps = ({get(marker.header) for marker in markers} for get in (lambda h: h.frame_id, _seconds))
-    if frames != {frame}:
-        raise ValueError(f"frame: expected {frame!r}, found {', '.join(map(repr, sorted(frames)))}")
-    if len(stamps) > 1:
-        raise ValueError(f"stamps: expected one in a message, found {min(stamps):.3f} to {max(stamps):.3f}")
-    found = {f"{one.ns}/{one.id}": (one.pose.position.x, one.pose.position.y) for one in markers}
-    if len(found) < len(markers):
-        raise ValueError(f"agents: expected each once in a message, found {len(markers)} markers of {len(found)}")
-    return stamps.pop(), found
-
-
-def _seconds(header: Header) -> float:
-    return header.stamp.sec + header.stamp.nanosec * 1e-9
-
-
-def numbers(forecast: Forecast, frame: str, period_s: float) -> Float32MultiArray:
-    """The message of samples (K, T, agents, 2), m; the first label tells stamp, frame, period and agents as JSON."""
-    window = forecast.window
-    described = {"stamp": window.stamp, "frame": frame, "period_s": period_s, "agents": list(window.agents)}
-    message = Float32MultiArray(data=array.array("f", forecast.samples.ravel().tolist()))
-    labels, shape = (json.dumps(described), "steps", "agents", "xy"), forecast.samples.shape
-    message.layout.dim = [
-        MultiArrayDimension(label=label, size=size, stride=int(np.prod(shape[place:])))
-        for place, (label, size) in enumerate(zip(labels, shape, strict=True))
-    ]
-    return message
 
 
 def main(args: Sequence[str] | None = None) -> int:

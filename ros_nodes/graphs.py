@@ -390,6 +390,7 @@ FORECAST = Graph(
                 "autostart": "autostart",
             },
         ),
+        GraphNode("separation_node", {"use_sim_time": "use_sim_time", "robot": "robot"}, "slow_down"),
     ),
     arguments={
         "model": GraphArgument(None, "directory of a model of gcrl"),
@@ -397,6 +398,7 @@ FORECAST = Graph(
         "frame": GraphArgument("", "frame of the tracked places; that of the robot's base if left out"),
         "twin": GraphArgument("false", "play recorded tracks in the place of a tracker", BOOLEAN, bool),
         "tracks": GraphArgument("", "file of the tracks that are played"),
+        "slow_down": GraphArgument("false", "slow the arm where somebody may come near it", BOOLEAN, bool),
         "autostart": GraphArgument("true", "foretell at once, without being asked", BOOLEAN, bool),
         "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
         "namespace": NAMESPACE,

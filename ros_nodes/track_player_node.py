@@ -16,7 +16,7 @@ from visualization_msgs.msg import MarkerArray
 from policies.robots import get_robot
 from representation.dynamics.gcrl.playback import TrackPlayback
 from representation.dynamics.gcrl.tracks import read_tracks
-from ros_nodes.forecast_node import TOPIC
+from ros_nodes.forecast_messages import TOPIC
 from ros_nodes.node_process import run_node
 from ros_nodes.params import declare
 from ros_nodes.path_markers import agent_markers

@@ -33,6 +33,7 @@ from ros_nodes.memory_node import MemoryNode
 from ros_nodes.perception_node import PerceptionNode
 from ros_nodes.policy_node import PolicyNode
 from ros_nodes.recorder_node import RecorderNode
+from ros_nodes.separation_node import SeparationNode
 from ros_nodes.simulator_node import SimulatorNode
 from ros_nodes.teleop_node import TeleopNode
 from ros_nodes.track_player_node import TrackPlayerNode
@@ -103,6 +104,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
             TeleopNode,
             Dashboard,
             RecorderNode,
+            SeparationNode,
             TrackPlayerNode,
         )
         for make in makers:
@@ -144,6 +146,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
         "perception_node",
         "policy_node",
         "recorder_node",
+        "separation_node",
         "simulator_node",
         "teleop_node",
         "track_player_node",
