@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -26,8 +27,8 @@ FAR, ASIDE, NEAR = (9.0, 0.0), (0.0, 2.0), (0.6, 0.3)
 class Hall:
     """A robot that is led all the time, and a person in a place."""
 
-    def __init__(self, robot: FakeRobot) -> None:
-        self.robot = robot
+    def __init__(self, robot: FakeRobot, process: subprocess.Popen) -> None:
+        self.robot, self.process = robot, process
         self.person: tuple[float, float] | None = FAR
         self.frame = SPEC.base_frame
         self.foretold = False
@@ -68,14 +69,10 @@ class Hall:
 
 @pytest.fixture(scope="module")
 def hall() -> Iterator[Hall]:
-    settings = ("speed_scale_max_age_s:=2.0",)
-    patient = ("max_age_s:=2.0",)
-    with FakeRobot("/beside") as robot, gateway_process(robot, *settings):
+    with FakeRobot("/beside") as robot, gateway_process(robot, "speed_scale_max_age_s:=2.0"):
         robot.wait_until_heard()
-        with node_process("separation_node", robot.namespace, *patient) as process:
-            hall = Hall(robot)
-            hall.process = process
-            yield hall
+        with node_process("separation_node", robot.namespace, "max_age_s:=2.0") as process:
+            yield Hall(robot, process)
 
 
 def test_it_goes_holds_beside_somebody_and_goes_on(hall):
