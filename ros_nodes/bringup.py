@@ -37,9 +37,7 @@ def run_graph(graph: Graph, values: Mapping[str, str], output: TextIO = sys.stde
     supervisor = Supervisor(output=output)
     # The handlers stay while the nodes stop: a second Ctrl-C must not cut the orderly end short.
     with _woken_by_signals(supervisor), supervisor:
-        for node in graph.nodes:
-            if node.condition and values[node.condition] != "true":
-                continue
+        for node in graph.started(values):
             supervisor.start(node.executable, node.command(values, graph.arguments))
         end = supervisor.wait()
         if end is None:

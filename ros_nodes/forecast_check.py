@@ -42,6 +42,7 @@ class ForecastOptions:
     Attributes:
         model: directory of a model of gcrl.
         tracks: file of tracks that is played.
+        first_scene: number of the scene to begin with; scenes that the model has seen tell nothing.
         duration_s: seconds that are counted.
         samples: futures of each forecast.
         least_steps: a forecast counts where so many of its steps were tracked later.
@@ -50,6 +51,7 @@ class ForecastOptions:
 
     model: str
     tracks: str
+    first_scene: int = 0
     duration_s: float = 120.0
     samples: int = 20
     least_steps: int = 6
@@ -111,8 +113,10 @@ def measure(options: ForecastOptions) -> ForecastReport:
     """
     given = {"model": options.model, "tracks": options.tracks, "twin": "true", "frame": FRAME, "autostart": "false"}
     values = FORECAST.resolve(given)
-    commands = [(node.executable, node.command(values, FORECAST.arguments)) for node in FORECAST.nodes]
-    dict(commands)[NODE].extend(["-p", f"model.samples:={options.samples}"])
+    commands = [(node.executable, node.command(values, FORECAST.arguments)) for node in FORECAST.started(values)]
+    words = dict(commands)
+    words[NODE] += ["-p", f"model.samples:={options.samples}"]
+    words["track_player_node"] += ["-p", f"first_scene:={options.first_scene}"]
     with started_graph(commands) as node_ended:
         probe = ForecastProbe(node_ended)
         try:

@@ -93,6 +93,10 @@ class Graph:
     arguments: Mapping[str, GraphArgument]
     conductor: str = ""
 
+    def started(self, values: Mapping[str, str]) -> list[GraphNode]:
+        """The processes that are started with some values of all arguments."""
+        return [node for node in self.nodes if not node.condition or values[node.condition] == "true"]
+
     def resolve(self, given: Mapping[str, str]) -> dict[str, str]:
         """Complete the given values by defaults.
 

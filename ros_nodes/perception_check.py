@@ -123,7 +123,7 @@ def measure(options: PerceptionOptions) -> PerceptionReport:
             node.command(values, PERCEPTION.arguments)
             + [word for setting in extra[node.executable] for word in ("-p", setting)],
         )
-        for node in PERCEPTION.nodes
+        for node in PERCEPTION.started(values)
     ]
     with started_graph(commands) as node_ended:
         probe = PerceptionProbe(node_ended)

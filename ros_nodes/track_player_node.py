@@ -31,12 +31,14 @@ class NodeConfig:
         robot: name, or YAML file, of the robot, whose base is the frame where none is given.
         frame: of the places; that of the robot's base if empty.
         tracks: file of tracks.
+        first_scene: number of the scene to begin with.
         rate_hz: messages per second.
     """
 
     robot: str = "panda"
     frame: str = ""
     tracks: str = ""
+    first_scene: int = 0
     rate_hz: float = field(default=10.0, metadata={"range": (2.5, 100.0)})
 
 
@@ -49,7 +51,7 @@ class TrackPlayerNode(Node):
         if not config.tracks:
             raise ValueError("tracks: expected a file of tracks, found none")
         self._frame = config.frame or get_robot(config.robot).base_frame
-        self._playback = TrackPlayback(read_tracks(Path(config.tracks)))
+        self._playback = TrackPlayback(read_tracks(Path(config.tracks)), config.first_scene)
         self._began: float | None = None
         self._out = self.create_publisher(MarkerArray, TOPIC, STATUS)
         self._timer = self.create_timer(1 / config.rate_hz, self._on_tick)

@@ -29,10 +29,17 @@ class TrackPlayback:
 
     Args:
         tracks: the scenes.
+        first: number of the scene to begin with.
+
+    Raises:
+        ValueError: there is no such scene.
     """
 
-    def __init__(self, tracks: Tracks) -> None:
-        self._scenes, self._kinds, self._period_s = tracks.scenes.double().numpy(), tracks.agents, tracks.period_s
+    def __init__(self, tracks: Tracks, first: int = 0) -> None:
+        if not 0 <= first < len(tracks.scenes):
+            raise ValueError(f"first scene: expected 0 to {len(tracks.scenes) - 1}, found {first}")
+        self._scenes = np.roll(tracks.scenes.double().numpy(), -first, axis=0)
+        self._kinds, self._period_s = tracks.agents, tracks.period_s
         self._scene_s = (self._scenes.shape[1] - 1) * tracks.period_s
 
     def at(self, time: float) -> list[Agent]:
