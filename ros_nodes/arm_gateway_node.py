@@ -221,19 +221,21 @@ class ArmGatewayNode(Node):
         if steady - self._looked_for_rivals > RIVAL_PERIOD_S:
             self._looked_for_rivals = steady
             self._look_for_rivals()
-        self._watch_speed_scale(steady)
         self._send(self._gateway.tick(*self._times()))
         self._answer()
         if self._waiting is not None and steady - self._waiting[1] > self._config.pairing_limit_s:
             trajectory, self._waiting = self._waiting[0], None
             self._violate(f"waited {self._config.pairing_limit_s:g} s for {self._awaited(trajectory)}")
+        self._watch_speed_scale(steady)
         self._diagnostics.publish_changes()
 
     def _watch_speed_scale(self, steady: float) -> None:
         limit = self._config.speed_scale_max_age_s
-        if limit and steady - self._scale_heard_at > limit and self._gateway.speed_scale:
-            self._send(self._gateway.set_speed_scale(0.0, self._now()))
-            self._violate(f"speed_scale has not come for {limit:g} s")
+        if not limit or steady - self._scale_heard_at <= limit:
+            return
+        self._send(self._gateway.set_speed_scale(0.0, self._now()))
+        # Again and again: the trajectories that are refused meanwhile do not tell why.
+        self._violate(f"speed_scale has not come for {limit:g} s")
 
     def _look_for_rivals(self) -> None:
         for topic in self._output.topics:

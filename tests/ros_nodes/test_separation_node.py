@@ -119,8 +119,7 @@ def test_the_gateway_holds_where_the_node_falls_silent(hall):
     hall.process.send_signal(signal.SIGSTOP)
     try:
         silent = "speed_scale has not come for 2 s"
-        hall.until(lambda: silent in hall.robot.health(GATEWAY)[2]["last_violation"], silent)
-        hall.until(hall.robot.rests, "rest")
+        hall.until(lambda: silent in hall.robot.health(GATEWAY)[1] and hall.robot.rests(), silent)
     finally:
         hall.process.send_signal(signal.SIGCONT)
     hall.until(hall.moves, "motion")
