@@ -109,7 +109,8 @@ def perturb_graph(
     gone = torch.randperm(len(there), generator=generator)[:count].tolist()
     new = torch.randperm(len(absent), generator=generator)[:count].tolist()
     kinds = [pairs[there[place]] for place in torch.randint(max(len(there), 1), (count,), generator=generator).tolist()]
-    changed = {pair: kind for pair, kind in pairs.items() if pair not in {there[place] for place in gone}}
+    deleted = {there[place] for place in gone}
+    changed = {pair: kind for pair, kind in pairs.items() if pair not in deleted}
     changed |= {absent[place]: kind for place, kind in zip(new, kinds, strict=True)}
     return typed_graph(graph.nodes, changed), 2 * count
 
