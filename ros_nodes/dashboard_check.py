@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import re
 import socket
 import sys
@@ -31,8 +30,7 @@ from ros_nodes.convert import message_from_trajectory, seconds
 from ros_nodes.graph_client import GraphClient, GraphError
 from ros_nodes.graphs import REAL_ARM, TWIN
 from ros_nodes.qos import COMMAND, STATUS
-from ros_nodes.started_graph import started_graph
-from ros_nodes.transport import use_shared_memory_profile
+from ros_nodes.started_graph import measured, started_graph
 
 LIMIT_MS = 150.0
 START_LIMIT_S = 180.0
@@ -237,12 +235,8 @@ def format_report(options: CheckOptions, presses: Sequence[Press]) -> str:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = tyro.cli(CheckOptions, args=args, prog="python -m ros_nodes.dashboard_check", description=__doc__)
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    print(use_shared_memory_profile(), file=sys.stderr)
-    try:
-        presses = measure(options)
-    except GraphError as error:
-        print(f"error: {error}", file=sys.stderr)
+    presses = measured(measure, options)
+    if presses is None:
         return 1
     found = {"options": asdict(options), "presses": [asdict(press) for press in presses]}
     print(json.dumps(found, indent=2) if options.json else format_report(options, presses))

@@ -7,7 +7,6 @@ beside agents that go on as they last did, and the time from a place's stamp to 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,8 +25,7 @@ from ros_nodes.forecast_messages import TOPIC, futures_from_message, places
 from ros_nodes.graph_client import GraphClient, GraphError
 from ros_nodes.graphs import FORECAST
 from ros_nodes.qos import STATUS
-from ros_nodes.started_graph import started_graph
-from ros_nodes.transport import use_shared_memory_profile
+from ros_nodes.started_graph import measured, started_graph
 
 NODE = "forecast_node"
 FRAME = "world"
@@ -164,12 +162,8 @@ def format_report(options: ForecastOptions, report: ForecastReport) -> str:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = tyro.cli(ForecastOptions, args=args, prog="python -m ros_nodes.forecast_check")
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    print(use_shared_memory_profile(), file=sys.stderr)
-    try:
-        report = measure(options)
-    except GraphError as error:
-        print(f"error: {error}", file=sys.stderr)
+    report = measured(measure, options)
+    if report is None:
         return 1
     print(json.dumps(asdict(report)) if options.json else format_report(options, report))
     return 0

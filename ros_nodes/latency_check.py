@@ -26,8 +26,8 @@ from ros_nodes.diagnostics import figures_by_name, percentiles_ms
 from ros_nodes.graph_client import GraphClient, GraphError
 from ros_nodes.graphs import SIM_EVAL
 from ros_nodes.qos import STATUS, sensor
-from ros_nodes.started_graph import started_graph
-from ros_nodes.transport import PROFILE_VARIABLE, use_shared_memory_profile
+from ros_nodes.started_graph import measured, started_graph
+from ros_nodes.transport import PROFILE_VARIABLE
 
 COMMAND_TOPIC = "arm_controller/joint_trajectory"
 START_LIMIT_S = 360.0
@@ -245,14 +245,10 @@ def format_report(options: LatencyOptions, report: LatencyReport) -> str:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = tyro.cli(LatencyOptions, args=args, prog="python -m ros_nodes.latency_check")
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     if not options.shared_memory:
         os.environ[PROFILE_VARIABLE] = ""
-    print(use_shared_memory_profile(), file=sys.stderr)
-    try:
-        report = measure(options)
-    except GraphError as error:
-        print(f"error: {error}", file=sys.stderr)
+    report = measured(measure, options)
+    if report is None:
         return 1
     print(json.dumps(asdict(options) | asdict(report), indent=2) if options.json else format_report(options, report))
     return 0

@@ -7,7 +7,6 @@ lost on their way or not looked at, and for every embedding the time since its p
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -23,8 +22,7 @@ from ros_nodes.diagnostics import figures_by_name, percentiles_ms
 from ros_nodes.graph_client import GraphClient, GraphError
 from ros_nodes.graphs import PERCEPTION
 from ros_nodes.qos import STATUS
-from ros_nodes.started_graph import started_graph
-from ros_nodes.transport import use_shared_memory_profile
+from ros_nodes.started_graph import measured, started_graph
 
 NODE = "perception_node"
 START_LIMIT_S = 240.0
@@ -166,12 +164,8 @@ def format_report(options: PerceptionOptions, report: PerceptionReport) -> str:
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     options = tyro.cli(PerceptionOptions, args=args, prog="python -m ros_nodes.perception_check")
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    print(use_shared_memory_profile(), file=sys.stderr)
-    try:
-        report = measure(options)
-    except GraphError as error:
-        print(f"error: {error}", file=sys.stderr)
+    report = measured(measure, options)
+    if report is None:
         return 1
     print(json.dumps(asdict(report)) if options.json else format_report(options, report))
     return 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 import rclpy
 from rclpy.signals import SignalHandlerOptions
@@ -11,6 +14,10 @@ from rclpy.signals import SignalHandlerOptions
 from ros_nodes.domains import own_domain
 from ros_nodes.graph_client import GraphError, StopRequestedError
 from ros_nodes.supervision import Exit, Supervisor
+from ros_nodes.transport import use_shared_memory_profile
+
+Options = TypeVar("Options")
+Report = TypeVar("Report")
 
 
 @contextmanager
@@ -42,3 +49,14 @@ def started_graph(commands: Iterable[tuple[str, Sequence[str]]]) -> Iterator[Cal
             raise GraphError(f"{ends[0]} while the graph was measured") from None
         finally:
             rclpy.try_shutdown()
+
+
+def measured(measure: Callable[[Options], Report], options: Options) -> Report | None:
+    """What a command measures of a graph on this machine; None where that failed, after the reason was printed."""
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    print(use_shared_memory_profile(), file=sys.stderr)
+    try:
+        return measure(options)
+    except GraphError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return None

@@ -29,7 +29,7 @@ from ros_nodes.fault_graph import CAMERAS, EPISODE, GATEWAY, GATEWAY_HEALTH, LIF
 from ros_nodes.fault_probe import FaultProbe
 from ros_nodes.graph_client import GraphError
 from ros_nodes.graph_processes import GraphProcesses
-from ros_nodes.transport import use_shared_memory_profile
+from ros_nodes.started_graph import measured
 from sim.known_motions import going_round
 from sim.motion_trace import LimitUse, SentCommand, executed, limit_use, seam_jump
 from sim.simulation import SimulationConfig, TabletopSimulation
@@ -203,12 +203,8 @@ def main(args: Sequence[str] | None = None) -> int:
         Exit code: 0 if no watchdog bit and no limit was exceeded, 1 otherwise.
     """
     options = tyro.cli(CheckOptions, args=args, prog="python -m ros_nodes.twin_check")
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    print(use_shared_memory_profile(), file=sys.stderr)
-    try:
-        report = measure(options)
-    except GraphError as error:
-        print(f"error: {error}", file=sys.stderr)
+    report = measured(measure, options)
+    if report is None:
         return 1
     if options.output:
         write_json(Path(options.output), asdict(options) | asdict(report))
