@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import zlib
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from geometry_msgs.msg import Point
@@ -12,8 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
-from representation.dynamics.gcrl.playback import Agent
 from ros_nodes.convert import to_time
+
+if TYPE_CHECKING:  # the policy's node draws paths without it
+    from representation.dynamics.gcrl.playback import Agent
 
 LINE_WIDTH = 0.006  # m
 POINT_SIZE = 0.014  # m
