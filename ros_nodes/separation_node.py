@@ -99,9 +99,11 @@ class SeparationNode(Node):
             self._places = None
             self._refuse(str(error))
             return
+        self._places = {} if tracked is None else tracked[1]
+        if tracked is not None and tracked[0] == self._stamp:
+            return  # a tracker that is stuck tells nothing new
         if tracked is not None:
             self._stamp = tracked[0]
-        self._places = {} if tracked is None else tracked[1]
         self._heard_at[TOPIC] = self._steady_s()
 
     def _on_forecast(self, message: Float32MultiArray) -> None:

@@ -32,6 +32,7 @@ class Hall:
         self.person: tuple[float, float] | None = FAR
         self.frame = SPEC.base_frame
         self.foretold = False
+        self.stuck_at: float | None = None
         self.scales: list[float] = []
         robot.node.create_subscription(Float64, "speed_scale", lambda heard: self.scales.append(heard.data), LATCHED)
         self._places = robot.node.create_publisher(MarkerArray, "tracked_agents", STATUS)
@@ -41,7 +42,7 @@ class Hall:
         """Tell the place and lead the arm until a condition holds."""
 
         def step() -> object:
-            now = self.robot.time()
+            now = self.stuck_at or self.robot.time()
             if self.person is not None:
                 person = Agent("person", 1, self.person)
                 self._places.publish(agent_markers([person], self.frame, now))
@@ -97,10 +98,11 @@ def test_a_forecast_lets_it_go_faster_beside_who_stays_away(hall):
     ("change", "words"),
     [
         ({"person": None}, "no tracked_agents within 2 s"),
+        ({"stuck_at": 1000.0}, "no tracked_agents within 2 s"),
         ({"person": (math.nan, 0.0)}, "expected finite places"),
         ({"frame": "moon"}, "found 'moon'"),
     ],
-    ids=["silent", "nan", "frame"],
+    ids=["silent", "stuck", "nan", "frame"],
 )
 def test_it_holds_where_nobody_knows_who_is_there(hall, change, words):
     usual = {name: getattr(hall, name) for name in change}
