@@ -279,7 +279,9 @@ def replay_node(setting: Setting) -> Endpoints:
         publishes={"planned_trajectory": TRAJECTORY},
         subscribes={"instruction": STRING} | setting.joints,
         calls={
+            "arm_gateway_node/get_parameters": GET_PARAMETERS,
             "arm_gateway_node/reset": TRIGGER,
+            "simulator_node/get_parameters": GET_PARAMETERS,
             "simulator_node/reset": TRIGGER,
             "simulator_node/set_parameters_atomically": SET_ATOMICALLY,
         },

@@ -12,9 +12,11 @@ from rclpy.client import Client
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter, parameter_value_to_python
+from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 POLL_S = 0.05
+ASK_AGAIN_S = 1.0
 
 
 class StopRequestedError(Exception):
@@ -39,6 +41,7 @@ class GraphClient(Node):
         self._executor_of_waits = SingleThreadedExecutor()
         self._executor_of_waits.add_node(self)
         self._clients_by_name: dict[str, Client] = {}
+        self._newest: list[Client] = []
 
     def wait_until(self, condition: Callable[[], bool], limit_s: float, what: str) -> None:
         """Handle callbacks until the condition holds.
@@ -68,18 +71,42 @@ class GraphClient(Node):
             self._executor_of_waits.spin_once(timeout_sec=POLL_S)
 
     def call(self, kind: type, service: str, request: Any, limit_s: float) -> Any:
-        """Call a service and return its response.
+        """Call a service of a node, `<node>/<service>`, once, and return its response.
 
         Raises:
             GraphError: nobody offers the service, or it did not answer in time.
         """
         if service not in self._clients_by_name:
-            self._clients_by_name[service] = self.create_client(kind, service)
+            client = self.create_client(kind, service)
+            self.wait_until(client.service_is_ready, limit_s, f"the service {service}")
+            self._be_found_by(service.rpartition("/")[0], limit_s)
+            self._clients_by_name[service] = client
         client = self._clients_by_name[service]
         self.wait_until(client.service_is_ready, limit_s, f"the service {service}")
         future = client.call_async(request)
         self.wait_until(future.done, limit_s, f"an answer of {service}")
         return future.result()
+
+    def _be_found_by(self, node: str, limit_s: float) -> None:
+        """Wait until the answers of a node reach all clients that this one has.
+
+        A node that has not found a client yet answers it into nothing (rmw_fastrtps waits 0.1 s for it), and a request
+        may do harm the second time. So the node is first asked for no parameters, as often as that takes, through a
+        client that is the newest: clients are found in the order in which they were made.
+        """
+        service = f"{node}/get_parameters"
+        client = self.create_client(GetParameters, service)
+        self._newest.append(client)
+        self.wait_until(client.service_is_ready, limit_s, f"the service {service}")
+        answers: list[Future] = []
+        begun = time.monotonic()
+
+        def answered() -> bool:
+            if time.monotonic() - begun >= ASK_AGAIN_S * len(answers):
+                answers.append(client.call_async(GetParameters.Request()))
+            return any(answer.done() for answer in answers)
+
+        self.wait_until(answered, limit_s, f"an answer of {service}")
 
     def trigger(self, service: str, limit_s: float) -> str:
         """Call a Trigger service and return its message.

@@ -35,6 +35,7 @@ class ReplayConfig:
         start_tolerance_rad: the replay begins when every arm joint is so near to its start.
         approach_fraction: of the robot's velocity limits, on the way to the start.
         max_approach_rad: a start that is further away, for any arm joint, is refused.
+        approach_lead_rad: the way to the start waits for an arm joint that is so far behind.
         approach_slack_s: the approach may take so much longer than planned.
         settle_s: time to reach the last target.
         chunk_length: targets in each chunk.
@@ -43,6 +44,7 @@ class ReplayConfig:
     start_tolerance_rad: float = field(default=0.02, metadata={"range": (0.001, 0.3)})
     approach_fraction: float = field(default=0.2, metadata={"range": (0.01, 1.0)})
     max_approach_rad: float = field(default=3.2, metadata={"range": (0.0, 7.0)})
+    approach_lead_rad: float = field(default=0.15, metadata={"range": (0.01, 1.0)})
     approach_slack_s: float = field(default=5.0, metadata={"range": (0.1, 60.0)})
     settle_s: float = field(default=0.5, metadata={"range": (0.0, 10.0)})
     chunk_length: int = field(default=5, metadata={"range": (2, 100)})
@@ -90,7 +92,7 @@ class EpisodeReplay:
             )
         self._scheduler = ChunkScheduler(spec)
         self._approach: NDArray[np.float64] | None = None
-        self._began = 0.0
+        self._began = self._asked_at = self._waited_s = 0.0
 
     def step(self, stamp: float, positions: NDArray[np.float64], now: float) -> JointTrajectory | None:
         """Answer a joint state.
@@ -108,11 +110,13 @@ class EpisodeReplay:
         """
         if self._approach is None:
             self._approach = self._way_to_start(positions)
-            self._began = stamp
+            self._began = self._asked_at = stamp
         elapsed = stamp - self._began
-        if self.phase is Phase.APPROACH and self._at_start(positions, elapsed):
-            self.phase, self._began, elapsed = Phase.REPLAY, stamp, 0.0
-            self._scheduler.reset()
+        if self.phase is Phase.APPROACH:
+            elapsed = self._along_the_way(stamp, positions)
+            if self._at_start(positions, elapsed):
+                self.phase, self._began, elapsed = Phase.REPLAY, stamp, 0.0
+                self._scheduler.reset()
         if self.phase is Phase.REPLAY:
             self.deviations.append(self.deviation(elapsed, positions))
         duration = (len(self._path) - 1) * self._period
@@ -149,15 +153,26 @@ class EpisodeReplay:
         share = (1 - np.cos(np.pi * np.linspace(0, 1, count))) / 2
         return positions + share[:, None] * way
 
+    def _along_the_way(self, stamp: float, positions: NDArray[np.float64]) -> float:
+        """Seconds along the way to the start: those since it began without those for which the arm did not follow."""
+        since, self._asked_at = stamp - self._asked_at, stamp
+        passed = stamp - self._began - self._waited_s
+        lead = np.abs(_sample(self._approach, np.array([passed / self._period]))[0] - positions)
+        if lead[self._spec.arm_joints].max() > self._config.approach_lead_rad:
+            self._waited_s += since
+            passed -= since
+        return passed
+
     def _at_start(self, positions: NDArray[np.float64], elapsed: float) -> bool:
         arm = self._spec.arm_joints
         distance = float(np.abs(positions - self._path[0])[arm].max())
         planned = (len(self._approach) - 1) * self._period
         if elapsed < planned or distance > self._config.start_tolerance_rad:
-            if elapsed > planned + self._config.approach_slack_s:
+            if elapsed + self._waited_s > planned + self._config.approach_slack_s:
                 raise ReplayError(
                     f"start of the recording: expected the arm within {self._config.start_tolerance_rad:g} rad after "
-                    f"{elapsed:.1f} s, found it {distance:.3f} rad away; the gateway's diagnostics say why"
+                    f"{elapsed + self._waited_s:.1f} s, found it {distance:.3f} rad away; "
+                    "the gateway's diagnostics say why"
                 )
             return False
         return True

@@ -222,7 +222,7 @@ def seen_in_a_run(words: list[str], names: list[str], graph: str, observe) -> di
         try:
             end = time.monotonic() + PATIENCE_S
             while process.poll() is None:
-                assert time.monotonic() < end, "expected the end of the graph"
+                assert time.monotonic() < end, f"expected the end of the graph, found {log.read_text()}"
                 found = {name: observe(name, f"/{graph}") for name in names}
                 time.sleep(0.02)
         finally:

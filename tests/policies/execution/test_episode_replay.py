@@ -22,8 +22,8 @@ def recording(seconds: float = 3.0, offset: float = 0.0) -> np.ndarray:
     return path
 
 
-def replay(path: np.ndarray, start: np.ndarray = ROBOT.home, step: float = PERIOD, frozen: bool = False):
-    """Run a replay through a gateway on an ideal arm; returns it and the arm's path."""
+def replay(path: np.ndarray, start: np.ndarray = ROBOT.home, step: float = PERIOD, held_s: float = 0.0):
+    """Run a replay through a gateway on an ideal arm that stands still at first; returns it and the arm's path."""
     gateway, arm = ArmGateway(ROBOT), TrajectoryController(ROBOT)
     replayed = EpisodeReplay(ROBOT, path, PERIOD)
     arm.reset(start, 0.0)
@@ -35,7 +35,7 @@ def replay(path: np.ndarray, start: np.ndarray = ROBOT.home, step: float = PERIO
         trajectory = replayed.step(now, positions, now)
         if trajectory is not None:
             command = gateway.on_trajectory(trajectory, now)
-            if not frozen:
+            if now >= held_s:
                 assert not command.rejected, command.reason
                 arm.accept(command.trajectory, now)
         now += step
@@ -67,7 +67,16 @@ def test_a_start_that_is_too_far_away_is_refused_by_joint():
 
 def test_an_arm_that_does_not_come_to_the_start_ends_the_replay():
     with pytest.raises(ReplayError, match=r"expected the arm within 0\.02 rad after"):
-        replay(recording(offset=0.4), frozen=True)
+        replay(recording(offset=0.4), held_s=np.inf)
+
+
+def test_the_way_to_the_start_waits_for_an_arm_that_sets_out_late():
+    """Else the targets would be so far ahead after the way that the gateway refuses each of them as a jump."""
+    start = ROBOT.home - np.array([0.5, 0, 0, 0, 0, 0, 0, 0])
+    replayed, found = replay(recording(offset=0.4), start, held_s=3.0)
+    assert np.ptp(found[:30], axis=0).max() == 0
+    assert replayed.phase is Phase.DONE
+    assert max(replayed.deviations) < TOLERANCE
 
 
 @pytest.mark.parametrize(
