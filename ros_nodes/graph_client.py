@@ -41,7 +41,7 @@ class GraphClient(Node):
         self._executor_of_waits = SingleThreadedExecutor()
         self._executor_of_waits.add_node(self)
         self._clients_by_name: dict[str, Client] = {}
-        self._newest: list[Client] = []
+        self._first_asked: list[Client] = []
 
     def wait_until(self, condition: Callable[[], bool], limit_s: float, what: str) -> None:
         """Handle callbacks until the condition holds.
@@ -96,7 +96,7 @@ class GraphClient(Node):
         """
         service = f"{node}/get_parameters"
         client = self.create_client(GetParameters, service)
-        self._newest.append(client)
+        self._first_asked.append(client)
         self.wait_until(client.service_is_ready, limit_s, f"the service {service}")
         answers: list[Future] = []
         begun = time.monotonic()
