@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from representation.structure.commutative_monoids import SlidingFold
-from representation.structure.object_evidence import ObjectEvidence, sights_of
+from representation.structure.commutative_monoids.object_evidence import ObjectEvidence, sights_of
 
 LEAST_SURE = 0.5
 

@@ -209,7 +209,7 @@ SYSTEMS: dict[str, System] = {
         inputs="sets of any size; sights of things by several cameras",
         outputs="a state of each set, which a new element changes in log n steps; where things are",
         role="fuses what cameras saw of each thing, in any order and in parts, and holds what means and maxima lose",
-        road="representation.structure.train_object_evidence; perception_node",
+        road="representation.structure.commutative_monoids.train; perception_node",
     ),
     "sheaf_diffusion": System(
         module="representation.structure.sheaf_diffusion",

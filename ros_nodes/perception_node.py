@@ -29,7 +29,7 @@ from representation.checkpoint import encoder_key
 from representation.object_fusion import ObjectFusion
 from representation.perceiver import Perceiver, Percept, Sight
 from representation.registry import load_encoder
-from representation.structure.object_evidence import load_object_evidence
+from representation.structure.commutative_monoids.object_evidence import load_object_evidence
 from representation.vector_text import to_text
 from ros_nodes.camera_topics import CameraTopics
 from ros_nodes.diagnostics import Health, Latencies, Level, figures_message
@@ -95,7 +95,7 @@ class FusionConfig:
     """How sights of things are fused, for encoders that find things, behind a camera with depth.
 
     Attributes:
-        path: directory of what fuses, see `representation.structure.train_object_evidence`; nothing is if empty.
+        path: directory of what fuses, see `representation.structure.commutative_monoids.train`; nothing is if empty.
         window: sights of a thing that are kept.
         others: topics of the evidence of other cameras, such as side/perception_node/evidence.
         max_age_s: after which what another camera told counts no more, by the stamps of pictures, nor a thing that this

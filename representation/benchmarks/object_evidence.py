@@ -5,8 +5,13 @@ from __future__ import annotations
 import torch
 
 from representation.benchmarks.claims import BenchOptions, Claim
-from representation.structure.object_evidence import EvidenceConfig, ObjectEvidence, drawn_sights, mean_place
-from representation.structure.train_object_evidence import trained_object_evidence
+from representation.structure.commutative_monoids.object_evidence import (
+    EvidenceConfig,
+    ObjectEvidence,
+    drawn_sights,
+    mean_place,
+)
+from representation.structure.commutative_monoids.train import trained_object_evidence
 
 STEPS, SETS, SIGHTS, PARTS = 1500, 2000, (4, 16), 4
 

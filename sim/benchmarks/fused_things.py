@@ -24,8 +24,13 @@ from representation.benchmarks.claims import Claim
 from representation.benchmarks.segmentation import trained
 from representation.object_fusion import LEAST_SURE, ObjectFusion
 from representation.pretraining.segmentation import SegmentationEncoder
-from representation.structure.object_evidence import EvidenceConfig, ObjectEvidence, mean_place, sights_of
-from representation.structure.train_object_evidence import trained_object_evidence
+from representation.structure.commutative_monoids.object_evidence import (
+    EvidenceConfig,
+    ObjectEvidence,
+    mean_place,
+    sights_of,
+)
+from representation.structure.commutative_monoids.train import trained_object_evidence
 from sim.episode_id import EpisodeId
 from sim.segmented_scenes import SegmentedOptions, drawn_poses, segmented_scenes
 from sim.simulation import SimulationConfig, TabletopSimulation

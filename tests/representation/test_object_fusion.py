@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from representation.object_fusion import ObjectFusion
-from representation.structure.object_evidence import EvidenceConfig, ObjectEvidence, sights_of
+from representation.structure.commutative_monoids.object_evidence import EvidenceConfig, ObjectEvidence, sights_of
 
 DEPTH, INTRINSICS = np.full((8, 8), 1.0, np.float32), np.array([[8.0, 0, 4], [0, 8, 4], [0, 0, 1]])
 

@@ -22,7 +22,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Joy
 
 from representation.dynamics.gcrl.tracks import Tracks
-from representation.structure.object_evidence import EvidenceConfig, ObjectEvidence
+from representation.structure.commutative_monoids.object_evidence import EvidenceConfig, ObjectEvidence
 from ros_nodes import optional
 from ros_nodes.arm_gateway_node import ArmGatewayNode
 from ros_nodes.dashboard import Dashboard

@@ -11,8 +11,8 @@ import rclpy
 from std_msgs.msg import String
 
 from representation.object_fusion import ObjectFusion
-from representation.structure.object_evidence import EvidenceConfig
-from representation.structure.train_object_evidence import trained_object_evidence
+from representation.structure.commutative_monoids.object_evidence import EvidenceConfig
+from representation.structure.commutative_monoids.train import trained_object_evidence
 from representation.vector_text import from_text
 from ros_nodes.graph_client import GraphClient
 from ros_nodes.qos import STATUS

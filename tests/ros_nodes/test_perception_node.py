@@ -14,7 +14,7 @@ from std_msgs.msg import Float32MultiArray, String
 
 from representation.data.frames import Frames
 from representation.registry import module_of
-from representation.structure.object_evidence import EvidenceConfig, ObjectEvidence
+from representation.structure.commutative_monoids.object_evidence import EvidenceConfig, ObjectEvidence
 from representation.vector_text import to_text
 from ros_nodes.qos import STATUS
 from tests.ros_nodes.fake_robot import FakeRobot, Faults, node_process

@@ -4,7 +4,7 @@ import torch
 from representation.benchmarks import commutative_monoids, object_evidence
 from representation.benchmarks.claims import BenchOptions
 from representation.benchmarks.commutative_monoids import KINDS, relative_penalty, trained
-from representation.structure.object_evidence import EvidenceConfig, ObjectEvidence, drawn_sights
+from representation.structure.commutative_monoids.object_evidence import EvidenceConfig, ObjectEvidence, drawn_sights
 
 
 @pytest.mark.parametrize("kind", KINDS)

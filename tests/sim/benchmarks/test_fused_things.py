@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from representation.structure.object_evidence import EvidenceConfig, ObjectEvidence
+from representation.structure.commutative_monoids.object_evidence import EvidenceConfig, ObjectEvidence
 from sim.bench import BENCHMARKS
 from sim.benchmarks.fused_things import BOTH, MEAN, FusedSettings, claims_of, format_text, look
 from tests.red_finder import red_finder

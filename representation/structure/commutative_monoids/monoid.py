@@ -1,28 +1,16 @@
-"""Learnable commutative monoids: a learned operator that sums up any number of things, folded over a balanced tree.
+"""The learned operator, its fold over a balanced tree, aggregations for graphs, and the tree of a sliding window.
 
-An operator a ⊕ b that is commutative by construction, and nearly associative by training, makes one state of the states
-of a set: a tree of depth log2 n does so, any part of it may be made elsewhere, and one element is replaced in log2 n
-steps. It can hold what a sum or a maximum loses, such as the second smallest. It is only nearly invariant to order:
-shuffle in training, and ask for `associativity_penalty`.
-
-Source: Learnable Commutative Monoids for Graph Neural Networks, Ong and Veličković, LoG 2022 (arXiv 2212.08541). States
-are (..., d); sets are (B, n, d) with a mask, or rows (E, d) with the number of their set, as edges of graphs have.
-
-What differs: absent elements of ragged sets never enter the fold; `SlidingFold` keeps the tree of a window. What fuses
-evidence of objects with it is in `representation.structure.object_evidence`, and is read by `load`.
+States are (..., d); sets are (B, n, d) with a mask, or rows (E, d) with the number of their set, as edges of graphs
+have. Source: see the package.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from representation.structure.object_evidence import ObjectEvidence
 
 Operator = Literal["gru", "mlp"]
 
@@ -300,17 +288,6 @@ def second_minimum_sets(n_sets: int, bits: int, size: int, generator: torch.Gene
     second = numbers.sort(dim=1).values[:, 1]
     powers = 2 ** torch.arange(bits - 1, -1, -1)
     return ((numbers[..., None] // powers) % 2).float(), ((second[:, None] // powers) % 2).float()
-
-
-def load(directory: Path) -> ObjectEvidence:
-    """Read what fuses evidence of objects.
-
-    Raises:
-        ValueError: damaged; names the file.
-    """
-    from representation.structure.object_evidence import load_object_evidence
-
-    return load_object_evidence(directory)
 
 
 def _draw(module: nn.Module, generator: torch.Generator | None) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from representation.checkpoint import CONFIG_FILE
 from representation.registry import load_encoder
-from representation.structure.object_evidence import (
+from representation.structure.commutative_monoids.object_evidence import (
     CENTRE,
     EvidenceConfig,
     ObjectEvidence,
@@ -15,7 +15,7 @@ from representation.structure.object_evidence import (
     mean_place,
     sights_of,
 )
-from representation.structure.train_object_evidence import main, trained_object_evidence
+from representation.structure.commutative_monoids.train import main, trained_object_evidence
 
 
 def seeded(number=0):

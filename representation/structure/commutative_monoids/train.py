@@ -1,4 +1,4 @@
-"""Train what fuses sights of objects: `python -m representation.structure.train_object_evidence --output DIR`.
+"""Train what fuses sights of objects: `python -m representation.structure.commutative_monoids.train --output DIR`.
 
 The sights are drawn, see `object_evidence.drawn_sights`; DIR is what `fusion.path` of `perception_node` takes.
 """
@@ -15,8 +15,8 @@ from torch import nn
 from tqdm import tqdm
 
 from representation.data.frames import expect_empty
-from representation.structure.commutative_monoids import fold_levels
-from representation.structure.object_evidence import EvidenceConfig, ObjectEvidence, drawn_sights
+from representation.structure.commutative_monoids.monoid import fold_levels
+from representation.structure.commutative_monoids.object_evidence import EvidenceConfig, ObjectEvidence, drawn_sights
 
 BATCH, MOST_SIGHTS, LR = 128, 24, 2e-3
 PENALTY, TRIPLES, TESTED = 0.1, 384, 1000

@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from representation.checkpoint import load_weights, read_config, save_encoder
 from representation.image_tower import draw_weights
-from representation.structure.commutative_monoids import CommutativeMonoid, Operator
+from representation.structure.commutative_monoids.monoid import CommutativeMonoid, Operator
 
 SYSTEM, SIGHT = "commutative_monoids", 4
 CENTRE, REACH = (0.5, 0.0, 0.1), (0.3, 0.4, 0.12)
