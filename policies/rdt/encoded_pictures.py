@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from policies.rdt.demonstrations import Pictures
 from policies.rdt.image_tower import ImageTower
@@ -29,7 +30,9 @@ def create(file: Path, steps: int, background: Tensor) -> None:
 
 
 @torch.no_grad()
-def encode(tower: ImageTower, pictures: Pictures, file: Path, part: int, parts: int) -> None:
+def encode(
+    tower: ImageTower, pictures: Pictures, file: Path, part: int, parts: int, progress: str | None = None
+) -> None:
     """Write the features of one part of the steps, so that several processes share the work.
 
     Args:
@@ -38,14 +41,17 @@ def encode(tower: ImageTower, pictures: Pictures, file: Path, part: int, parts: 
         file: that `create` made.
         part: number of the part.
         parts: how many there are.
+        progress: name of the demonstrations, for a progress bar; none is shown if None.
     """
     features, present = np.load(file, mmap_mode="r+"), np.load(_presence(file), mmap_mode="r+")
     own = np.array_split(np.arange(len(features)), parts)[part]
-    for begin in range(0, len(own), BATCH):
-        steps = own[begin : begin + BATCH]
-        found, present[steps] = pictures(steps)
-        pixels = scaled_pixels(torch.from_numpy(found))
-        features[steps] = tower(pixels.flatten(0, 1)).float().unflatten(0, pixels.shape[:2]).numpy()
+    with tqdm(total=len(own), desc=f"encoding pictures of {progress}", unit="step", disable=progress is None) as bar:
+        for begin in range(0, len(own), BATCH):
+            steps = own[begin : begin + BATCH]
+            found, present[steps] = pictures(steps)
+            pixels = scaled_pixels(torch.from_numpy(found))
+            features[steps] = tower(pixels.flatten(0, 1)).float().unflatten(0, pixels.shape[:2]).numpy()
+            bar.update(len(steps))
     features.flush()
     present.flush()
 

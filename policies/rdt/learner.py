@@ -184,7 +184,8 @@ class RDTLearner:
             encoded_pictures.create(file, len(data.steps), self.background)
         accelerator.wait_for_everyone()
         local = int(os.environ.get("LOCAL_WORLD_SIZE", accelerator.num_processes))
-        encoded_pictures.encode(self.model.tower, pictures, file, accelerator.local_process_index, local)
+        shown = data.path.name if accelerator.is_main_process else None
+        encoded_pictures.encode(self.model.tower, pictures, file, accelerator.local_process_index, local, shown)
         accelerator.wait_for_everyone()
         return encoded_pictures.encoded(file)
 
