@@ -64,7 +64,7 @@ bench-representation: setup
 	test -f runs/sensor_scenes/frames.json || $(BIN)/python -m sim.sensor_scenes --output runs/sensor_scenes
 	test -f runs/scenes/scenes.jsonl || $(BIN)/python -m sim.scene_descriptions --output runs/scenes
 	test -f runs/held_tools/windows.npz || $(BIN)/python -m sim.held_tools --output runs/held_tools
-	test -d runs/task_frames || $(BIN)/python -m sim.collect --task all --episodes 75 --cameras front --size 64 --seed 7000 \
+	test -d runs/task_frames || $(BIN)/python -m sim.collect --task all --episodes 110 --cameras front --size 64 --seed 7000 \
 	    --output runs/task_frames
 	test -f runs/actions/frames.json || $(BIN)/python -m sim.arm_actions --output runs/actions
 	test -f runs/reported/frames.json || $(BIN)/python -m sim.reported_scenes --output runs/reported

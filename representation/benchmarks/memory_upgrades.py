@@ -68,7 +68,7 @@ def run(options: BenchOptions) -> list[Claim]:
     """
     path = options.data.with_name(DATA)
     if not path.is_dir():
-        make = f"python -m sim.collect --task all --episodes 75 --cameras front --size 64 --seed 7000 --output {path}"
+        make = f"python -m sim.collect --task all --episodes 110 --cameras front --size 64 --seed 7000 --output {path}"
         raise FileNotFoundError(f"{path}: expected episodes of the six tasks, make them by {make}")
     opened = open_frames(path, size=SIDE)
     frames = Frames(opened.images, opened.episode, {LABEL: opened.columns[TASK]}, {LABEL: TASKS})

@@ -36,6 +36,7 @@ class TrainOptions:
         tracks: a file for each environment; simulated ones of `distances` if left out.
         distances: that simulated agents keep, metres.
         scenes: of each environment, at most; the first ones of a file.
+        held_out: share of the scenes of each environment, the last ones, by which a new model's best epoch is chosen.
         network: of a new model: for pairs of agents, or a graph for any number of them.
         model: directory of a model that is tuned instead of a new one.
         epochs: passes.
@@ -46,6 +47,7 @@ class TrainOptions:
     tracks: tuple[Path, ...] = ()
     distances: tuple[float, ...] = (0.1, 0.3, 0.5)
     scenes: int = 1000
+    held_out: float = 0.1
     network: Network = "pair"
     model: Path | None = None
     epochs: int = 60
@@ -66,6 +68,18 @@ def environments_of(tracks: Sequence[Tracks], config: GCRLConfig, scenes: int) -
     return [F.pad(one.scenes[:scenes], (0, 0, 0, most - len(one.agents)), value=torch.nan) for one in tracks]
 
 
+def held_out(scenes: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Scenes to learn from, and the last ones to choose an epoch by; at least one of either.
+
+    Raises:
+        ValueError: fewer than two scenes, or a share that is none.
+    """
+    if len(scenes) < 2 or not 0 < share < 1:
+        raise ValueError(f"scenes, held_out: expected two at least and a share in (0, 1), found {len(scenes)}, {share}")
+    count = min(max(1, round(share * len(scenes))), len(scenes) - 1)
+    return scenes[:-count], scenes[-count:]
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Train, and write the model."""
     options = tyro.cli(TrainOptions, args=args, description=__doc__)
@@ -84,7 +98,8 @@ def main(args: Sequence[str] | None = None) -> None:
         simulated = [simulate_crossing(options.scenes, d, options.seed) for d in options.distances]
         environments = environments or simulated
         if options.model is None:
-            fit(model, environments, options.epochs, generator)
+            learned, validation = zip(*(held_out(scenes, options.held_out) for scenes in environments), strict=True)
+            fit(model, learned, options.epochs, generator, validation=torch.cat(validation))
         else:
             adapt(model, torch.cat(environments), generator, options.epochs)
     except (OSError, ValueError) as error:

@@ -9,10 +9,11 @@ from torch.autograd.functional import jacobian
 
 from representation.dynamics.gcrl import GCRL, GRAPH, GCRLConfig
 from representation.dynamics.gcrl.flows import Flow, MixturePrior
+from representation.dynamics.gcrl.identifiability import mean_correlation_coefficient
 from representation.dynamics.gcrl.model import coupled_bound, log_likelihood
 from representation.dynamics.gcrl.scenes import simulate_crossing, simulate_people
-from representation.dynamics.gcrl.train import main
-from representation.dynamics.gcrl.training import adapt, constant_velocity, fit, min_ade_fde
+from representation.dynamics.gcrl.train import held_out, main
+from representation.dynamics.gcrl.training import adapt, constant_velocity, fit, forecast_error, min_ade_fde
 from representation.registry import load_encoder
 
 
@@ -79,6 +80,56 @@ def test_training_lowers_errors_and_adapting_keeps_z(coupled, tmp_path):
     again = load_encoder(tmp_path / "model")
     told = [m.predict(past, 5, torch.Generator().manual_seed(1)) for m in (model, again)]
     assert torch.equal(*told)
+
+
+def test_the_best_epoch_is_kept_by_other_scenes(monkeypatch):
+    errors, seen = [3.0, 1.0, 2.0], []
+
+    def told(model, scenes):
+        assert scenes is validation
+        seen.append({name: value.clone() for name, value in model.state_dict().items()})
+        return errors[len(seen) - 1]
+
+    monkeypatch.setattr("representation.dynamics.gcrl.training.forecast_error", told)
+    model, validation = GCRL(GCRLConfig()), simulate_crossing(8, 0.4, seed=1)
+    fit(model, [simulate_crossing(64, 0.4, seed=0)], 3, torch.Generator().manual_seed(0), validation=validation)
+    assert len(seen) == 3
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, seen[1][name])
+    assert not torch.equal(seen[2]["x_to_z.mean.weight"], seen[1]["x_to_z.mean.weight"])
+
+
+def test_errors_of_forecasts_are_those_of_their_best_samples():
+    model, scenes = GCRL(GCRLConfig()), simulate_crossing(16, 0.4, seed=0)
+    told = model.predict(scenes[:, :8], 5, torch.Generator().manual_seed(3))
+    expected = min_ade_fde(told, scenes[:, 8:])[0].mean().item()
+    assert forecast_error(model, scenes, samples=5, seed=3) == pytest.approx(expected)
+
+
+def test_causes_are_alike_as_far_as_one_is_a_linear_map_of_the_other():
+    generator = torch.Generator().manual_seed(0)
+    a, noise = torch.randn(500, 3, generator=generator), torch.randn(500, 2, generator=generator)
+    b = a @ torch.randn(3, 2, generator=generator) + 7
+    assert mean_correlation_coefficient(a, b) == pytest.approx(1)
+    assert mean_correlation_coefficient(a, noise) < 0.2
+    half = torch.stack([a[:, 0], a[:, 0] + torch.randn(500, generator=generator)], dim=1)
+    assert mean_correlation_coefficient(a, half) == pytest.approx((1 + 0.5**0.5) / 2, abs=0.03)
+    assert mean_correlation_coefficient(a, torch.ones(500, 2)) == 0
+    for other in (b[:100], b[:4]):
+        with pytest.raises(ValueError, match="expected as many scenes of each, more than 4"):
+            mean_correlation_coefficient(a[: 4 if len(other) == 4 else 500], other)
+
+
+@pytest.mark.parametrize(("count", "share"), [(1, 0.1), (10, 0.0), (10, 1.0)])
+def test_scenes_to_choose_an_epoch_by_are_needed(count, share):
+    with pytest.raises(ValueError, match="expected two at least and a share in"):
+        held_out(torch.zeros(count, 20, 2, 2), share)
+
+
+def test_the_last_scenes_are_held_out():
+    scenes = torch.arange(10.0)[:, None, None, None].expand(10, 20, 2, 2)
+    learned, validation = held_out(scenes, 0.25)
+    assert (len(learned), validation[:, 0, 0, 0].tolist()) == (8, [8, 9])
 
 
 def test_more_samples_are_never_worse_and_straight_tracks_go_on():
