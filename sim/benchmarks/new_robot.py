@@ -83,7 +83,7 @@ class NewRobotSettings:
         threads: of torch.
     """
 
-    known: tuple[str, ...] = ("panda/aloha",)
+    known: tuple[str, ...] = ("panda/aloha/xarm7",)
     new: str = "ur5e"
     samples: tuple[int, ...] = (50, 100, 200)
     joint_samples: int = 600

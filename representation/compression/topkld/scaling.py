@@ -10,7 +10,7 @@ from torch import nn
 
 from representation.compression.topkld.quantized_linear import QuantizedLinear
 
-KEPT_BITS = 16
+KEPT_BITS, FACTOR_BITS = 16, 32
 
 
 class ScalingLaw(NamedTuple):
@@ -22,9 +22,11 @@ class ScalingLaw(NamedTuple):
 
 
 def model_bits(module: nn.Module) -> int:
-    """Bits of a module: of packed maps their codes and scales, of all other parameters 16 each."""
+    """Bits of a module: of packed maps their codes, scales and smoothing factors, of all other parameters 16 each."""
     maps = [part for part in module.modules() if isinstance(part, QuantizedLinear)]
-    return sum(part.quantized.bits for part in maps) + KEPT_BITS * sum(p.numel() for p in module.parameters())
+    factors = sum(FACTOR_BITS * part.smoothing.numel() for part in maps if part.smoothing is not None)
+    kept = KEPT_BITS * sum(p.numel() for p in module.parameters())
+    return sum(part.quantized.bits for part in maps) + factors + kept
 
 
 def fit_scaling(bits: Sequence[float], quality: Sequence[float]) -> ScalingLaw:
