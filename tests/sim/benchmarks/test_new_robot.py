@@ -39,7 +39,7 @@ def test_all_ways_are_measured_and_laid_out(monkeypatch):
     monkeypatch.setattr(new_robot, "Tables", lambda: None)
     monkeypatch.setattr(new_robot, "draw_samples", fake_samples)
     settings = NewRobotSettings(
-        samples=(20, 100), joint_samples=40, tested=30, steps=4, new_steps=2, hidden=16, seeds=2
+        known=("panda/aloha",), samples=(20, 100), joint_samples=40, tested=30, steps=4, new_steps=2, hidden=16, seeds=2
     )
     result = new_robot.run(settings)
     assert set(result["scores"]) == {
