@@ -4,9 +4,10 @@ Per seed 1,300 digits to train on and 497 to test with; a tokenizer of 64 codes,
 numbers, 4 blocks and 2 of the decoder, without dropout. Samples: how far 256 of them are from the test digits (Fréchet
 distance of 20 principal components of the 8 x 8 means), beside tokens drawn place by place from the training digits'
 and decoded likewise. Probe: a linear one of the mean features, from 10 labels a class, beside the same transformer
-untrained, and beside the token predictor, which is as large, sees the same tokens in training for as many steps, and
-no pixels. Surprise: 200 test digits with a patch of another one pasted in, from anywhere, that differs by half of the
-range at least; is this patch the most surprising of 64?
+untrained, and beside the token predictor, which is as large, sees the same tokens in training for as many steps, and no
+pixels. Surprise: 200 test digits with a patch of another one pasted in, from anywhere, that differs by half of the
+range at least; is this patch the most surprising of 64? The three networks learn for 300, 1,000 and 1,000 steps of 16
+pictures. Renders are not among the data.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ class Settings:
         lr: highest learning rate.
     """
 
-    steps: int = 400
+    steps: int = 1000
     subjects: int = 16
     lr: float = 1e-3
 

@@ -1,10 +1,11 @@
 """Do restyled frames teach a network to see in looks that it was never shown? And is a style found by its inversion?
 
 Pictures of `sim.appearances` in `runs/appearances`, 64 px: 300 plain ones to train on, 150 plain ones and all changed
-ones to test. One small MMIST (seed 0) is trained on the 300 and on procedural textures; what follows is repeated by
-seed. A segmentation network of the same size and steps learns shapes from the plain pictures, from the same in jittered
-colours, or from the plain ones and two restyled ones of each (strength 0.7), in twelve looks that texts name; textures
-of the test pictures are drawn by other code. Inversions: of texts, and of mixes of a text and a picture.
+ones to test. One small MMIST (seed 0) is trained on the 300 and on procedural textures, each part for a sixth to two
+fifths of the steps that the command takes by default; what follows is repeated by seed. A segmentation network of the
+same size and steps learns shapes from the plain pictures, from the same in jittered colours, or from the plain ones and
+two restyled ones of each (strength 0.7), in twelve looks that texts name; textures of the test pictures are drawn by
+other code. Inversions: of texts, and of mixes of a text and a picture.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Curves of random curvature and torsion, in all directions: do two codes tell shape and pose apart?
 
 2,000 chains of 32 nodes and unit length to train on and 500 to test. Beside ProGAE: the mean shape, and one joint code
-of 32 numbers of the raw coordinates with the same decoder and losses, trained on chains turned about z alone. Then a
-transfer to 48 nodes with 200 chains, by the decoder's dense layer alone or all from nothing, with equal steps.
+of 32 numbers of the raw coordinates with the same decoder and losses, trained on chains turned about z alone, and for
+400 steps where ProGAE has 1,500, both by batches of 32. Then a transfer to 48 nodes with 200 chains, by the decoder's
+dense layer alone or all from nothing, with equal steps.
 """
 
 from __future__ import annotations
