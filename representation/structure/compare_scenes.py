@@ -44,6 +44,8 @@ class CompareOptions:
         output: directory of a new encoder; must not hold files.
         encoder: directory of one that was trained.
         goal: number of the scene that others are compared with.
+        edits: contacts that each of four copies of a scene loses and gains in training, the strong one last; one to
+            four fifths of its contacts if left out.
         steps: of the optimizer.
         dim: numbers of a vector.
         layers: of the encoder.
@@ -54,6 +56,7 @@ class CompareOptions:
     output: Path | None = None
     encoder: Path | None = None
     goal: int = 0
+    edits: tuple[int, int, int, int] | None = None
     steps: int = 1000
     dim: int = 48
     layers: int = 3
@@ -82,7 +85,7 @@ def main(args: Sequence[str] | None = None) -> int:
             training, held_out = split(graphs)
             torch.manual_seed(options.seed)
             dsla = DSLA(GINEncoder(GINConfig(len(SCENE_KINDS), EDGE_TYPES, options.dim, options.layers)))
-            pretrain(dsla, training, options.steps, options.seed, progress=True)
+            pretrain(dsla, training, options.steps, options.seed, edits=options.edits, progress=True)
             dsla.encoder.save(options.output)
             found = counted(dsla.encoder, held_out, EDITS, options.seed)
             print(f"{len(held_out)} scenes: rank correlation of distances and changes {found:.3f}")

@@ -133,6 +133,8 @@ def make_candidates(
     strong: bool = True,
     *,
     mask_type: int,
+    edits: Sequence[int] | None = None,
+    growing: bool = True,
     generator: torch.Generator | None = None,
 ) -> tuple[list[TypedGraph], Tensor]:
     """A graph, and copies that are changed more and more; nodes are masked in all of them.
@@ -145,23 +147,38 @@ def make_candidates(
         hops: the changes are at most so many edges from a node that is drawn; anywhere if None.
         strong: whether one more copy is changed everywhere, n times as much.
         mask_type: of masked nodes.
+        edits: how many edges each copy deletes and adds, the strong one last, in place of `strength`.
+        growing: whether later copies change more; all change as many as the first otherwise.
         generator: draws.
 
     Returns:
         The candidates, and how many pairs of nodes each changed (N,).
+
+    Raises:
+        ValueError: `edits` of another number of copies.
     """
+    if edits is not None and len(edits) != n - 1 + strong:
+        raise ValueError(f"edits: expected a number for each of {n - 1 + strong} copies, found {list(edits)}")
     centre = int(torch.randint(len(graph.nodes), (), generator=generator))
     within = None if hops is None else neighbourhood(graph, centre, hops)
-    inside = [pair for pair in graph.pairs() if within is None or (pair[0] in within and pair[1] in within)]
     found, distances = [masked(graph, mask, mask_type, within, generator)], [0]
-    plans = [(within, max(1, int(strength * len(inside))) * k) for k in range(1, n)]
-    if strong:
-        plans.append((None, max(1, int(strength * len(graph.pairs()))) * n))
-    for place, edits in plans:
-        copy, distance = perturb_graph(graph, edits, within=place, generator=generator)
+    places = [within] * (n - 1) + [None] * strong
+    if edits is None:
+        factors = range(1, len(places) + 1) if growing else [1] * len(places)
+        counts = [
+            k * max(1, int(strength * _edges_inside(graph, place))) for k, place in zip(factors, places, strict=True)
+        ]
+    else:
+        counts = list(edits) if growing else [edits[0]] * len(places)
+    for place, count in zip(places, counts, strict=True):
+        copy, distance = perturb_graph(graph, count, within=place, generator=generator)
         found.append(masked(copy, mask, mask_type, place, generator))
         distances.append(distance)
     return found, torch.tensor(distances, dtype=torch.float32)
+
+
+def _edges_inside(graph: TypedGraph, within: set[int] | None) -> int:
+    return sum(within is None or (a in within and b in within) for a, b in graph.pairs())
 
 
 def discrimination_loss(scores: Tensor) -> Tensor:
@@ -314,11 +331,27 @@ def pretrain(
     *,
     batch: int = 32,
     strength: float = 0.2,
+    edits: Sequence[int] | None = None,
     mask: float = 0.2,
     hops: int | None = None,
     progress: bool = False,
 ) -> None:
-    """Train on graphs without labels; the module is then in evaluation mode. See `make_candidates`."""
+    """Train on graphs without labels; the module is then in evaluation mode.
+
+    Each graph has three copies and a strong one. Without the loss of distances all of them change as many edges.
+
+    Args:
+        dsla: is trained.
+        graphs: of types that its encoder knows.
+        steps: of the optimizer.
+        seed: of the draws.
+        batch: graphs of a step.
+        strength: see `make_candidates`, as for `edits`, `mask` and `hops`.
+        edits: four numbers.
+        mask: share.
+        hops: reach.
+        progress: whether a bar is shown.
+    """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(dsla.parameters(), 1e-3)
     dsla.train()
@@ -326,7 +359,17 @@ def pretrain(
         rows = torch.randperm(len(graphs), generator=generator)[:batch].tolist()
         mask_type = dsla.encoder.mask_type
         made = [
-            make_candidates(graphs[row], 4, strength, mask, hops, mask_type=mask_type, generator=generator)
+            make_candidates(
+                graphs[row],
+                4,
+                strength,
+                mask,
+                hops,
+                mask_type=mask_type,
+                edits=edits,
+                growing=dsla.edit_weight > 0,
+                generator=generator,
+            )
             for row in rows
         ]
         loss = dsla([one for one, _ in made], torch.stack([distances for _, distances in made]))

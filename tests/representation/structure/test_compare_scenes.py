@@ -21,7 +21,7 @@ SCENES = [
 def test_scenes_are_learned_and_the_nearest_to_a_goal_are_listed(tmp_path, capsys):
     write_scene_graphs(SCENES * 4, tmp_path / "data")
     data = ["--data", str(tmp_path / "data")]
-    assert main([*data, "--output", str(tmp_path / "run"), "--steps", "10", "--dim", "8"]) == 0
+    assert main([*data, "--output", str(tmp_path / "run"), "--steps", "10", "--dim", "8", "--edits", *"1123"]) == 0
     assert "4 scenes: rank correlation of distances and changes" in capsys.readouterr().out
     assert main([*data, "--encoder", str(tmp_path / "run"), "--goal", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -59,6 +59,14 @@ def test_candidates_are_masked_alike_and_the_first_keeps_its_edges():
     assert distances.tolist() == [len(set(one.pairs()) ^ set(graph.pairs())) for one in found]
     step = max(1, int(0.1 * len(graph.pairs())))
     assert distances.tolist() == [0, 2 * step, 4 * step, 6 * step, 8 * step]
+    for growing, counts in ((True, [1, 2, 3, 5]), (False, [1, 1, 1, 1])):
+        found, distances = make_candidates(graph, hops=None, mask_type=3, edits=(1, 2, 3, 5), growing=growing)
+        changes = [len(set(one.pairs()) ^ set(graph.pairs())) for one in found[1:]]
+        assert distances.tolist() == [0, *changes] == [0, *(2 * count for count in counts)]
+    distances = make_candidates(graph, 4, 0.1, 0.5, None, mask_type=3, growing=False)[1]
+    assert distances.tolist() == [0] + [2 * step] * 4
+    with pytest.raises(ValueError, match=r"edits: expected a number for each of 4 copies, found \[1, 2\]"):
+        make_candidates(graph, mask_type=3, edits=(1, 2))
     empty = typed_graph(torch.zeros(3, dtype=torch.long), {})
     assert make_candidates(empty, mask_type=3)[1].tolist() == [0] * 5
 
@@ -134,6 +142,16 @@ def test_training_brings_distances_nearer_to_the_number_of_changes():
     before = spread()
     pretrain(dsla, graphs, 40, seed=0, batch=12)
     assert spread() < before
+
+
+def test_copies_change_alike_where_distances_are_not_learned():
+    seen = []
+    dsla = DSLA(GINEncoder(GINConfig(3, 2, dim=8, layers=1)))
+    dsla.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
+    for dsla.edit_weight in (0.7, 0.0):
+        pretrain(dsla, [drawn(number) for number in range(4)], 1, seed=0, edits=(1, 2, 3, 5))
+    assert seen[0].tolist() == [[0, 2, 4, 6, 10]] * 4
+    assert seen[1].tolist() == [[0, 2, 2, 2, 2]] * 4
 
 
 def test_a_scene_becomes_contacts_with_and_without_support():
