@@ -16,6 +16,8 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions, Claim
+from representation.benchmarks.spen import triangles
+from representation.probes import ridge_probe
 from representation.structure.d_sla import (
     DSLA,
     GINConfig,
@@ -27,7 +29,7 @@ from representation.structure.d_sla import (
     typed_graph,
 )
 
-NODES, TRAINING, TEST, BATCH, STEPS = 20, 300, 100, 32, 2000
+NODES, TRAINING, LABELLED, TEST, BATCH, STEPS = 20, 300, 100, 100, 32, 2000
 DIM, LAYERS, MASK, MARGIN, TEMPERATURE = 48, 3, 0.2, 5.0, 0.2
 WEAK, STRONG = (2, 4, 6), 12  # edges that copies lose, and as many that they gain
 EDITS = (1, 2, 3, 4, 6, 8, 10, 12)
@@ -66,12 +68,16 @@ class Scores:
 
     Attributes:
         rank: rank correlation of distances and changes.
+        rank_each: mean over graphs of that among the copies of one.
         spread: standard deviation over mean of distance by change.
+        triangles: R² of their number by a linear probe.
         told: share of the graphs that are told from three copies, by family; empty without a head for it.
     """
 
     rank: float
+    rank_each: float
     spread: float
+    triangles: float
     told: dict[str, float]
 
 
@@ -93,6 +99,13 @@ def run(options: BenchOptions) -> list[Claim]:
             0.08,
         ),
         Claim(
+            "the same among the copies of one graph, mean over graphs",
+            "contrastive",
+            tuple(one.rank_each for one in ours),
+            tuple(one.rank_each for one in contrast),
+            0.08,
+        ),
+        Claim(
             "spread of distance by change, negated",
             "0.85 of the contrastive one's, negated",
             spread,
@@ -103,6 +116,13 @@ def run(options: BenchOptions) -> list[Claim]:
             "without the loss of distances: by 1.2, negated",
             spread,
             tuple(-one.spread / 1.2 for one in without),
+        ),
+        Claim(
+            f"R² of the number of triangles by a linear probe, {LABELLED} labelled graphs",
+            "contrastive",
+            tuple(one.triangles for one in ours),
+            tuple(one.triangles for one in contrast),
+            0.1,
         ),
         Claim("graphs told from three changed copies", "asked", told, (0.5,) * options.seeds),
         *(
@@ -166,10 +186,25 @@ def scores(model: DSLA | GINEncoder, seed: int) -> Scores:
         copies = [perturb_graph(graph, count, generator=generator) for graph in graphs]
         distances.append((encoder([copy for copy, _ in copies]) - first).norm(dim=1))
         changes.append(torch.tensor([change for _, change in copies]))
-    d, e = torch.cat(distances).numpy(), torch.cat(changes).numpy()
+    d, e = torch.stack(distances).numpy(), torch.stack(changes).numpy()
     by_change = d / e
-    told = {} if not isinstance(model, DSLA) else _told(model, graphs, generator)
-    return Scores(float(spearmanr(d, e).statistic), float(by_change.std() / by_change.mean()), told)
+    return Scores(
+        rank=float(spearmanr(d.ravel(), e.ravel()).statistic),
+        rank_each=float(np.mean([spearmanr(d[:, one], e[:, one]).statistic for one in range(TEST)])),
+        spread=float(by_change.std() / by_change.mean()),
+        triangles=triangle_probe(encoder, graphs, seed),
+        told={} if not isinstance(model, DSLA) else _told(model, graphs, generator),
+    )
+
+
+def triangle_probe(encoder: GINEncoder, graphs: Sequence[TypedGraph], seed: int) -> float:
+    """R² of the number of triangles of graphs by a linear probe on vectors of others."""
+    labelled = drawn_graphs(LABELLED, 2_000_000 + seed)
+    train, test = (
+        (encoder(part).numpy(), np.array([float(triangles(graph.edges)) for graph in part]))
+        for part in (labelled, graphs)
+    )
+    return ridge_probe(train, test, "triangles").score
 
 
 def _told(dsla: DSLA, graphs: Sequence[TypedGraph], generator: torch.Generator) -> dict[str, float]:

@@ -3,7 +3,17 @@ import pytest
 import torch
 
 from representation.benchmarks import d_sla
-from representation.benchmarks.d_sla import FAMILIES, NODES, contrasted, drawn_graph, scores, trained
+from representation.benchmarks.d_sla import (
+    FAMILIES,
+    NODES,
+    contrasted,
+    drawn_graph,
+    drawn_graphs,
+    scores,
+    trained,
+    triangle_probe,
+)
+from representation.benchmarks.spen import triangles
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -23,5 +33,15 @@ def test_both_trainings_repeat_themselves_and_are_scored_alike(monkeypatch):
             assert torch.equal(one, other)
         found = scores(first, 0)
         assert -1 <= found.rank <= 1
+        assert -1 <= found.rank_each <= 1
+        assert found.triangles < 1
         assert found.spread > 0
         assert set(found.told) == (set(FAMILIES) if train is trained else set())
+
+
+def test_triangles_are_read_from_vectors_that_tell_them_and_from_no_others():
+    tested = drawn_graphs(30, seed=5)
+    told = triangle_probe(lambda graphs: torch.tensor([[float(triangles(one.edges))] for one in graphs]), tested, 0)
+    blind = triangle_probe(lambda graphs: torch.ones(len(graphs), 1), tested, 0)
+    assert told > 0.99
+    assert blind < 0.1
