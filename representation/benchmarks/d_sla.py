@@ -1,4 +1,4 @@
-"""Do distances of graphs count changed edges? D-SLA, the same without its loss of distances, and contrastive learning.
+"""Do distances of graphs count changed edges? D-SLA, the same without one of its losses, and contrastive learning.
 
 Graphs of 20 nodes of one type: edges at random (Erdős and Rényi), rings with rewired edges (Watts and Strogatz), and
 growth by preferential attachment (Barabási and Albert), a third each.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.stats import spearmanr
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions, Claim
@@ -70,6 +70,8 @@ class Scores:
         rank: rank correlation of distances and changes.
         rank_each: mean over graphs of that among the copies of one.
         spread: standard deviation over mean of distance by change.
+        apart: median, over pairs of graphs and copies of the first by `WEAK`, of how many times as far the second is.
+        nearer: share of these in which the second is nearer than the copy.
         triangles: R² of their number by a linear probe.
         told: share of the graphs that are told from three copies, by family; empty without a head for it.
     """
@@ -77,6 +79,8 @@ class Scores:
     rank: float
     rank_each: float
     spread: float
+    apart: float
+    nearer: float
     triangles: float
     told: dict[str, float]
 
@@ -86,6 +90,7 @@ def run(options: BenchOptions) -> list[Claim]:
     steps, seeds = options.steps(STEPS), range(options.seeds)
     ours = [scores(trained(seed, steps), seed) for seed in seeds]
     without = [scores(trained(seed, steps, edit_weight=0.0), seed) for seed in seeds]
+    no_margin = [scores(trained(seed, steps, margin_weight=0.0), seed) for seed in seeds]
     contrast = [scores(contrasted(seed, steps), seed) for seed in seeds]
     untrained = [scores(new_dsla(seed), seed) for seed in seeds]
     spread = tuple(-one.spread for one in ours)
@@ -118,6 +123,25 @@ def run(options: BenchOptions) -> list[Claim]:
             tuple(-one.spread / 1.2 for one in without),
         ),
         Claim(
+            "distance of other graphs by that of copies, median",
+            "without the loss of other graphs",
+            tuple(one.apart for one in ours),
+            tuple(one.apart for one in no_margin),
+        ),
+        Claim(
+            "without the loss of other graphs: share of them that are nearer than a copy",
+            "asked",
+            tuple(one.nearer for one in no_margin),
+            (0.1,) * options.seeds,
+        ),
+        Claim(
+            "share of other graphs that are nearer than a copy, negated",
+            "without the loss of other graphs, negated",
+            tuple(-one.nearer for one in ours),
+            tuple(-one.nearer for one in no_margin),
+            None,
+        ),
+        Claim(
             f"R² of the number of triangles by a linear probe, {LABELLED} labelled graphs",
             "contrastive",
             tuple(one.triangles for one in ours),
@@ -138,16 +162,16 @@ def run(options: BenchOptions) -> list[Claim]:
     ]
 
 
-def new_dsla(seed: int, edit_weight: float = 0.7) -> DSLA:
+def new_dsla(seed: int, edit_weight: float = 0.7, margin_weight: float = 0.5) -> DSLA:
     """D-SLA that has seen nothing yet."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return DSLA(GINEncoder(GINConfig(1, 1, DIM, LAYERS)), MARGIN, edit_weight)
+        return DSLA(GINEncoder(GINConfig(1, 1, DIM, LAYERS)), MARGIN, edit_weight, margin_weight)
 
 
-def trained(seed: int, steps: int, edit_weight: float = 0.7) -> DSLA:
+def trained(seed: int, steps: int, edit_weight: float = 0.7, margin_weight: float = 0.5) -> DSLA:
     """D-SLA on graphs of all families."""
-    dsla = new_dsla(seed, edit_weight)
+    dsla = new_dsla(seed, edit_weight, margin_weight)
     pretrain(dsla, drawn_graphs(TRAINING, seed), steps, seed, batch=BATCH, edits=(*WEAK, STRONG), mask=MASK)
     return dsla
 
@@ -188,13 +212,28 @@ def scores(model: DSLA | GINEncoder, seed: int) -> Scores:
         changes.append(torch.tensor([change for _, change in copies]))
     d, e = torch.stack(distances).numpy(), torch.stack(changes).numpy()
     by_change = d / e
+    ratios = distance_ratios(first, torch.stack([distances[EDITS.index(count)] for count in WEAK]))
     return Scores(
         rank=float(spearmanr(d.ravel(), e.ravel()).statistic),
         rank_each=float(np.mean([spearmanr(d[:, one], e[:, one]).statistic for one in range(TEST)])),
         spread=float(by_change.std() / by_change.mean()),
+        apart=float(ratios.median()),
+        nearer=float((ratios < 1).float().mean()),
         triangles=triangle_probe(encoder, graphs, seed),
         told={} if not isinstance(model, DSLA) else _told(model, graphs, generator),
     )
+
+
+def distance_ratios(vectors: Tensor, own: Tensor) -> Tensor:
+    """How many times as far other graphs are as copies, (K * B * (B - 1),).
+
+    Args:
+        vectors: (B, D) of graphs.
+        own: (K, B) distances of the K copies of each.
+    """
+    between = torch.cdist(vectors, vectors)
+    apart = ~torch.eye(len(vectors), dtype=torch.bool)
+    return (between / own[:, :, None])[:, apart].ravel()
 
 
 def triangle_probe(encoder: GINEncoder, graphs: Sequence[TypedGraph], seed: int) -> float:

@@ -7,6 +7,7 @@ from representation.benchmarks.d_sla import (
     FAMILIES,
     NODES,
     contrasted,
+    distance_ratios,
     drawn_graph,
     drawn_graphs,
     scores,
@@ -35,6 +36,8 @@ def test_both_trainings_repeat_themselves_and_are_scored_alike(monkeypatch):
         assert -1 <= found.rank <= 1
         assert -1 <= found.rank_each <= 1
         assert found.triangles < 1
+        assert found.apart > 0
+        assert 0 <= found.nearer <= 1
         assert found.spread > 0
         assert set(found.told) == (set(FAMILIES) if train is trained else set())
 
@@ -45,3 +48,9 @@ def test_triangles_are_read_from_vectors_that_tell_them_and_from_no_others():
     blind = triangle_probe(lambda graphs: torch.ones(len(graphs), 1), tested, 0)
     assert told > 0.99
     assert blind < 0.1
+
+
+def test_other_graphs_are_compared_with_the_copies_of_the_first():
+    vectors, own = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[2.0, 1.0, 1.0], [4.0, 2.0, 0.5]])
+    expected = [1 / 2, 3 / 2, 1, 2, 3, 2, 1 / 4, 3 / 4, 1 / 2, 1, 6, 4]
+    assert distance_ratios(vectors, own).tolist() == pytest.approx(expected)

@@ -97,6 +97,16 @@ def test_losses_are_the_loops_that_they_stand_for():
     assert discrimination_loss(torch.zeros(6, 5)) == pytest.approx(math.log(5))
 
 
+@pytest.mark.parametrize("strong", [False, True])
+def test_a_new_encoder_tells_candidates_no_better_than_by_chance(strong):
+    for number in range(5):
+        torch.manual_seed(number)
+        dsla = DSLA(GINEncoder(GINConfig(3, 2, dim=48, layers=3)))
+        made = [make_candidates(drawn(k), strong=strong, mask_type=3, generator=seeded(k))[0] for k in range(16)]
+        z = dsla.encoder([graph for one in made for graph in one]).unflatten(0, (16, 4 + strong))
+        assert discrimination_loss(dsla.scores(z)).item() == pytest.approx(math.log(4 + strong), abs=0.1)
+
+
 def test_gradients_are_right_and_finite_where_nothing_changed():
     z = torch.randn(3, 4, 3, generator=seeded(), dtype=torch.float64, requires_grad=True)
     e = torch.tensor([[0, 2, 4, 6]] * 3, dtype=torch.float64)
