@@ -1,20 +1,8 @@
-"""PoNet: long sequences are mixed by pooling, in time that grows with their length and not with its square.
-
-Source: PoNet: Pooling Network for Efficient Token Mixing in Long Sequences, Tan et al., ICLR 2022 (arXiv 2110.02442).
-Takes sequences of tokens (B, N) or of features (B, N, F), as the readings of a robot's joints over a whole episode;
-gives features (B, N, D) of each step and a vector (B, D) of all. Each step is multiplied by what one query finds in the
-whole sequence and by the largest values in its segment, and gets the largest of its neighbours added. Neither the
-first nor the second is causal: a sequence is understood when it has ended.
-
-Read in this order: `segment_max`, `PoolingMixer`, `PoNetBlock`, `PoNetEncoder`, `load_reference_weights`.
-
-What differs from the published code: what is masked is left out of every maximum, and is zero in the end, instead of
-being filled with -10000; token types are not kept.
-"""
+"""PoNet's mixer, block and encoder: `segment_max`, `PoolingMixer`, `PoNetBlock`, `PoNetEncoder`, in this order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -36,6 +24,22 @@ def chunk_ids(length: int, segments: int) -> Tensor:
     The rule is that of the published code; it may make fewer pieces than asked.
     """
     return torch.arange(length) // (length // segments + 1)
+
+
+def marked_segments(special: Tensor, starts: Tensor | None = None) -> Tensor:
+    """Segments of a text: each mark is one of its own, and so is each sentence between marks.
+
+    Args:
+        special: (B, N), true at marks such as [CLS] and [SEP].
+        starts: (B, N), true where a sentence begins; a sentence reaches from mark to mark if left out.
+
+    Returns:
+        (B, N), from 0 and rising.
+    """
+    begins = special.clone() if starts is None else special | starts
+    begins[:, 1:] |= special[:, :-1]
+    begins[:, 0] = False
+    return begins.cumsum(dim=1)
 
 
 def segment_max(x: Tensor, ids: Tensor) -> Tensor:
@@ -240,48 +244,3 @@ def load(directory: Path) -> PoNetEncoder:
         raise ValueError(f"{directory}: expected the fields of PoNetConfig, found {found!r:.200}") from error
     load_weights(encoder, directory)
     return encoder.eval()
-
-
-_LAYER = {
-    "attention.self.dense_q": "mixer.query",
-    "attention.self.dense_k": "mixer.key",
-    "attention.self.dense_o": "mixer.fusion",
-    "attention.self.dense_local": "mixer.local",
-    "attention.self.dense_segment": "mixer.segment",
-    "attention.output.dense": "output",
-    "attention.output.LayerNorm": "norm_mix",
-    "intermediate.dense": "ff.0",
-    "output.dense": "ff.2",
-    "output.LayerNorm": "norm_ff",
-}
-
-
-def load_reference_weights(encoder: PoNetEncoder, state: Mapping[str, Tensor]) -> None:
-    """Take the weights of a published PoNet of tokens with norms after, by their names there.
-
-    The first token type is added to the positions, as it is for a text of one part.
-
-    Args:
-        encoder: of the same sizes; changed.
-        state: tensors by name; heads of the pretraining are ignored.
-
-    Raises:
-        ValueError: one is missing, or of another shape.
-    """
-    root = "ponet.embeddings"
-    wanted = {"embed.weight": f"{root}.word_embeddings.weight", "positions": f"{root}.position_embeddings.weight"}
-    wanted |= {f"norm.{kind}": f"{root}.LayerNorm.{kind}" for kind in ("weight", "bias")}
-    for number in range(encoder.config.layers):
-        for theirs, ours in _LAYER.items():
-            for kind in ("weight", "bias"):
-                wanted[f"blocks.{number}.{ours}.{kind}"] = f"ponet.encoder.layer.{number}.{theirs}.{kind}"
-    types = f"{root}.token_type_embeddings.weight"
-    missing = sorted({*wanted.values(), types} - set(state))
-    if missing:
-        raise ValueError(f"state: expected {len(wanted) + 1} tensors of PoNet, found no {', '.join(missing[:3])}")
-    own = {name: state[theirs] for name, theirs in wanted.items()}
-    own["positions"] = own["positions"] + state[types][0]
-    try:
-        encoder.load_state_dict(own)
-    except RuntimeError as error:
-        raise ValueError(f"state: expected the shapes of {encoder.config}, found others: {error}") from error
