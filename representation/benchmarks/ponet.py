@@ -1,7 +1,8 @@
 """PoNet beside attention and Fourier mixing: pixels of digits one by one, and a robot's long history of readings.
 
 Encoders have the same sizes and differ in what mixes the steps. Histories are those of `python -m sim.held_tools`:
-seven seconds of readings of a tool, of which a head tells whether nothing happened, a collision or a slip.
+seven seconds of readings of a tool, of which a head tells whether nothing happened, a collision or a slip. PoNet is
+also pretrained on made-up episodes as texts, and tells in which order two parts of one stand.
 """
 
 from __future__ import annotations
@@ -16,12 +17,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions, Claim
+from representation.benchmarks.phase_sentences import VOCAB, drawn_episodes
 from representation.benchmarks.timing import Growth, exponent, least_seconds
 from representation.dynamics.hamiltonian_meta.windows import EVENTS, read_held_tools
-from representation.structure.ponet import PoNetConfig, PoNetEncoder, PoolingMixer
+from representation.structure.ponet import (
+    PoNetConfig,
+    PoNetEncoder,
+    PoNetForPretraining,
+    PoolingMixer,
+    ordered_pairs,
+)
 
 PONET, ATTENTION, FOURIER = "PoNet", "attention", "Fourier"
 SYMBOLS, TRAINING = 17, 1200
+EPISODES, NEW_EPISODES, PAIR_STEPS, PAIRS = 2000, 500, 500, 32
 TOOLS = "held_tools"  # directory beside that of the renders
 FITTED_FROM = 1000
 SIZES = (100, 316, 1000, 3162, 10_000, 31_623, 100_000)
@@ -107,6 +116,12 @@ def run(options: BenchOptions) -> list[Claim]:
         Claim(readings, ATTENTION, found["history", PONET], found["history", ATTENTION], -0.01),
         Claim(readings, FOURIER, found["history", PONET], found["history", FOURIER], None),
         Claim(
+            "order of two parts of an episode told, of three",
+            "asked",
+            tuple(order_accuracy(seed, options) for seed in range(options.seeds)),
+            (0.8,) * options.seeds,
+        ),
+        Claim(
             "exponent of the time of one mixer, negated", "asked: 1.15", _minus(powers[PONET]), (-1.15,) * len(times)
         ),
         Claim("exponent of the time of attention", "asked: 1.6", powers[ATTENTION], (1.6,) * len(times)),
@@ -159,6 +174,25 @@ def accuracy(task: Task, mixer: str, seed: int, options: BenchOptions) -> float:
     with torch.no_grad():
         told = torch.cat([head(encoder(task.steps[rows])[1]).argmax(dim=1) for rows in tested.split(64)])
     return float((told == task.labels[tested]).float().mean())
+
+
+def order_accuracy(seed: int, options: BenchOptions) -> float:
+    """Share of pairs of parts of new episodes whose order is told, after pretraining on others."""
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    model = PoNetForPretraining(PoNetEncoder(PoNetConfig(vocab=VOCAB, max_len=64, norm="post")))
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    episodes = drawn_episodes(EPISODES, seed)
+    for _ in range(options.steps(PAIR_STEPS)):
+        rows = torch.randperm(EPISODES, generator=generator)[:PAIRS].tolist()
+        optimizer.zero_grad()
+        model.loss(ordered_pairs(episodes, rows, generator), generator).backward()
+        optimizer.step()
+    model.eval()
+    pairs = ordered_pairs(drawn_episodes(NEW_EPISODES, 1_000_000 + seed), range(NEW_EPISODES), generator)
+    with torch.no_grad():
+        told = model(pairs.tokens, pairs.segments, pairs.present, pairs.marks)[1].argmax(dim=1)
+    return float((told == pairs.orders).float().mean())
 
 
 @torch.no_grad()

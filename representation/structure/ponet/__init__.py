@@ -24,17 +24,31 @@ from representation.structure.ponet.encoder import (
     marked_segments,
     segment_max,
 )
+from representation.structure.ponet.pretraining import (
+    MARKS,
+    Chunk,
+    PoNetForPretraining,
+    TextPairs,
+    hide_tokens,
+    ordered_pairs,
+)
 from representation.structure.ponet.reference_weights import load_reference_weights
 
 __all__ = [
     "INIT_STD",
+    "MARKS",
+    "Chunk",
     "PoNetBlock",
     "PoNetConfig",
     "PoNetEncoder",
+    "PoNetForPretraining",
     "PoolingMixer",
+    "TextPairs",
     "chunk_ids",
+    "hide_tokens",
     "load",
     "load_reference_weights",
     "marked_segments",
+    "ordered_pairs",
     "segment_max",
 ]
