@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from representation.structure.ponet import (
 )
 
 PONET, ATTENTION, FOURIER = "PoNet", "attention", "Fourier"
+NO_LOCAL, NO_SEGMENT = "PoNet without maxima of neighbours", "PoNet without maxima of segments"
 SYMBOLS, TRAINING = 17, 1200
 EPISODES, NEW_EPISODES, PAIR_STEPS, PAIRS = 2000, 500, 500, 32
 TOOLS = "held_tools"  # directory beside that of the renders
@@ -66,10 +68,24 @@ class FourierMixer(nn.Module):
         return torch.fft.fft2(x).real
 
 
+def without(part: Literal["local", "segment"]) -> Callable[[int, int], PoolingMixer]:
+    """Makes mixers of PoNet in which the maxima of neighbours or of segments are zero and stay so."""
+
+    def make(dim: int, heads: int) -> PoolingMixer:
+        mixer = PoolingMixer(dim, heads)
+        for parameter in getattr(mixer, part).parameters():
+            nn.init.zeros_(parameter.requires_grad_(False))
+        return mixer
+
+    return make
+
+
 MIXERS: dict[str, Callable[[int, int], nn.Module]] = {
     PONET: PoolingMixer,
     ATTENTION: AttentionMixer,
     FOURIER: FourierMixer,
+    NO_LOCAL: without("local"),
+    NO_SEGMENT: without("segment"),
 }
 
 
@@ -100,11 +116,11 @@ def run(options: BenchOptions) -> list[Claim]:
     Raises:
         FileNotFoundError: there are no windows of held tools; says how to make them.
     """
-    tasks = {"digits": digits(), "history": history(options)}
+    tasks = {"digits": (digits(), MIXERS), "history": (history(options), (PONET, ATTENTION, FOURIER))}
     found = {
         (name, mixer): tuple(accuracy(task, mixer, seed, options) for seed in range(options.seeds))
-        for name, task in tasks.items()
-        for mixer in MIXERS
+        for name, (task, mixers) in tasks.items()
+        for mixer in mixers
     }
     times = tuple(_steps_of_time() for _ in range(options.seeds))
     pixels, readings = "digits, a pixel a token: accuracy", "history of 350 readings: event told"
@@ -113,6 +129,8 @@ def run(options: BenchOptions) -> list[Claim]:
     return [
         Claim(pixels, FOURIER, found["digits", PONET], found["digits", FOURIER], 0.03),
         Claim(pixels, ATTENTION, found["digits", PONET], found["digits", ATTENTION], -0.01),
+        Claim(pixels, NO_LOCAL, found["digits", PONET], found["digits", NO_LOCAL], 0.01),
+        Claim(pixels, NO_SEGMENT, found["digits", PONET], found["digits", NO_SEGMENT], -0.01),
         Claim(readings, ATTENTION, found["history", PONET], found["history", ATTENTION], -0.01),
         Claim(readings, FOURIER, found["history", PONET], found["history", FOURIER], None),
         Claim(
@@ -139,7 +157,7 @@ def digits() -> Task:
     order = np.random.default_rng(0).permutation(len(data.target))
     config = PoNetConfig(vocab=SYMBOLS, dim=32, max_len=64, segments=8)
     steps, labels = torch.from_numpy(data.data[order]).long(), torch.from_numpy(data.target[order])
-    return Task(steps, labels, TRAINING, config, 10, 64)
+    return Task(steps, labels, TRAINING, config, 20, 64)
 
 
 def history(options: BenchOptions) -> Task:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions
-from representation.benchmarks.ponet import MIXERS, Task, accuracy
-from representation.structure.ponet import PoNetConfig
+from representation.benchmarks.ponet import MIXERS, NO_LOCAL, NO_SEGMENT, Task, accuracy
+from representation.structure.ponet import PoNetConfig, segment_max
 
 
 @pytest.mark.parametrize("mixer", MIXERS)
@@ -15,3 +16,14 @@ def test_every_mixer_learns_which_token_is_there(mixer):
     steps[torch.arange(60), torch.arange(60) % 12] = labels
     task = Task(steps, labels, 40, PoNetConfig(vocab=5, dim=16, max_len=12, segments=3, dropout=0.0), 30, 10)
     assert accuracy(task, mixer, 0, BenchOptions()) > 0.7
+
+
+@pytest.mark.parametrize(("name", "part"), [(NO_LOCAL, "local"), (NO_SEGMENT, "segment")])
+def test_what_is_taken_out_of_a_mixer_adds_nothing_and_is_not_learned(name, part):
+    torch.manual_seed(0)
+    mixer, x, ids = MIXERS[name](8, 2), torch.randn(1, 6, 8), torch.tensor([[0, 0, 1, 1, 1, 2]])
+    assert {key for key, one in mixer.named_parameters() if not one.requires_grad} == {f"{part}.weight", f"{part}.bias"}
+    pooled = F.max_pool1d(mixer.local(x).transpose(1, 2), 3, 1, 1).transpose(1, 2)
+    inside = segment_max(mixer.segment(x), ids)
+    both = mixer(x, ids) - mixer._global(x, torch.ones(1, 6, dtype=torch.bool)) * mixer.fusion(x)
+    torch.testing.assert_close(both, inside * mixer.fusion(x) if part == "local" else pooled)
