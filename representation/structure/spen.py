@@ -10,22 +10,24 @@ the standard basis of permutation-equivariant ones (Maron et al., ICLR 2019). No
 the abstract are a reconstruction. A batch of graphs is node features (n, F), edges (2, E), each in both directions,
 features of the edges (E, G) and the graph of each node (n,); it gives logits (B, C), or vectors of nodes.
 
-Decided here: sums inside an ego network are divided by m, and what is told of ego networks is summed over the graph,
-so that numbers of things can be told; that is then normalised over the batch, as are features after every layer, by
-what is there and not by padding. Weights are shared by ego networks of all sizes; `per_size` adds what is learned of
-each size, and is nothing for a size that was never seen. An ego network of more than 200 nodes is an error: a sample of
-its nodes would not follow the graph's. Ego networks are no stronger than the maps: some graphs, such as the rook's and
-Shrikhande's, stay alike.
+Decided here: sums inside an ego network are divided by m, and what is told of ego networks is summed over the graph, so
+that numbers of things can be told; that is then normalised over the batch, as are features after every layer, by what
+is there and not by padding. Ego networks go through the maps in batches of like size. Weights are shared by ego
+networks of all sizes; `per_size` adds what is learned of each size, and is nothing for a size that was never seen. An
+ego network of more than 200 nodes is an error: a sample of its nodes would not follow the graph's. Ego networks are no
+stronger than the maps: some graphs, such as the rook's and Shrikhande's, stay alike.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array, eye_array
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -43,7 +45,7 @@ SLOPE = 0.1  # of leaky ReLU below 0
 
 @dataclass(frozen=True)
 class SubgraphBatch:
-    """Parts of a graph, padded to M nodes.
+    """Parts of a graph that are alike in size, padded to M nodes.
 
     Attributes:
         nodes: (S, M) nodes of the whole graph, 0 where there is none.
@@ -65,8 +67,11 @@ class SubgraphBatch:
         return self.mask[:, :, None] & self.mask[:, None, :]
 
 
-def ego_subgraphs(edge_index: Tensor, num_nodes: int, hops: int) -> SubgraphBatch:
-    """The ego network of each node, S = num_nodes; nothing is made that grows as num_nodes².
+def ego_subgraphs(edge_index: Tensor, num_nodes: int, hops: int) -> list[SubgraphBatch]:
+    """The ego network of each node, num_nodes in all; nothing is made that grows as num_nodes².
+
+    Those of 1 node come together, those of 2 to 3, 4 to 7 and so on, each in rising order of their nodes, so that a
+    batch holds less than four times the m² pairs of its ego networks of m nodes.
 
     Raises:
         ValueError: nodes that are not there, or an ego network of more than 200 nodes.
@@ -79,19 +84,17 @@ def ego_subgraphs(edge_index: Tensor, num_nodes: int, hops: int) -> SubgraphBatc
         near = near + near @ step
     near = csr_array(near)
     near.sort_indices()
-    owner = np.repeat(np.arange(num_nodes), np.diff(near.indptr))
-    return _parts(torch.from_numpy(owner), torch.from_numpy(near.indices.astype(np.int64)), num_nodes, edge_index, True)
+    return _batches(np.diff(near.indptr), near.indices, edge_index, around=True)
 
 
-def whole_graphs(edge_index: Tensor, batch: Tensor) -> SubgraphBatch:
-    """Each graph as one part, S = B.
+def whole_graphs(edge_index: Tensor, batch: Tensor) -> list[SubgraphBatch]:
+    """Each graph as one part, B in all; together and in order as `ego_subgraphs`.
 
     Raises:
         ValueError: as `ego_subgraphs`.
     """
     _check_nodes(edge_index, len(batch))
-    graph, members = batch.sort(stable=True)
-    return _parts(graph, members, int(batch.max()) + 1, edge_index, False)
+    return _batches(torch.bincount(batch).numpy(), batch.argsort(stable=True).numpy(), edge_index, around=False)
 
 
 def _check_nodes(edge_index: Tensor, n: int) -> None:
@@ -101,23 +104,39 @@ def _check_nodes(edge_index: Tensor, n: int) -> None:
         raise ValueError(f"edge_index: expected nodes from 0 to {n - 1}, found up to {int(edge_index.max())}")
 
 
-def _parts(owner: Tensor, members: Tensor, count: int, edge_index: Tensor, around: bool) -> SubgraphBatch:
-    """Parts of which node `members[i]` is in part `owner[i]`, in rising order of the latter."""
-    sizes = torch.bincount(owner, minlength=count)
-    most = int(sizes.max()) if count else 0
-    if most > MOST_NODES:
-        raise ValueError(f"edge_index: expected parts of at most {MOST_NODES} nodes, found one of {most}")
-    mask = torch.arange(most) < sizes[:, None]
-    nodes = torch.zeros(count, most, dtype=torch.long).masked_scatter(mask, members)
-    n = int(members.max()) + 1 if len(members) else 0
+def _batches(sizes: NDArray, members: NDArray, edge_index: Tensor, around: bool) -> list[SubgraphBatch]:
+    """Parts of so many nodes, the first of which are `members[: sizes[0]]`; `around` the node of their number."""
+    if len(sizes) and sizes.max() > MOST_NODES:
+        raise ValueError(f"edge_index: expected parts of at most {MOST_NODES} nodes, found one of {sizes.max()}")
+    classes, starts = size_classes(sizes), np.cumsum(sizes) - sizes
+    return [
+        _batch(np.flatnonzero(classes == one), sizes, starts, members, edge_index, around) for one in np.unique(classes)
+    ]
+
+
+def size_classes(sizes: NDArray) -> NDArray:
+    """What parts of so many nodes come together by: the power of two that their size has reached."""
+    return np.frexp(sizes)[1]
+
+
+def _batch(
+    parts: NDArray, sizes: NDArray, starts: NDArray, members: NDArray, edge_index: Tensor, around: bool
+) -> SubgraphBatch:
+    """Some of the parts of `_batches`, by number."""
+    within = np.arange(sizes[parts].max())
+    mask = within < sizes[parts, None]
+    places = np.where(mask, starts[parts, None] + within, 0)
+    nodes = torch.from_numpy(np.where(mask, members[places], 0).astype(np.int64))
+    n = int(members.max()) + 1
     wanted = nodes[:, :, None] * n + nodes[:, None, :]
     keys, order = (edge_index[0] * n + edge_index[1]).sort()
     place = torch.searchsorted(keys, wanted).clamp(max=max(len(keys) - 1, 0))
-    found = mask[:, :, None] & mask[:, None, :]
+    there = torch.from_numpy(mask)
+    found = there[:, :, None] & there[:, None, :]
     found = found & (keys[place] == wanted) if len(keys) else torch.zeros_like(found)
     edges = torch.where(found, order[place] if len(keys) else 0, len(keys))
-    centre = mask & (nodes == torch.arange(count)[:, None]) if around else torch.zeros_like(mask)
-    return SubgraphBatch(nodes, mask, found.float(), edges, centre)
+    centre = there & (nodes == torch.from_numpy(parts)[:, None]) if around else torch.zeros_like(there)
+    return SubgraphBatch(nodes, there, found.float(), edges, centre)
 
 
 def equivariant_basis(x: Tensor, order_in: int, order_out: int, mask: Tensor) -> Tensor:
@@ -203,14 +222,6 @@ class EquivariantLinear(nn.Module):
         )
 
 
-class MaskedNorm(nn.BatchNorm1d):
-    """Batch normalisation over all entries that there are; the others stay 0."""
-
-    def among(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Entries (..., C) normalised where the mask (...) says so."""
-        return torch.zeros_like(x).masked_scatter(mask[..., None], self(x[mask]))
-
-
 class SPENLayer(nn.Module):
     """Pairs and nodes to pairs and nodes, put together over all parts that hold them, and taken apart again.
 
@@ -228,39 +239,62 @@ class SPENLayer(nn.Module):
             for order_out in (1, 2) if channels else ():
                 name = f"{order_in}_{order_out}"
                 self.maps[name] = EquivariantLinear(order_in, order_out, channels, c_out, per_size)
-        self.pairs_norm, self.nodes_norm = MaskedNorm(c_out), MaskedNorm(c_out)
+        self.pairs_norm, self.nodes_norm = nn.BatchNorm1d(c_out), nn.BatchNorm1d(c_out)
         self.pairs_mix, self.nodes_mix = nn.Linear(2 * c_out, c_out), nn.Linear(2 * c_out, c_out)
 
-    def forward(self, pairs: Tensor, nodes: Tensor | None, parts: SubgraphBatch, n: int) -> tuple[Tensor, Tensor]:
-        """Pairs (S, M, M, c_out) and nodes (S, M, c_out) of the parts of a graph of n nodes."""
-        new = {}
-        for order in (1, 2):
-            new[order] = self.maps[f"2_{order}"](pairs, parts.mask)
-            if nodes is not None:
-                new[order] = new[order] + self.maps[f"1_{order}"](nodes, parts.mask)
-        around = F.leaky_relu(self.nodes_norm.among(new[1], parts.mask), SLOPE)
-        across = F.leaky_relu(self.pairs_norm.among(new[2], parts.pairs), SLOPE)
-        around = torch.cat([around, shared_nodes(around, parts, n)[parts.nodes]], dim=-1)
-        across = torch.cat([across, shared_pairs(across, parts, n)], dim=-1)
-        pairs = F.leaky_relu(self.pairs_mix(across), SLOPE) * parts.pairs[..., None]
-        return pairs, F.leaky_relu(self.nodes_mix(around), SLOPE) * parts.mask[..., None]
+    def forward(
+        self, pairs: Sequence[Tensor], nodes: Sequence[Tensor] | None, parts: Sequence[SubgraphBatch], n: int
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Pairs (S, M, M, c_out) and nodes (S, M, c_out) of the parts of a graph of n nodes, for each batch of them.
+
+        Between the maps all that there is of all batches lies side by side, without padding.
+        """
+        told: dict[int, list[Tensor]] = {1: [], 2: []}
+        for number, part in enumerate(parts):
+            for order, there in ((1, part.mask), (2, part.pairs)):
+                new = self.maps[f"2_{order}"](pairs[number], part.mask)
+                if nodes is not None:
+                    new = new + self.maps[f"1_{order}"](nodes[number], part.mask)
+                told[order].append(new[there])
+        around = F.leaky_relu(self.nodes_norm(torch.cat(told[1])), SLOPE)
+        across = F.leaky_relu(self.pairs_norm(torch.cat(told[2])), SLOPE)
+        around = torch.cat([around, shared(around, node_keys(parts))], dim=-1)
+        across = torch.cat([across, shared(across, pair_keys(parts, n))], dim=-1)
+        return (
+            taken_apart(F.leaky_relu(self.pairs_mix(across), SLOPE), [part.pairs for part in parts]),
+            taken_apart(F.leaky_relu(self.nodes_mix(around), SLOPE), [part.mask for part in parts]),
+        )
 
 
-def shared_nodes(x: Tensor, parts: SubgraphBatch, n: int) -> Tensor:
-    """Means (n, C) of what the parts that hold a node tell of it (S, M, C)."""
-    places, told = parts.nodes[parts.mask], x[parts.mask]
-    counts = torch.bincount(places, minlength=n).clamp(min=1)
-    return x.new_zeros(n, x.shape[-1]).index_add(0, places, told) / counts[:, None]
+def node_keys(parts: Sequence[SubgraphBatch]) -> Tensor:
+    """(Q,) nodes of the whole graph that the nodes of all parts are."""
+    return torch.cat([part.nodes[part.mask] for part in parts])
 
 
-def shared_pairs(x: Tensor, parts: SubgraphBatch, n: int) -> Tensor:
-    """Means (S, M, M, C) of what all parts that hold a pair tell of it."""
-    keys = parts.nodes[:, :, None] * n + parts.nodes[:, None, :]
-    _, place = keys[parts.pairs].unique(return_inverse=True)
-    count = int(place.max()) + 1 if len(place) else 0
-    total = x.new_zeros(count, x.shape[-1]).index_add(0, place, x[parts.pairs])
-    mean = total / torch.bincount(place, minlength=count)[:, None]
-    return torch.zeros_like(x).masked_scatter(parts.pairs[..., None], mean[place])
+def pair_keys(parts: Sequence[SubgraphBatch], n: int) -> Tensor:
+    """(P,) numbers of the pairs of nodes of the whole graph of n nodes that the pairs of all parts are."""
+    return torch.cat([(part.nodes[:, :, None] * n + part.nodes[:, None, :])[part.pairs] for part in parts])
+
+
+def shared(x: Tensor, keys: Tensor) -> Tensor:
+    """For each row (P, C) the mean of the rows with the same key (P,)."""
+    _, place = keys.unique(return_inverse=True)
+    return means(x, place, int(place.max()) + 1)[place]
+
+
+def means(x: Tensor, place: Tensor, count: int) -> Tensor:
+    """Means (count, C) of the rows (P, C) of each place (P,)."""
+    numbers = torch.bincount(place, minlength=count).clamp(min=1)
+    return x.new_zeros(count, x.shape[-1]).index_add(0, place, x) / numbers[:, None]
+
+
+def taken_apart(x: Tensor, masks: Sequence[Tensor]) -> list[Tensor]:
+    """Rows (P, C) where the masks, one after the other, say so; 0 elsewhere: (..., C) for each mask (...)."""
+    rows = x.split([int(mask.sum()) for mask in masks])
+    return [
+        x.new_zeros(*mask.shape, x.shape[-1]).masked_scatter(mask[..., None], row)
+        for mask, row in zip(masks, rows, strict=True)
+    ]
 
 
 @dataclass(frozen=True)
@@ -322,9 +356,14 @@ class SPEN(nn.Module):
             ValueError: other shapes, or graphs that are not numbered from 0 on.
         """
         pairs, nodes, parts = self._seen(x, edge_index, edge_attr, batch)
-        told = self.pairs_out(pairs, parts.mask) + self.nodes_out(nodes, parts.mask)
+        told = torch.cat(
+            [
+                self.pairs_out(own_pairs, part.mask) + self.nodes_out(own_nodes, part.mask)
+                for own_pairs, own_nodes, part in zip(pairs, nodes, parts, strict=True)
+            ]
+        )
         told = F.leaky_relu(self.part(F.leaky_relu(self.part_norm(told), SLOPE)), SLOPE)
-        graph = batch[parts.nodes[:, 0]]
+        graph = batch[torch.cat([part.nodes[:, 0] for part in parts])]
         counts = torch.bincount(graph)
         whole = told.new_zeros(len(counts), told.shape[1]).index_add(0, graph, told)
         if self.config.pool == "mean":
@@ -334,7 +373,8 @@ class SPEN(nn.Module):
     def node_embeddings(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor) -> Tensor:
         """Vectors (n, hidden) of the nodes; arguments and errors as of `forward`."""
         _, nodes, parts = self._seen(x, edge_index, edge_attr, batch)
-        return shared_nodes(nodes, parts, len(x))
+        told = torch.cat([own[part.mask] for own, part in zip(nodes, parts, strict=True)])
+        return means(told, node_keys(parts), len(x))
 
     def classify(self, graph: Any) -> Tensor:
         """Logits of an object with `.x`, `.edge_index`, `.edge_attr` and `.batch`, such as torch_geometric's.
@@ -352,7 +392,7 @@ class SPEN(nn.Module):
 
     def _seen(
         self, x: Tensor, edge_index: Tensor, edge_attr: Tensor, batch: Tensor
-    ) -> tuple[Tensor, Tensor, SubgraphBatch]:
+    ) -> tuple[list[Tensor], list[Tensor], list[SubgraphBatch]]:
         n, config = len(x), self.config
         if x.shape != (n, config.node_dim) or edge_attr.shape != (edge_index.shape[1], config.edge_dim):
             wanted = f"(n, {config.node_dim}), (E, {config.edge_dim})"
@@ -362,15 +402,19 @@ class SPEN(nn.Module):
         if not (x.isfinite().all() and edge_attr.isfinite().all()):
             raise ValueError("x, edge_attr: expected finite numbers, found others")
         parts = ego_subgraphs(edge_index, n, config.hops) if config.hops else whole_graphs(edge_index, batch)
-        edges = F.pad(edge_attr, (0, 0, 0, 1))[parts.edges]
-        own = [x[parts.nodes] * parts.mask[..., None]]
-        if config.mark_ego:
-            own.append(parts.centre[..., None].to(x.dtype))
-        diagonal = torch.diag_embed(torch.cat(own, dim=-1).movedim(-1, 1)).movedim(1, -1)
-        pairs, nodes = torch.cat([parts.adjacency[..., None].to(x.dtype), diagonal, edges], dim=-1), None
-        for layer in self.layers:
+        pairs, nodes = self.layers[0]([self._pairs(part, x, edge_attr) for part in parts], None, parts, n)
+        for layer in self.layers[1:]:
             pairs, nodes = layer(pairs, nodes, parts, n)
         return pairs, nodes, parts
+
+    def _pairs(self, part: SubgraphBatch, x: Tensor, edge_attr: Tensor) -> Tensor:
+        """(S, M, M, C): edges and their features between nodes, and on the diagonal those of the nodes."""
+        own = [x[part.nodes] * part.mask[..., None]]
+        if self.config.mark_ego:
+            own.append(part.centre[..., None].to(x.dtype))
+        diagonal = torch.diag_embed(torch.cat(own, dim=-1).movedim(-1, 1)).movedim(1, -1)
+        edges = F.pad(edge_attr, (0, 0, 0, 1))[part.edges]
+        return torch.cat([part.adjacency[..., None].to(x.dtype), diagonal, edges], dim=-1)
 
 
 class GlobalPermutationNet(SPEN):

@@ -31,9 +31,12 @@ def test_graphs_of_the_benchmark_have_four_neighbours_and_counted_triangles(monk
     assert torch.bincount(edges[0]).tolist() == [4] * 20
     assert benchmark.triangles(torch.tensor([[0, 1, 2, 1, 2, 0], [1, 2, 0, 0, 1, 2]])) == 1
     monkeypatch.setattr(benchmark, "GRAPHS", 20)
-    found = benchmark.scores(0, benchmark.drawn_graphs(0), ("ego", "whole", "GIN"), steps=2)
+    graphs = benchmark.drawn_graphs(0)
+    assert sorted(graph.label for graph in graphs) == [0] * 10 + [1] * 10
+    found = benchmark.scores(0, graphs, ("ego", "whole", "GIN"), steps=2)
     assert set(found) == {"common", "ego", "whole", "GIN"}
+    assert found["common"] == 0.5  # in the held-out graphs too
     monkeypatch.setattr(benchmark, "SIZES", (50, 100, 200))
     ego, whole = benchmark.exponents(0)
     assert abs(whole - 2) < 1e-9
-    assert 0.6 < ego < 1.5
+    assert 0.85 < ego < 1.15

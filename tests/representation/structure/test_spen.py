@@ -1,9 +1,12 @@
+import copy
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from representation.registry import load_encoder
+from representation.structure import spen
 from representation.structure.d_sla import GINConfig, GINEncoder, TypedGraph
 from representation.structure.spen import (
     BASIS,
@@ -11,7 +14,6 @@ from representation.structure.spen import (
     SPEN,
     EquivariantLinear,
     GlobalPermutationNet,
-    MaskedNorm,
     SPENConfig,
     ego_subgraphs,
     equivariant_basis,
@@ -142,10 +144,10 @@ def test_some_graphs_stay_alike():
 
 
 def test_ego_networks_are_what_lies_within_some_edges():
-    parts = ego_subgraphs(HEXAGON, 6, 1)
+    (parts,) = ego_subgraphs(HEXAGON, 6, 1)
     assert parts.nodes[0][parts.mask[0]].tolist() == [0, 1, 5]
     assert parts.adjacency[0].sum() == 4
-    assert ego_subgraphs(HEXAGON, 6, 3).mask.all()
+    assert ego_subgraphs(HEXAGON, 6, 3)[0].mask.all()
     with pytest.raises(ValueError, match="expected nodes from 0 to 4, found up to 5"):
         ego_subgraphs(HEXAGON, 5, 1)
     with pytest.raises(ValueError, match="at most 200 nodes, found one of 301"):
@@ -170,13 +172,29 @@ def test_like_ego_networks_in_other_graphs_are_told_alike():
     assert torch.allclose(six, nine, atol=1e-12)
 
 
-def test_norms_are_of_what_there_is():
+def test_parts_in_batches_of_like_size_are_told_as_in_one_batch(monkeypatch):
+    star = both_ways([(0, leaf) for leaf in range(1, 20)] + [(1, 2), (1, 3), (2, 3), (4, 20), (20, 21)])
+    edges, batch = torch.cat([star, HEXAGON + 22], dim=1), torch.tensor([0] * 22 + [1] * 6)
+    parts = ego_subgraphs(edges, len(batch), 1)
+    assert [part.nodes.shape for part in parts] == [(24, 3), (3, 4), (1, 20)]
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(len(batch), 2, generator=generator)
+    weights = torch.randn(edges.shape[1], 1, generator=generator)
     torch.manual_seed(0)
-    mask = torch.tensor([[True, True, False], [True, False, False]])
-    x = torch.randn(2, 3, 4) * mask[..., None]
-    found = MaskedNorm(4).among(x, mask)
-    assert torch.allclose(found[mask].mean(dim=0), torch.zeros(4), atol=1e-6)
-    assert (found[~mask] == 0).all()
+    model = SPEN(SPENConfig(2, 1, hidden=6, mark_ego=True, per_size=True))
+
+    def seen():
+        own = copy.deepcopy(model)
+        logits = own(x, edges, weights, batch)
+        logits.square().sum().backward()
+        gradients = torch.cat([one.grad.flatten() for one in own.parameters()])
+        return logits, own.eval().node_embeddings(x, edges, weights, batch), gradients
+
+    several = seen()
+    monkeypatch.setattr(spen, "size_classes", np.zeros_like)
+    assert [part.nodes.shape for part in ego_subgraphs(edges, len(batch), 1)] == [(28, 20)]
+    for ours, padded in zip(several, seen(), strict=True):
+        torch.testing.assert_close(ours, padded, atol=1e-5, rtol=1e-4)
 
 
 def test_sizes_that_were_not_seen_have_the_shared_weights():
@@ -198,11 +216,12 @@ def test_sizes_that_were_not_seen_have_the_shared_weights():
 def test_directed_edges_and_graphs_without_edges_are_told():
     model = SPEN(SPENConfig(1, 1, hidden=4)).eval()
     one_way = torch.tensor([[0, 1], [1, 2]])
-    parts = ego_subgraphs(one_way, 3, 1)
-    assert parts.nodes[0][parts.mask[0]].tolist() == [0, 1]
-    assert parts.adjacency[0].tolist()[0][:2] == [0, 1]
+    alone, parts = ego_subgraphs(one_way, 3, 1)
+    assert parts.nodes.tolist() == [[0, 1], [1, 2]]
+    assert parts.adjacency[0].tolist()[0] == [0, 1]
     assert parts.edges[1][0, 1] == 1
-    assert parts.centre.sum() == 3
+    assert alone.nodes.tolist() == [[2]]
+    assert alone.centre.sum() + parts.centre.sum() == 3
     none = torch.zeros(2, 0, dtype=torch.long)
     assert model.classify(SimpleNamespace(x=torch.ones(3, 1), edge_index=none, edge_attr=torch.ones(0, 1))).shape == (
         1,
