@@ -16,10 +16,11 @@ from representation.pretraining.tvts import Config, new
 
 NAME, SIZE, HELD_OUT = "narrated", 32, 20  # directory beside that of the renders; pixels; episodes
 SETTINGS = Settings(steps=3000, batch=32)
+ASKED, BACKWARDS_AT_MOST = 0.6, 0.35  # shares of sentences that are put at their places
 
 
 def run(options: BenchOptions) -> list[Claim]:
-    """How well sentences are sorted, beside clips of other episodes, and beside clips that run backwards.
+    """How well sentences are sorted, in clips that run forwards and backwards, and in those of other episodes.
 
     Raises:
         FileNotFoundError: there are no such episodes; says how to make them.
@@ -35,7 +36,10 @@ def run(options: BenchOptions) -> list[Claim]:
         tuple(one[name] for one in found) for name in ("sorting", f"sorting: {OTHER}", f"sorting: {BACKWARDS}")
     )
     task = "what an arm does, put at its place"
+    turned = f"{task}, clips that run {BACKWARDS}, negated"
     return [
+        Claim(f"{task}, chance 0.25", "asked", ours, (ASKED,) * options.seeds),
+        Claim(turned, "asked", tuple(-one for one in backwards), (-BACKWARDS_AT_MOST,) * options.seeds),
         Claim(f"{task}, chance 0.25", OTHER, ours, other, least=0.35),
         Claim(task, BACKWARDS, ours, backwards, least=0.25),
     ]
