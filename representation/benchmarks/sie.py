@@ -1,11 +1,12 @@
 """Does the equivariant part know how an object is turned, and does its predictor?
 
 Renders of objects of several parts, each in several rotations (column `rotation`; `episode` is the object). Encoders of
-one size are trained on some objects and measured on the others: rotations between two views, read by a network of two
-layers from both vectors; classes, by a linear probe; and how near to the first place the right view of an object comes
-among all its views, by the code that is predicted for it. Baselines: an encoder without training, VICReg (all of the
-vector shall stay the same), and SIE with the rotations of a batch shuffled, whose predictor can know nothing. The claim
-of SIE (arXiv 2302.10283): what is left out of the invariant part is in the equivariant one.
+one size are trained on some objects and measured on four others of each class: rotations between two views, read by a
+network of two hidden layers from both vectors; classes, by a linear probe; and how near to the first place the right
+view of an object comes among all its views, by the code that is predicted for it. Baselines: an encoder without
+training, VICReg (all of the vector shall stay the same), and SIE with the rotations of a batch shuffled, whose
+predictor can know nothing. The claim of SIE (arXiv 2302.10283): what is left out of the invariant part is in the
+equivariant one.
 """
 
 from __future__ import annotations
@@ -16,16 +17,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.neural_network import MLPRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions, Claim
-from representation.data.batches import BatchOrder, split_frames
+from representation.data.batches import BatchOrder
 from representation.data.frames import LABEL, Frames, open_frames
 from representation.embedding import embed
+from representation.image_tower import draw_weights
 from representation.interface import Loss
 from representation.pretraining.sie import (
     ROTATION,
@@ -54,15 +53,15 @@ class Settings:
         steps: of each training.
         batch: pairs of a step.
         lr: learning rate.
-        held_out: objects that are not trained on.
-        reading_epochs: of the network that reads rotations.
+        held_out: objects of each class that are not trained on.
+        reading_steps: of the training of the network that reads rotations.
     """
 
     steps: int = 3000
     batch: int = 128
     lr: float = 1e-3
-    held_out: int = 32
-    reading_epochs: int = 60
+    held_out: int = 4
+    reading_steps: int = 1500
 
 
 class VICReg(SieObjective):
@@ -94,9 +93,21 @@ def objective_of(name: str, frames: Frames, seed: int) -> SieObjective:
     return VICReg(Config(), torch.Generator().manual_seed(seed)) if name == VICREG else new(Config(), frames, seed)
 
 
+def split_classes(
+    frames: Frames, held_out: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of the objects to train on, and of as many held-out objects of each class."""
+    labels = frames.columns[LABEL]
+    chosen = [
+        rng.choice(np.unique(frames.episode[labels == label]), held_out, replace=False) for label in np.unique(labels)
+    ]
+    is_held_out = np.isin(frames.episode, np.concatenate(chosen))
+    return np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out)
+
+
 def scores(seed: int, frames: Frames, settings: Settings) -> dict[str, float]:
     """Measures on held-out objects, by the name of the training and of the measure."""
-    training, held_out = split_frames(frames, settings.held_out, np.random.default_rng(seed))
+    training, held_out = split_classes(frames, settings.held_out, np.random.default_rng(seed))
     labels, found = frames.columns[LABEL], {}
     for name in (UNTRAINED, VICREG, SHUFFLED, SPLIT):
         objective = objective_of(name, frames, seed)
@@ -106,7 +117,7 @@ def scores(seed: int, frames: Frames, settings: Settings) -> dict[str, float]:
         vectors, own = embed(encoder, frames), config.width - config.equivariant
         parts = {"all": slice(None), "invariant": slice(0, own), "equivariant": slice(own, None)}
         for part, columns in parts.items() if name == SPLIT else [("all", slice(None))]:
-            found[f"{name}: rotation of {part}"] = _rotation(
+            found[f"{name}: rotation of {part}"] = turn_score(
                 vectors[:, columns], frames, training, held_out, settings, seed
             )
         train, test = ((vectors[rows], labels[rows]) for rows in (training, held_out))
@@ -133,7 +144,7 @@ def _train(
         optimizer.step()
 
 
-def _rotation(
+def turn_score(
     vectors: NDArray,
     frames: Frames,
     fitted: NDArray[np.int64],
@@ -142,18 +153,26 @@ def _rotation(
     seed: int,
 ) -> float:
     """R squared of the rotation between two views of held-out objects, read by a network fitted on the others."""
-    turns, generator = torch.from_numpy(frames.columns[ROTATION]), torch.Generator().manual_seed(seed)
+    turns, generator = torch.from_numpy(frames.columns[ROTATION]).float(), torch.Generator().manual_seed(seed)
+    mean, deviation = vectors[fitted].mean(axis=0), vectors[fitted].std(axis=0)
+    codes = torch.from_numpy((vectors - mean) / np.maximum(deviation, 1e-6)).float()
 
-    def pairs(rows: NDArray[np.int64]) -> tuple[NDArray, NDArray]:
+    def pairs(rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         other = other_views(frames, rows, generator)
-        both = np.concatenate([vectors[rows], vectors[other]], axis=1)
-        return both, relative_rotation(turns[rows], turns[other]).numpy()
+        return torch.cat([codes[rows], codes[other]], dim=1), relative_rotation(turns[rows], turns[other])
 
-    layers, epochs = (256, 256), settings.reading_epochs
-    reader = MLPRegressor(hidden_layer_sizes=layers, max_iter=epochs, early_stopping=True, random_state=seed)
-    model = make_pipeline(StandardScaler(), reader).fit(*pairs(fitted))
+    layers = [nn.Linear(2 * codes.shape[1], 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 4)]
+    reader = nn.Sequential(*layers)
+    draw_weights(reader, generator)
+    optimizer, order = torch.optim.Adam(reader.parameters(), settings.lr), BatchOrder(fitted, settings.batch, seed)
+    for step in range(settings.reading_steps):
+        features, truth = pairs(order[step])
+        optimizer.zero_grad()
+        F.mse_loss(reader(features), truth).backward()
+        optimizer.step()
     features, truth = pairs(scored)
-    return rotation_score(model.predict(features), truth)
+    with torch.no_grad():
+        return rotation_score(reader(features).numpy(), truth.numpy())
 
 
 def chance_rank(views: int) -> float:
@@ -171,7 +190,9 @@ def run(options: BenchOptions) -> list[Claim]:
     if not place.is_dir():
         raise FileNotFoundError(f"{place}: expected posed objects, see python -m sim.posed_objects, found none")
     frames, settings = open_frames(place), Settings()
-    settings = replace(settings, steps=options.steps(settings.steps))
+    settings = replace(
+        settings, steps=options.steps(settings.steps), reading_steps=options.steps(settings.reading_steps)
+    )
     found = [scores(seed, frames, settings) for seed in range(options.seeds)]
     views = len(frames) // len(np.unique(frames.episode))
 

@@ -3,10 +3,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions
-from representation.benchmarks.sie import SPLIT, VICREG, Settings, VICReg, chance_rank, objective_of, run, scores
+from representation.benchmarks.sie import (
+    SPLIT,
+    VICREG,
+    Settings,
+    VICReg,
+    chance_rank,
+    objective_of,
+    run,
+    scores,
+    split_classes,
+    turn_score,
+)
 from representation.data.frames import Frames
 from representation.pretraining.sie import Config, covariance_loss, new, variance_loss
 
@@ -43,13 +55,33 @@ def test_the_loss_of_vicreg_is_that_of_its_projections_and_its_rotations_do_not_
     assert not torch.allclose(ours(batch).total, ours(batch | {"rotation": -batch["rotation"]}).total)
 
 
+def test_as_many_objects_of_each_class_are_held_out_with_all_their_views():
+    frames = posed()
+    training, held_out = split_classes(frames, 1, np.random.default_rng(0))
+    assert sorted([*training, *held_out]) == list(range(len(frames)))
+    assert frames.columns["label"][held_out].tolist() in ([0] * VIEWS + [1] * VIEWS, [1] * VIEWS + [0] * VIEWS)
+    assert not set(frames.episode[training]) & set(frames.episode[held_out])
+
+
+def test_turns_are_read_of_objects_that_the_reader_did_not_see_where_vectors_tell_them():
+    rng = np.random.default_rng(0)
+    objects = np.repeat(np.arange(40), VIEWS)
+    turns = Rotation.from_euler("xyz", rng.uniform(-1, 1, (len(objects), 3))).as_quat()
+    frames = Frames(np.zeros((len(objects), 4, 4, 3), np.uint8), objects, {"rotation": turns})
+    fitted, scored = np.flatnonzero(objects < 30), np.flatnonzero(objects >= 30)
+    settings = Settings(batch=64, reading_steps=200)
+    told = turn_score(turns, frames, fitted, scored, settings, 0)
+    untold = turn_score(rng.normal(size=turns.shape), frames, fitted, scored, settings, 0)
+    assert told > 0.8 > untold
+
+
 def test_chance_is_the_mean_of_reciprocal_places():
     assert chance_rank(16) == pytest.approx(0.2113, abs=1e-4)
 
 
 def test_every_claim_has_a_number_for_each_seed(tmp_path):
     frames = posed()
-    found = scores(0, frames, Settings(steps=1, batch=8, held_out=2, reading_epochs=2))
+    found = scores(0, frames, Settings(steps=1, batch=8, held_out=1, reading_steps=2))
     assert 0 <= found[f"{SPLIT}: class"] <= 1
     assert found[f"{SPLIT}: in the first 5"] == 1.0
     (tmp_path / "renders").mkdir()
