@@ -142,7 +142,7 @@ def run(options: BenchOptions) -> list[Claim]:
     frames = open_frames(options.data)
     found = [run_seed(frames, seed, options.steps(EPOCHS)) for seed in range(options.seeds)]
     chance = (1 / len(frames.names[LABEL]),) * options.seeds
-    seen, left_out, worst = "seen pairs", "left-out pairs", "CLIP, its worst sentence"
+    seen, left_out, kinds = "seen pairs", "left-out pairs", ("CLIP", "CLIP, its worst sentence")
 
     def by_seed(kind: str, name: str) -> tuple[float, ...]:
         return tuple(one[kind][name] for one in found)
@@ -163,11 +163,9 @@ def run(options: BenchOptions) -> list[Claim]:
             by_seed("CLIP, untrained", left_out),
             0.2,
         ),
-        Claim(
-            "renders: seen pairs named by 4 sentences",
-            "its worst sentence",
-            by_seed("CLIP", seen),
-            by_seed(worst, seen),
+        *(
+            Claim(f"renders: {pairs} named by 4 sentences", "its worst sentence", *(by_seed(k, pairs) for k in kinds))
+            for pairs in (seen, left_out)
         ),
     ]
 

@@ -41,6 +41,7 @@ class CLIP(nn.Module):
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(width**-0.5 * torch.randn(width, config.embed_dim, generator=generator))
         self.logit_scale = nn.Parameter(torch.tensor(FIRST_SCALE))
+        self.register_state_dict_pre_hook(_limit_scale)
         nn.init.normal_(self.token_embedding.weight, std=0.02, generator=generator)
 
     def encode_image(self, images: Tensor) -> Tensor:
@@ -59,8 +60,13 @@ class CLIP(nn.Module):
         return x[torch.arange(len(x)), tokens.argmax(dim=1)] @ self.text_projection
 
     def scale(self) -> Tensor:
-        """The scale of the similarities, at most 100."""
-        return self.logit_scale.clamp(max=LARGEST_SCALE).exp()
+        """The scale of the similarities, at most 100.
+
+        The parameter itself is brought back after a step that went beyond, before it is used or written: a limit in the
+        graph would leave it without a gradient, and what is exported would be read with another scale.
+        """
+        _limit_scale(self)
+        return self.logit_scale.exp()
 
     def forward(self, images: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Scaled similarities of each picture to each text, (B, C), and their transpose."""
@@ -69,8 +75,15 @@ class CLIP(nn.Module):
         return logits, logits.T
 
 
+@torch.no_grad()
+def _limit_scale(model: CLIP, *_: object) -> None:
+    model.logit_scale.clamp_(max=LARGEST_SCALE)
+
+
 def clip_loss(u: Tensor, v: Tensor, scale: Tensor | float) -> Tensor:
     """Symmetric cross-entropy of telling which text belongs to which picture, and the reverse.
+
+    Of k equal texts all but a picture's own count as wrong for it, so that the loss of its row is at best ln k.
 
     Args:
         u: (B, E) unit embeddings of pictures.

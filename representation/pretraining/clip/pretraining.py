@@ -52,7 +52,12 @@ class Config:
 
 
 class CLIPObjective(nn.Module):
-    """Pictures and texts of one batch find each other."""
+    """Pictures and texts of one batch find each other.
+
+    As in the paper, equal texts of a batch are told apart by their place alone: with k of them, which few different
+    captions bring about, the best loss of their rows is ln k, and `wrong_text` counts pictures that any of the others
+    fits as well.
+    """
 
     needs = ("texts",)
 

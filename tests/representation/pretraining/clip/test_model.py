@@ -36,6 +36,12 @@ def test_the_loss_of_orthonormal_pairs_is_known():
     assert float(clip_loss(eye, eye, scale)) == pytest.approx(expected, abs=1e-5)
 
 
+def test_of_equal_texts_each_picture_has_one_of_its_own():
+    u = torch.eye(3)[[0, 0, 0, 1, 2]]
+    expected = 3 / 5 * math.log(3)
+    assert float(clip_loss(u, u, 1000.0)) == pytest.approx(expected, abs=1e-5)
+
+
 def test_the_scale_never_exceeds_100():
     model = CLIP(SMALL, torch.Generator().manual_seed(0))
     optimizer = torch.optim.SGD([model.logit_scale], lr=1.0)
@@ -45,6 +51,19 @@ def test_the_scale_never_exceeds_100():
         (clip_loss(eye, eye, model.scale()) - model.scale()).backward()
         optimizer.step()
         assert model.scale().item() <= 100.0 + 1e-3
+
+
+def test_a_scale_that_went_beyond_100_comes_back_and_is_written_as_it_is_used():
+    model = CLIP(SMALL, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model.logit_scale.fill_(7.0)
+    assert model.state_dict()["logit_scale"].exp().item() == pytest.approx(100.0)
+    with torch.no_grad():
+        model.logit_scale.fill_(7.0)
+    optimizer = torch.optim.SGD([model.logit_scale], lr=0.01)
+    model.scale().backward()
+    optimizer.step()
+    assert model.logit_scale.exp().item() == pytest.approx(100.0 * math.exp(-1.0))
 
 
 def test_the_same_generator_gives_the_same_weights():
