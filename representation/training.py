@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -165,15 +165,19 @@ def done_share(config: LoopConfig, progress: Progress) -> float:
     return min(1.0, max(progress.step / config.steps, progress.elapsed_s / (60 * config.max_minutes)))
 
 
-def build_optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
-    """AdamW over what is trained, with weight decay on matrices only, or on what the model's `param_groups` names."""
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """What is trained, with weight decay on matrices only, or on what the model's `param_groups` names."""
     if hasattr(model, "param_groups"):
-        return torch.optim.AdamW(model.param_groups(config.weight_decay), lr=config.lr, betas=(0.9, 0.95))
+        return model.param_groups(weight_decay)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     matrices = [parameter for parameter in trained if parameter.ndim >= 2]
     others = [parameter for parameter in trained if parameter.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, 0.95))
+    return [{"params": matrices, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def build_optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
+    """AdamW over what is trained, see `decay_groups`."""
+    return torch.optim.AdamW(decay_groups(model, config.weight_decay), lr=config.lr, betas=(0.9, 0.95))
 
 
 class TrainingLoop:

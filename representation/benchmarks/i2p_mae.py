@@ -13,8 +13,6 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from torch import nn
 
@@ -29,9 +27,10 @@ from representation.pretraining.clip import pretraining as clip
 from representation.pretraining.i2p_mae import Config
 from representation.pretraining.i2p_mae.model import I2PMAE
 from representation.pretraining.i2p_mae.views import project_views
+from representation.training import decay_groups
 
 NO_PRETRAINING, COORDINATES, GUIDED = "no pretraining", "coordinates alone", "coordinates and a teacher"
-STRENGTH = 0.01  # of the support vector machine
+WEIGHT_DECAY, STRENGTH = 0.05, 0.01  # of the pretraining; of the support vector machine
 _PARTS = {
     "ball": lambda a, b: sphere(a),
     "block": lambda a, b: box((a, b, a)),
@@ -120,8 +119,7 @@ def trained_teacher(settings: Settings, size: int, seed: int) -> nn.Module:
 
 def _train(objective: nn.Module, frames: Frames, steps: int, settings: Settings, seed: int) -> None:
     order = BatchOrder(np.arange(len(frames)), settings.batch, seed)
-    trained = [p for p in objective.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=settings.lr, weight_decay=0.05)
+    optimizer = torch.optim.AdamW(decay_groups(objective, WEIGHT_DECAY), lr=settings.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.lr, steps, pct_start=0.1)
     objective.train()
     train_shortly(objective, frames, order, optimizer, schedule, steps, seed)
@@ -137,5 +135,5 @@ def _adapt_norms(objective: I2PMAE, frames: Frames, batch: int) -> None:
 
 def _accuracy(objective: I2PMAE, fitted: Frames, scored: Frames) -> float:
     vectors = [embed(objective.encoder, frames) for frames in (fitted, scored)]
-    model = make_pipeline(StandardScaler(), SVC(kernel="linear", C=STRENGTH)).fit(vectors[0], fitted.columns[LABEL])
+    model = SVC(kernel="linear", C=STRENGTH).fit(vectors[0], fitted.columns[LABEL])
     return float(model.score(vectors[1], scored.columns[LABEL]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +63,15 @@ class I2PMAE(nn.Module):
         if self.teacher is not None:
             self.teacher.eval()
         return self
+
+    def param_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """Groups for AdamW: biases, gains, and all that has "token" in its name do not decay."""
+        trained = [(name, parameter) for name, parameter in self.named_parameters() if parameter.requires_grad]
+        kept = {name for name, parameter in trained if parameter.ndim == 1 or "bias" in name or "token" in name}
+        return [
+            {"params": [parameter for name, parameter in trained if name not in kept], "weight_decay": weight_decay},
+            {"params": [parameter for name, parameter in trained if name in kept], "weight_decay": 0.0},
+        ]
 
     def batch(self, frames: Frames, rows: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
         """Random points of the clouds, stretched and moved at random, and the noise of masks and stochastic depth."""

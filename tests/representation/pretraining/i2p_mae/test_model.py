@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from representation.pretraining.i2p_mae.classifier import PointClassifier
 from representation.pretraining.i2p_mae.encoder import HierarchicalEncoder
 from representation.pretraining.i2p_mae.model import I2PMAE
 from representation.pretraining.i2p_mae.tokens import guided_mask, propagate_mask
+from representation.training import LoopConfig, build_optimizer
 
 SMALL = Config(points=96, groups=(48, 24, 10), neighbours=(8, 4, 4), widths=(24, 48, 96), view_size=32, temperature=0.5)
 
@@ -49,6 +51,19 @@ def test_sizes_are_the_published_ones():
     total = sum(p.numel() for p in objective.parameters())
     inner = sum(p.numel() for p in objective.encoder.parameters())
     assert (round(total / 1e6, 2), round(inner / 1e6, 2)) == (17.62, 12.65)
+
+
+def test_what_does_not_decay_are_biases_gains_and_tokens(frames):
+    objective = I2PMAE(SMALL, clip_teacher())
+    names = {id(parameter): name for name, parameter in objective.named_parameters()}
+    decaying, others = build_optimizer(objective, LoopConfig(output=Path("run"), weight_decay=0.1)).param_groups
+    assert (decaying["weight_decay"], others["weight_decay"]) == (0.1, 0.0)
+    decaying, others = ({names[id(parameter)] for parameter in group["params"]} for group in (decaying, others))
+    assert decaying | others == {name for name, one in objective.named_parameters() if one.requires_grad}
+    assert not decaying & others
+    assert {"mask_token", "encoder.h_encoder.token_embed.0.first_conv.0.weight"} <= others
+    assert {"encoder.h_encoder.encoder_blocks.0.blocks.0.attn.qkv.weight", "rec_head_3d.weight"} <= decaying
+    assert not [name for name in decaying if name.endswith("bias") or "norm" in name or name.startswith("teacher")]
 
 
 def test_padding_tells_nothing(frames):
