@@ -74,7 +74,15 @@ def trained_bt2(
     generator = torch.Generator().manual_seed(seed)
     backbone = perceptron((64, 128, 128, 2 * WIDTH), seed + 200)
     encoder = BT2Encoder(
-        backbone, 2 * WIDTH, WIDTH, WIDTH, CLASSES, EXTRA, temperature=TEMPERATURE, generator=generator
+        backbone,
+        2 * WIDTH,
+        WIDTH,
+        WIDTH,
+        CLASSES,
+        EXTRA,
+        temperature=TEMPERATURE,
+        generator=generator,
+        project=False,
     )
     encoder.head.basis.requires_grad_(weights != CONTROL)
     with torch.no_grad():

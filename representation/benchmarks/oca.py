@@ -30,7 +30,7 @@ def trained_oca(between: Versions, prototypes: Tensor, seed: int, epochs: int) -
     x, y = between.training
     width = WIDTH + EXTRA
     backbone, generator = perceptron((64, 128, 128, width), seed + 200), torch.Generator().manual_seed(seed)
-    encoder = OCAEncoder(backbone, width, WIDTH, EXTRA, CLASSES, generator, temperature=TEMPERATURE)
+    encoder = OCAEncoder(backbone, width, WIDTH, EXTRA, CLASSES, generator, temperature=TEMPERATURE, project=False)
     train(
         encoder.parameters(),
         lambda rows: oca_loss(encoder(x[rows]), y[rows], prototypes).total,

@@ -12,8 +12,8 @@ What differs from the paper: the small network; logits may be cosines at a tempe
 of both other encoders are of the pictures as they are (the published code caches those of a random flip); the step is
 that of the common training loop (AdamW).
 
-Where the independent encoder's vectors may be negative, the backbone must not end in a ReLU, or its part cannot reach
-them: what follows the backbone here is linear.
+Where the independent encoder's vectors may be negative, a backbone that ends in a ReLU cannot reach them: a linear map
+follows it, but in published networks, whose independent encoder ends in a ReLU as well.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from representation.compatibility.picture_encoder import (
     PictureConfig,
     features_of,
     labels_of,
+    linear_map,
     load_headed,
     modality_of,
     new_backbone,
@@ -163,7 +164,11 @@ class BT2Output(NamedTuple):
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """Sizes of what stands above the backbone; see `Config`."""
+    """Sizes of what stands above the backbone; see `Config`.
+
+    Attributes:
+        project: whether a linear map follows the backbone; else it has to give dim_new + dim_old numbers.
+    """
 
     dim_new: int
     dim_old: int
@@ -171,17 +176,18 @@ class HeadConfig:
     extra_dims: int = 32
     scale: float = 2.0
     temperature: float | None = None
+    project: bool = True
 
 
 class BT2Head(nn.Module):
-    """Features (B, feat_dim) to the output, through a linear map where they are not dim_new + dim_old numbers."""
+    """Features (B, feat_dim) to the output."""
 
     def __init__(self, feat_dim: int, config: HeadConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         if not 0 < config.extra_dims <= config.dim_old:
             raise ValueError(f"extra_dims: expected 1 to dim_old = {config.dim_old}, found {config.extra_dims}")
         self.config, width = config, config.dim_new + config.dim_old
-        self.projection = nn.Identity() if feat_dim == width else nn.Linear(feat_dim, width)
+        self.projection = linear_map(feat_dim, width, config.project)
         self.old_branch = nn.Linear(width, config.dim_old)
         draw_weights(self.projection, generator)
         draw_weights(self.old_branch, generator)
@@ -210,6 +216,7 @@ class BT2Encoder(nn.Module):
         scale: how much the independent part counts.
         temperature: of cosines as logits; None for plain products.
         generator: draws the head's first weights.
+        project: see `HeadConfig`.
     """
 
     def __init__(
@@ -223,9 +230,10 @@ class BT2Encoder(nn.Module):
         scale: float = 2.0,
         temperature: float | None = None,
         generator: torch.Generator | None = None,
+        project: bool = True,
     ) -> None:
         super().__init__()
-        config = HeadConfig(dim_new, dim_old, num_classes, extra_dims, scale, temperature)
+        config = HeadConfig(dim_new, dim_old, num_classes, extra_dims, scale, temperature, project)
         self.backbone, self.head = backbone, BT2Head(feat_dim, config, generator)
         self.width, self.modality = dim_new + extra_dims, modality_of(backbone)
 
@@ -399,7 +407,7 @@ def load_released(path: Path, extra_dims: int = 32, scale: float = 2.0) -> BT2En
         last.conv3, last.bn3 = nn.Conv2d(inner, width, 1, bias=False), nn.BatchNorm2d(width)
         last.downsample = nn.Sequential(nn.Conv2d(before, width, 1, bias=False), nn.BatchNorm2d(width))
         tower.width = tower.tower.width = width
-        encoder = BT2Encoder(tower, width, dim_new, dim_old, classes, extra_dims, scale)
+        encoder = BT2Encoder(tower, width, dim_new, dim_old, classes, extra_dims, scale, project=False)
         missing, unexpected = encoder.load_state_dict(
             {_renamed(k): _flat(k, v) for k, v in state.items()}, strict=False
         )

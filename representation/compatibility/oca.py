@@ -38,6 +38,7 @@ from representation.compatibility.picture_encoder import (
     PictureConfig,
     features_of,
     labels_of,
+    linear_map,
     load_headed,
     modality_of,
     new_backbone,
@@ -98,7 +99,12 @@ class OCAOutput(NamedTuple):
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """Sizes of what stands above the backbone; see `Config`."""
+    """Sizes of what stands above the backbone; see `Config`.
+
+    Attributes:
+        project: whether a linear map follows the backbone, whose numbers may all be positive; else it has to give
+            dim_old + extra_dims of both signs.
+    """
 
     dim_old: int
     extra_dims: int
@@ -106,15 +112,16 @@ class HeadConfig:
     temperature: float | None = None
     rotate: bool = True
     parametrization: Literal["matrix_exp", "cayley"] = "matrix_exp"
+    project: bool = True
 
 
 class OCAHead(nn.Module):
-    """Features (B, feat_dim) to the output; a linear map brings them to D numbers if they have another count."""
+    """Features (B, feat_dim) to the output."""
 
     def __init__(self, feat_dim: int, config: HeadConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config, width = config, config.dim_old + config.extra_dims
-        self.projection = nn.Identity() if feat_dim == width else nn.Linear(feat_dim, width)
+        self.projection = linear_map(feat_dim, width, config.project)
         self.rotation: nn.Module = nn.Identity()
         if config.rotate:
             self.rotation = OrthogonalLinear(width, True, config.parametrization, generator)

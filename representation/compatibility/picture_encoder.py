@@ -72,6 +72,19 @@ def modality_of(backbone: Any) -> Modality:
     return getattr(backbone, "modality", "image")
 
 
+def linear_map(feat_dim: int, width: int, project: bool) -> nn.Module:
+    """What brings features (B, feat_dim) to a head's (B, width); the identity unless `project`.
+
+    Raises:
+        ValueError: the identity, and the features are not so many.
+    """
+    if project:
+        return nn.Linear(feat_dim, width)
+    if feat_dim != width:
+        raise ValueError(f"backbone: expected {width} numbers, as no linear map follows it, found {feat_dim}")
+    return nn.Identity()
+
+
 def save_headed(backbone: Encoder, head: nn.Module, system: str, config: Any, directory: Path) -> None:
     """Write the head of an encoder and, in `backbone/`, what stands below it."""
     save_encoder(head, system, config, directory)

@@ -63,10 +63,12 @@ def test_sizes_that_do_not_fit_are_refused():
         BasisTransform(8, 12, 3)
     with pytest.raises(ValueError, match="extra_dims: expected 1 to dim_old = 4, found 5"):
         BT2Encoder(torch.nn.Identity(), 12, 8, 4, 3, extra_dims=5)
+    with pytest.raises(ValueError, match="backbone: expected 12 numbers, as no linear map follows it, found 11"):
+        BT2Encoder(torch.nn.Identity(), 11, 8, 4, 3, extra_dims=2, project=False)
 
 
 def test_the_network_is_that_of_the_equations():
-    encoder = BT2Encoder(torch.nn.Identity(), 14, 8, 6, 3, extra_dims=4, scale=3.0)
+    encoder = BT2Encoder(torch.nn.Identity(), 14, 8, 6, 3, extra_dims=4, scale=3.0, project=False)
     f = drawn(5, 14)
     out, head = encoder(f), encoder.head
     p = F.normalize(f[:, :8], dim=1)
@@ -79,6 +81,13 @@ def test_the_network_is_that_of_the_equations():
     torch.testing.assert_close(out.embedding, torch.cat([b, n[:, 6:]], dim=1))
     torch.testing.assert_close(out.logits, p @ head.classifier.weight.T)
     assert torch.equal(encoder.encode(f), out.embedding)
+
+
+def test_features_that_are_not_negative_reach_parts_of_both_signs_whatever_their_number():
+    for feat_dim in (14, 9):
+        encoder = BT2Encoder(torch.nn.Identity(), feat_dim, 8, 6, 3, extra_dims=4)
+        part = encoder(drawn(50, feat_dim).relu()).new_part
+        assert part.min() < 0 < part.max()
 
 
 def test_terms_are_weighted_and_vanish_where_they_should():
@@ -127,6 +136,7 @@ def test_published_networks_are_read_under_their_names(tmp_path):
     save_file({f"module.{name}": value for name, value in state.items()}, tmp_path / "bt2.safetensors")
     encoder = load_released(tmp_path / "bt2.safetensors", extra_dims=4, scale=3.0)
     assert encoder.width == dim_new + 4
+    assert isinstance(encoder.head.projection, torch.nn.Identity)
     base = state["ortholinear_p.parametrizations.weight.0.base"]
     tangent = state["ortholinear_p.parametrizations.weight.original"].tril()
     skew = tangent - tangent.T

@@ -29,6 +29,15 @@ def test_the_embedding_has_unit_length_and_its_first_numbers_are_the_compatible_
     assert torch.equal(small().encode(drawn(7, 6)), out.embedding)
 
 
+@pytest.mark.parametrize("feat_dim", [8, 6])
+def test_features_that_are_not_negative_reach_embeddings_of_both_signs(feat_dim):
+    encoder = OCAEncoder(torch.nn.Identity(), feat_dim, 5, 3, 4, torch.Generator().manual_seed(0))
+    embedding = encoder.encode(drawn(50, feat_dim).relu())
+    assert embedding.min() < 0 < embedding.max()
+    with pytest.raises(ValueError, match="backbone: expected 8 numbers, as no linear map follows it, found 7"):
+        OCAEncoder(torch.nn.Identity(), 7, 5, 3, 4, project=False)
+
+
 @pytest.mark.parametrize("parametrization", ["matrix_exp", "cayley"])
 def test_the_rotation_keeps_distances_and_its_bias_does_not_keep_angles(parametrization):
     encoder = small(parametrization=parametrization)
