@@ -18,7 +18,11 @@ RESAMPLES = 1000
 
 
 def knn_probe(
-    train: tuple[NDArray, NDArray], test: tuple[NDArray, NDArray], name: str, neighbours: int = 5
+    train: tuple[NDArray, NDArray],
+    test: tuple[NDArray, NDArray],
+    name: str,
+    neighbours: int = 5,
+    temperature: float | None = None,
 ) -> ProbeResult:
     """Accuracy of the vote of the nearest training vectors, by cosine.
 
@@ -27,15 +31,17 @@ def knn_probe(
         test: likewise, held out.
         name: of the label.
         neighbours: that vote.
+        temperature: by which a vote weighs exp(cosine / temperature); None lets all weigh the same.
     """
-    model = KNeighborsClassifier(min(neighbours, len(train[0])), metric="cosine").fit(*train)
+    weights = "uniform" if temperature is None else lambda distances: np.exp((1 - distances) / temperature)
+    model = KNeighborsClassifier(min(neighbours, len(train[0])), metric="cosine", weights=weights).fit(*train)
     return _scored(f"{name} by {neighbours} neighbours", model.predict(test[0]) == test[1])
 
 
 def linear_probe(
     train: tuple[NDArray, NDArray], test: tuple[NDArray, NDArray], name: str, strength: float = 1.0
 ) -> ProbeResult:
-    """Accuracy of a logistic regression on standardised vectors; arguments as of `knn_probe`."""
+    """Accuracy of a logistic regression on standardised vectors; `train`, `test` and `name` as of `knn_probe`."""
     model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000)).fit(*train)
     return _scored(f"{name} by a linear probe", model.predict(test[0]) == test[1])
 

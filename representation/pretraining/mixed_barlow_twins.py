@@ -11,7 +11,8 @@ pictures (B, 3, H, W) in [0, 1], no labels; gives vectors (B, width). With `lamb
 
 What differs from the paper: a small network; colours are changed little and pictures are not mirrored, since both tell
 a robot something; the normalisations of the projector use the statistics of the batch in evaluation too, without which
-the loss of mixtures means nothing; the step is that of the common training loop (AdamW).
+the loss of mixtures means nothing; the step is that of the common training loop (AdamW with its warm-up and cosine), in
+the place of Adam or LARS with learning rates that grow with the batch and end at a thousandth.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 from torch import Tensor, nn
 
+from representation.interface import ProbeResult
 from representation.probes import knn_probe, linear_probe
 from representation.selection.hscore import hscore
 from representation.selection.labelled_features import labelled_features
@@ -58,7 +59,7 @@ SCORES: dict[str, Callable[[Features, Labels, Features | None], float]] = {
     "hscore": lambda x, y, general: hscore(x, y),
 }
 """Scores of features (N, d), classes (N,) and general features (M, d) or None, by name; higher is better."""
-PROBES = {"knn": knn_probe, "linear": linear_probe}
+PROBES: dict[str, Callable[..., ProbeResult]] = {"knn": knn_probe, "linear": linear_probe}
 ALL_SCORES = (*SCORES, *PROBES)
 
 

@@ -139,6 +139,18 @@ def test_wrong_systems_settings_and_frames_are_refused(frames, tmp_path):
         registry.load_encoder(tmp_path)
 
 
+def test_votes_of_neighbours_weigh_what_their_cosines_say():
+    angles = np.array([0.0, 0.5, 0.6])  # of one of a class, and two of another
+    train = np.stack([np.cos(angles), np.sin(angles)], axis=1), np.array([0, 1, 1])
+    test = np.array([[1.0, 0.0]]), np.array([0])
+    near, far = np.exp(1 / 0.5), np.exp(np.cos(angles[1:]) / 0.5).sum()
+    assert near < far
+    assert knn_probe(train, test, "class", 3).score == knn_probe(train, test, "class", 3, 0.5).score == 0.0
+    near, far = np.exp(1 / 0.1), np.exp(np.cos(angles[1:]) / 0.1).sum()
+    assert near > far
+    assert knn_probe(train, test, "class", 3, 0.1).score == 1.0
+
+
 def test_probes_tell_how_much_is_known():
     rng = np.random.default_rng(0)
     labels, noise = rng.integers(0, 3, 300), rng.normal(size=(300, 4))
