@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policies.json_file import read_json
+from policies.rdt.row_spacing import RowSpacing
 from policies.rdt.unified_space import extract, fill, slots_of
 
 Kind = Literal["joint", "eef"]
@@ -29,7 +30,7 @@ class Embodiment:
     Attributes:
         name: of the embodiment.
         names: k names of the unified space, in the robot's order.
-        control_hz: rate of the rows.
+        control_hz: rate of the commands.
         kind: "joint": the numbers are joint positions, rad (m). "eef": x, y, z (m) and the 6-D rotation of the tool in
             the base frame, then the gripper's opening.
         cameras: names of the exterior, the right wrist's (or only) and the left wrist's camera; "" for none.
@@ -39,6 +40,9 @@ class Embodiment:
         action_offset: (k,) likewise.
         relative: an arm joint's command is counted from its measured position, not from 0; grippers' are not. A network
             of a few million weights then need not reproduce the state to a hundredth of the joint's range.
+        chunk_steps: commands that the rows of the network's chunk are spread over, see `RowSpacing`; by default each
+            row is one.
+        frequency: control frequency that the network is told, Hz; by default `control_hz`.
     """
 
     name: str
@@ -51,12 +55,18 @@ class Embodiment:
     action_scale: tuple[float, ...] = field(default=())
     action_offset: tuple[float, ...] = field(default=())
     relative: bool = False
+    chunk_steps: int | None = None
+    frequency: float | None = None
 
     def __post_init__(self) -> None:
         slots_of(self.names)
         count = len(self.names)
         if not self.control_hz > 0:
             raise ValueError(f"control_hz: expected > 0, found {self.control_hz}")
+        if self.chunk_steps is not None and self.chunk_steps < 2:
+            raise ValueError(f"chunk_steps: expected at least 2, found {self.chunk_steps}")
+        if self.frequency is not None and not self.frequency >= 0:
+            raise ValueError(f"frequency: expected >= 0, found {self.frequency}")
         if self.relative and self.kind != "joint":
             raise ValueError(f"relative: expected kind 'joint', found {self.kind!r}")
         if len(self.cameras) != 3:
@@ -72,6 +82,19 @@ class Embodiment:
                 raise ValueError(f"{name}: expected {count} finite numbers, found {getattr(self, name)}")
             if name.endswith("scale") and (values == 0).any():
                 raise ValueError(f"{name}: expected numbers other than 0, found {getattr(self, name)}")
+
+    @property
+    def told_frequency(self) -> float:
+        """What the network is told, Hz."""
+        return self.control_hz if self.frequency is None else self.frequency
+
+    def spacing(self, rows: int) -> RowSpacing:
+        """When the rows of a network's chunk of so many are due.
+
+        Raises:
+            ValueError: fewer rows than commands.
+        """
+        return RowSpacing(rows, rows if self.chunk_steps is None else self.chunk_steps)
 
     def state_to_unified(self, state: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Vectors (..., 128) and mask (128,) of measured numbers (..., k).
@@ -212,13 +235,20 @@ FRANKA_EEF = Embodiment(
 MANISKILL = Embodiment(
     name="maniskill",
     names=_arm("", 7),
-    control_hz=25.0,
+    control_hz=20.0,
     state_scale=_to_unit(_MANISKILL_STATE)["scale"],
     state_offset=_to_unit(_MANISKILL_STATE)["offset"],
     action_scale=_to_unit(_MANISKILL_ACTION)["scale"],
     action_offset=_to_unit(_MANISKILL_ACTION)["offset"],
+    chunk_steps=16,
+    frequency=25.0,
 )
-"""The published ManiSkill fine-tune, whose values are scaled and so mean nothing to other robots."""
+"""The published ManiSkill fine-tune, whose values are scaled and so mean nothing to other robots.
+
+Its 64 rows are spread over 16 steps of the simulator, which makes 20 a second; the network is told 25 Hz. The published
+evaluation executes every fourth row as one step, and so is a twentieth too slow; here each step is executed as it was
+recorded.
+"""
 
 PANDA = Embodiment(
     name="panda",

@@ -84,12 +84,13 @@ class RDTLearner:
         tower = self.model.tower if self.encoders is None else self.encoders.tower
         self.image_size: int = tower.image_size
         self._check_sizes()
-        learnable = self.mixture.undisturbed(self.rows)
+        lengths = [embodiment.spacing(self.rows).steps for embodiment in embodiments]
+        learnable = self.mixture.undisturbed(lengths)
         self.training, held_out = (frames[learnable[frames]] for frames in (self.training, held_out))
-        for data, steps in zip(datasets, self.mixture.split(self.training), strict=True):
+        for data, steps, length in zip(datasets, self.mixture.split(self.training), lengths, strict=True):
             if not len(steps):
                 raise ValueError(
-                    f"{data.path}: expected training steps from which {self.rows} actions on nothing was disturbed, "
+                    f"{data.path}: expected training steps from which {length} actions on nothing was disturbed, "
                     "found none; record with kicks in place of steady noise"
                 )
         self.held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])

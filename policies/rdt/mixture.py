@@ -82,19 +82,22 @@ class Part:
         """What the network sees and predicts of some steps (B,), but for pictures and texts.
 
         Returns:
-            `state` (B, 1, 128), `actions` (B, rows, 128), `slots` (B, 128), `frequency` (B,) Hz, and of the state
+            `state` (B, 1, 128), `actions` (B, rows, 128), `slots` (B, 128), `frequency` (B,) Hz that the network is
+            told, and of the state
             `state_std` (B, 128) over the episode and `mean_state` (B, 128) over the dataset.
         """
         body, count = self.embodiment, len(steps)
         measured = self.data.steps.states[steps]
         states, slots = body.state_to_unified(measured)
-        actions, _ = body.action_to_unified(self.data.steps.chunks(steps, rows), measured)
+        spacing = body.spacing(rows)
+        commands = spacing.to_rows(self.data.steps.chunks(steps, spacing.steps))
+        actions, _ = body.action_to_unified(commands, measured)
         deviation, _ = fill(self.data.steps.state_std[steps] / np.abs(body.state_scale), body.names)
         return {
             "state": torch.from_numpy(states)[:, None],
             "actions": torch.from_numpy(actions),
             "slots": torch.from_numpy(slots).repeat(count, 1),
-            "frequency": torch.full((count,), body.control_hz),
+            "frequency": torch.full((count,), body.told_frequency),
             "state_std": torch.from_numpy(deviation),
             "mean_state": self.mean_state.repeat(count, 1),
         }
@@ -182,9 +185,15 @@ class Mixture:
         all_of = zip(self.datasets, embodiments, pictures, self.split(training), strict=True)
         self.parts = [Part.of(*one, missing) for one in all_of]
 
-    def undisturbed(self, rows: int) -> NDArray[np.bool_]:
-        """The steps (N,) whose chunks of some rows are demonstrations throughout; see `Steps.undisturbed`."""
-        return np.concatenate([data.steps.undisturbed(rows) for data in self.datasets])
+    def undisturbed(self, lengths: Sequence[int]) -> NDArray[np.bool_]:
+        """The steps (N,) whose chunks are demonstrations throughout; see `Steps.undisturbed`.
+
+        Args:
+            lengths: control steps of a chunk of each dataset.
+        """
+        return np.concatenate(
+            [data.steps.undisturbed(length) for data, length in zip(self.datasets, lengths, strict=True)]
+        )
 
     def split(self, steps: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         """Numbers within their dataset of some steps (B,), for each dataset."""
@@ -227,8 +236,10 @@ class Mixture:
         result = np.empty(len(steps))
         for number, (part, own) in enumerate(zip(self.parts, self.split(steps), strict=True)):
             chosen = self.dataset[steps] == number
-            found = part.embodiment.action_from_unified(vectors[chosen], part.data.steps.states[own])
-            result[chosen] = np.abs(found - part.data.steps.chunks(own, vectors.shape[1])).mean((1, 2))
+            spacing = part.embodiment.spacing(vectors.shape[1])
+            rows = part.embodiment.action_from_unified(vectors[chosen], part.data.steps.states[own])
+            found = spacing.to_steps(rows)
+            result[chosen] = np.abs(found - part.data.steps.chunks(own, spacing.steps)).mean((1, 2))
         return result
 
     def weights(self, shares: Sequence[float], steps: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -57,8 +57,8 @@ class RDTPolicy:
     Attributes:
         robot: name of the robot.
         cameras: those that the embodiment names, the exterior one first.
-        control_hz: rate of the rows.
-        chunk_length: rows of a chunk.
+        control_hz: rate of the commands, which are the rows of its answers.
+        chunk_length: commands of a chunk.
         instructions: the only ones that it understands; empty for any.
         may_lack_cameras: a camera that an observation lacks is seen as missing, as in training.
 
@@ -79,7 +79,8 @@ class RDTPolicy:
         }
         self.cameras: tuple[str, ...] = tuple(self._roles.values())
         self.control_hz: float = embodiment.control_hz
-        self.chunk_length: int = config.pred_horizon
+        self._spacing = embodiment.spacing(config.pred_horizon)
+        self.chunk_length: int = self._spacing.steps
         self.instructions = tuple(text.texts.values()) if isinstance(text, EmbeddingFolder) else ()
         self.settings = settings
         self.device = torch.device(device)
@@ -184,22 +185,23 @@ class RDTPolicy:
         """Draw chunks (samples, T, 128) in the unified space; the conditions are computed once for all of them."""
         numbers, slots = self.settings.embodiment.state_to_unified(self._state(observation))
         state, mask = (torch.from_numpy(values).to(self.device) for values in (numbers[None], slots))
-        frequency = torch.tensor([self.control_hz], device=self.device)
+        frequency = torch.tensor([self.settings.embodiment.told_frequency], device=self.device)
         conditions = self.conditions(observation.instruction, pictures)
         if self._joints is not None:
             conditions = replace(conditions, history=self._mixed(self._joints, observation.stamp))
         if self.settings.objective == "regression":
             with torch.no_grad():
-                chunk = regress(self.model, state, self.chunk_length, mask[None], frequency, conditions)
+                chunk = regress(self.model, state, self._spacing.rows, mask[None], frequency, conditions)
             return (chunk * mask).expand(samples, -1, -1)
         noise = draw_noise(self.model, samples, self._generator)
         return sample(self.model, conditions, state, mask, frequency, noise, self._solver, prefix)
 
     def chunk(self, observation: Observation, vectors: Tensor) -> ActionChunk:
-        """The robot's chunk from vectors (T, 128) of the unified space."""
+        """The robot's chunk from the network's rows (T, 128) in the unified space."""
         # Only joints may be relative to the state.
         measured = observation.joint_positions
         rows = self.settings.embodiment.action_from_unified(vectors.double().cpu().numpy(), measured)
+        rows = self._spacing.to_steps(rows)
         if self.settings.embodiment.kind == "joint":
             # A sample a little beyond a gripper's stop means the stop; arm joints are left to the safety filter.
             grippers, spec = self._spec.grippers, self._spec
@@ -315,3 +317,4 @@ def check_fit(model: RDTModel, tower: ImageTower, text_width: int, settings: RDT
         raise ValueError(f"embodiment {embodiment.name!r}: expected joints for a history, found {embodiment.kind!r}")
     if not any(embodiment.cameras):
         raise ValueError(f"embodiment {embodiment.name!r}: expected a camera, found none")
+    embodiment.spacing(config.pred_horizon)

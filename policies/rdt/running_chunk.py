@@ -64,31 +64,33 @@ class RunningChunk:
         if not self._chunks:
             return None
         running = self._chunks[-1]
-        passed = self._passed(running, stamp)
-        if not 0 < passed < len(running.vectors):
+        passed, spacing = self._passed(running, stamp), self._embodiment.spacing(len(running.vectors))
+        if not 0 < passed < spacing.steps:
             return None
         if not any(self._leads_past(state, chunk, stamp, continuation.committed) for chunk in self._chunks):
             return None
-        left = running.vectors[passed:]
-        left = left + torch.from_numpy(self._embodiment.shift(running.state, state)).to(left)
+        rows = spacing.later(running.vectors.double().cpu().numpy(), passed)
+        rows = torch.from_numpy(rows + self._embodiment.shift(running.state, state)).to(running.vectors)
+        overlap = spacing.rows_within(spacing.steps - passed)
         return Prefix(
-            actions=torch.cat([left, left[-1:].expand(passed, -1)]),
-            committed=min(continuation.committed, len(left)),
-            overlap=len(left),
+            actions=rows,
+            committed=min(spacing.rows_within(continuation.committed), overlap),
+            overlap=overlap,
             mode="guided" if continuation.method == "select" else continuation.method,
             beta=continuation.beta,
-            slots=self._slots.to(left.device),
+            slots=self._slots.to(rows.device),
         )
 
     def _passed(self, chunk: _Chunk, stamp: float) -> int:
-        """Rows of a chunk that are due at a stamp."""
+        """Commands of a chunk that are due at a stamp."""
         return round((stamp - chunk.stamp) * self._embodiment.control_hz)
 
     def _leads_past(self, state: ArrayLike, chunk: _Chunk, stamp: float, late: int) -> bool:
-        """Whether a chunk had the arm near a state at a stamp, or at most `late` rows earlier."""
-        passed = self._passed(chunk, stamp)
-        way = chunk.vectors[max(0, passed - 1 - late) : max(0, passed)].double().cpu().numpy()
-        off = np.abs(self._embodiment.action_from_unified(way, chunk.state) - np.asarray(state))[:, self._smooth]
+        """Whether a chunk had the arm near a state at a stamp, or at most `late` commands earlier."""
+        passed, spacing = self._passed(chunk, stamp), self._embodiment.spacing(len(chunk.vectors))
+        rows = self._embodiment.action_from_unified(chunk.vectors.double().cpu().numpy(), chunk.state)
+        way = spacing.to_steps(rows)[max(0, passed - 1 - late) : max(0, passed)]
+        off = np.abs(way - np.asarray(state))[:, self._smooth]
         return bool((off <= MAX_DEVIATION).all(axis=1).any())
 
 

@@ -27,6 +27,14 @@ def test_the_ends_of_maniskills_ranges_are_plus_and_minus_one():
     np.testing.assert_allclose(low[7], 0.0, atol=1e-9)
 
 
+def test_maniskills_rows_span_sixteen_steps_at_the_simulators_rate_and_the_network_is_told_another():
+    assert (MANISKILL.spacing(64).steps, MANISKILL.control_hz, MANISKILL.told_frequency) == (16, 20.0, 25.0)
+    assert (PANDA.spacing(64).steps, PANDA.told_frequency) == (64, 10.0)
+    assert replace(PANDA, control_hz=30.0).told_frequency == 30.0
+    with pytest.raises(ValueError, match="chunk_steps: expected 2 to the 8 rows of a chunk, found 16"):
+        MANISKILL.spacing(8)
+
+
 @pytest.mark.parametrize("name", sorted(EMBODIMENTS))
 def test_commands_come_out_as_they_went_in(name):
     embodiment = EMBODIMENTS[name]

@@ -60,8 +60,8 @@ def mixture():
 
 def test_chunks_with_a_disturbed_step_are_not_to_be_learned():
     mixture = Mixture([recorded(8, (5, 7), "one", disturbed=[2, 11]), recorded(8, (4,), "two")], with_variants=False)
-    assert np.flatnonzero(~mixture.undisturbed(3)).tolist() == [0, 1, 2, 9, 10, 11]
-    assert np.flatnonzero(~mixture.undisturbed(1)).tolist() == [2, 11]
+    assert np.flatnonzero(~mixture.undisturbed([3, 3])).tolist() == [0, 1, 2, 9, 10, 11]
+    assert np.flatnonzero(~mixture.undisturbed([1, 3])).tolist() == [2, 11]
 
 
 def test_steps_episodes_and_groups_have_one_count(mixture):
@@ -136,6 +136,23 @@ def test_errors_are_in_the_numbers_of_each_robot(mixture):
     vectors[0, :, 60] += 1.0  # a whole opening of the left gripper, as it is commanded
     vectors[1, :, 0] += 0.8
     np.testing.assert_allclose(mixture.errors(steps, vectors), [11.8997 / 14, 0.8 / 8], atol=1e-5)
+
+
+def test_rows_that_lie_closer_than_steps_are_resampled_and_their_errors_are_those_of_steps():
+    body = replace(PANDA_AT_20_HZ, chunk_steps=3, frequency=25.0)
+    mixture = Mixture([recorded(8, (6,), "one arm")], with_variants=False)
+    mixture.embody([body], [level_of_step(0)], np.arange(6))
+    batch = mixture.samples(np.array([1, 4]), rows=5, history=False)
+    # Commands 0.51, 0.52 and 0.53 at rows 0, 2 and 4; 0.54 and the last of the episode twice.
+    expected = [[0.51, 0.515, 0.52, 0.525, 0.53], [0.54, 0.545, 0.55, 0.55, 0.55]]
+    np.testing.assert_allclose(batch["actions"][:, :, 0], expected, rtol=1e-6)
+    assert batch["frequency"].tolist() == [25, 25]
+    vectors = batch["actions"].double().numpy()
+    np.testing.assert_allclose(mixture.errors(np.array([1, 4]), vectors), 0.0, atol=1e-6)
+    vectors[:, 1] += 1.0  # between two commands
+    np.testing.assert_allclose(mixture.errors(np.array([1, 4]), vectors), 0.0, atol=1e-6)
+    vectors[:, 2, 0] += 0.3
+    np.testing.assert_allclose(mixture.errors(np.array([1, 4]), vectors), 0.3 / (3 * 8), atol=1e-6)
 
 
 def test_numbers_in_other_units_are_refused_with_dataset_and_slot():

@@ -82,6 +82,23 @@ def test_it_is_a_policy_that_answers_with_joint_rows(policy):
     assert policy.instructions == INSTRUCTIONS
 
 
+def test_rows_that_lie_closer_than_commands_become_commands_at_the_control_rate(text):
+    body = replace(PANDA, chunk_steps=3, frequency=25.0)
+    policy = make_policy(text, body)
+    assert (policy.control_hz, policy.chunk_length) == (10.0, 3)
+    vectors = torch.zeros(8, 128)
+    vectors[:, 0] = torch.arange(8) / 7
+    chunk = policy.chunk(observe(), vectors)
+    assert chunk.dt == pytest.approx(0.1)
+    np.testing.assert_allclose(chunk.rows[:, 0], [0.0, 0.5, 1.0], atol=1e-6)
+    told_otherwise = make_policy(text, replace(body, frequency=None))
+    answers = [one.act(observe()).rows for one in (policy, told_otherwise)]
+    assert answers[0].shape == (3, 8)
+    assert not np.allclose(*answers)
+    with pytest.raises(ValueError, match="chunk_steps: expected 2 to the 8 rows"):
+        make_policy(text, replace(body, chunk_steps=9))
+
+
 def test_noise_follows_the_seed(policy):
     def rows(seed):
         policy.reset(seed)

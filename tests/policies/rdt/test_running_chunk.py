@@ -67,3 +67,15 @@ def test_an_arm_may_still_follow_the_chunk_before():
     assert goes_on(running, 0.4, 4 * STEP)
     remember(running, 0.4, ramp(0.6))
     assert not goes_on(running, 0.6, 2.0)
+
+
+def test_rows_that_lie_closer_than_commands_are_shifted_by_commands():
+    running = RunningChunk(replace(JOINT, chunk_steps=4))  # three rows a command
+    remember(running, 0.0, ramp(0.0, STEP / 3) + 2 / 3 * STEP)  # commands STEP, 2 STEP, 3 STEP, 4 STEP
+    prefix = running.prefix(0.2, [2 * STEP], Continuation(1))
+    assert (prefix.committed, prefix.overlap) == (1, 4)
+    np.testing.assert_allclose(prefix.actions[:4, 0], STEP * np.array([3, 10 / 3, 11 / 3, 4]), rtol=1e-6)
+    np.testing.assert_allclose(prefix.actions[4:, 0], 4 * STEP, rtol=1e-6)
+    assert running.prefix(0.2, [2 * STEP], Continuation(2)).committed == 4
+    assert not goes_on(running, 0.4, 4 * STEP)
+    assert not goes_on(running, 0.2, 4 * STEP)
