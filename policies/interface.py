@@ -134,6 +134,8 @@ class ActionChunk:
         kind: meaning of the rows.
         rows: (T, n) or (T, 7 * arms) float64.
         confidence: (T,) probability of each row in [0, 1], or None where the policy has none.
+        committed: rows, from the first, that were made to say what the chunk before says; 0 where it begins afresh, see
+            `Continuation`.
     """
 
     stamp: float
@@ -141,6 +143,7 @@ class ActionChunk:
     kind: ChunkKind
     rows: NDArray[np.float64]
     confidence: NDArray[np.float64] | None = field(default=None)
+    committed: int = 0
 
     def __post_init__(self) -> None:
         if not self.dt > 0:
@@ -150,6 +153,8 @@ class ActionChunk:
             raise ValueError("rows: expected at least one row, found none")
         if self.kind != "joint" and (rows.shape[1] == 0 or rows.shape[1] % 7):
             raise ValueError(f"rows: expected (T, 7) for each arm, found {rows.shape}")
+        if not 0 <= self.committed <= len(rows):
+            raise ValueError(f"committed: expected 0 to {len(rows)} rows, found {self.committed}")
         object.__setattr__(self, "rows", rows)
 
     @property
@@ -200,11 +205,13 @@ class Continuation:
         method: "guided" along the network's Jacobian, "blend" of the two chunks, "replace" of the committed rows alone,
             "clean" rows for a network that was trained with such, or "select" of several chunks the one that fits best.
         beta: largest weight of the guidance.
+        discarded: the answer before was not used, and the arm still executes the one before that.
     """
 
     committed: int
     method: ContinuationMethod = "guided"
     beta: float = 5.0
+    discarded: bool = False
 
 
 @runtime_checkable

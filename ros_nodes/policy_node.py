@@ -92,10 +92,10 @@ class EpisodeParameters:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A planned motion, and the part of the run (`generation`) that it belongs to."""
+    """A planned motion, and the part of the run (`generation`) that it belongs to; None for one that was discarded."""
 
     generation: int
-    motion: PlannedMotion
+    motion: PlannedMotion | None
     received_at: float
     begun_at: float
 
@@ -118,7 +118,7 @@ class PolicyNode(LoadingLifecycleNode):
         self._sha256: str | None = None
         self._generation = 0
         self._runner_generation = 0
-        self._counts = {"answered": 0, "replaced": 0, "outdated": 0, "too_late": 0}
+        self._counts = {"answered": 0, "replaced": 0, "outdated": 0, "too_late": 0, "discarded": 0}
         self._last_was_late = False
         self._cadence = Cadence()
         self._frozen = FrozenCameras(self._spec)
@@ -188,11 +188,14 @@ class PolicyNode(LoadingLifecycleNode):
         self._restart("activated")
 
     def work_done(self, value: Answer) -> None:
-        """Publish the motion unless the world has moved on."""
+        """Publish the motion, unless the world has moved on or there is none."""
         if not self.active or value.generation != self._generation:
             self._counts["outdated"] += 1
             return
         motion = value.motion
+        if motion is None:
+            self._counts["discarded"] += 1
+            return
         self._last_was_late = self._config.mode == "realtime" and motion.chunk.end <= self._ros_s()
         self._counts["too_late"] += self._last_was_late
         self._out.publish(message_from_trajectory(motion.trajectory, self._spec.joint_names))

@@ -10,8 +10,9 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import overload
 
-from policies.execution.chunk_scheduler import ChunkScheduler, SchedulerConfig
+from policies.execution.chunk_scheduler import SAME_INSTANT, ChunkScheduler, SchedulerConfig
 from policies.execution.kinematics import Kinematics
 from policies.execution.latency_estimate import LatencyEstimate
 from policies.execution.trajectory import JointTrajectory
@@ -56,6 +57,9 @@ class PolicyRunner:
         config: how its answers become motion.
         timer: returns seconds of a steady clock, to measure the inference with.
 
+    Attributes:
+        discarded_chunks: answers so far that came too late to be used, see `step`.
+
     Raises:
         ValueError: the policy was made for another robot, or cannot go on with its chunks although `config` says so.
     """
@@ -82,6 +86,8 @@ class PolicyRunner:
                 )
             self._continuing = policy
         self._latency = LatencyEstimate()
+        self.discarded_chunks = 0
+        self._last_was_discarded = False
         self._kinematics = Kinematics(spec)
         self._scheduler = ChunkScheduler(spec, self.config.scheduler)
 
@@ -94,9 +100,20 @@ class PolicyRunner:
         """Begin an episode; `seed` fixes the policy's own random draws."""
         self.policy.reset(seed)
         self._scheduler.reset()
+        self._last_was_discarded = False
 
-    def step(self, observation: Observation, now: float | None = None) -> PlannedMotion:
+    @overload
+    def step(self, observation: Observation, now: None = None) -> PlannedMotion: ...
+
+    @overload
+    def step(self, observation: Observation, now: float | None) -> PlannedMotion | None: ...
+
+    def step(self, observation: Observation, now: float | None = None) -> PlannedMotion | None:
         """Answer one observation.
+
+        None for an answer that cannot be used: of clean rows, in `real_time_chunking`, the arm has executed more than
+        the policy was given, and what follows them does not begin where the arm is. The motion before goes on, and the
+        next observation is to be answered.
 
         Args:
             observation: what the policy sees.
@@ -110,6 +127,10 @@ class PolicyRunner:
         self._latency.add(inference_s)
         joint_chunk = self._kinematics.to_joint_chunk(chunk, observation.joint_positions)
         ready = observation.stamp if now is None else now + self._timer() - begin
+        self._last_was_discarded = self._is_overtaken(chunk, ready)
+        if self._last_was_discarded:
+            self.discarded_chunks += 1
+            return None
         trajectory = self._scheduler.plan(joint_chunk, observation.joint_positions, ready)
         return PlannedMotion(trajectory, chunk, joint_chunk, inference_s)
 
@@ -120,5 +141,14 @@ class PolicyRunner:
         # The scheduler drops rows that are due up to one step after the answer.
         delay = None if now is None else now - observation.stamp + self._latency.seconds
         committed = 0 if delay is None else math.floor(delay * self.policy.control_hz) + 1
-        continuation = Continuation(min(committed, self.policy.chunk_length), config.method, config.beta)
+        continuation = Continuation(
+            min(committed, self.policy.chunk_length), config.method, config.beta, self._last_was_discarded
+        )
         return self._continuing.act_on(observation, continuation)
+
+    def _is_overtaken(self, chunk: ActionChunk, ready: float) -> bool:
+        """Whether a chunk that goes on with clean rows has fewer of them than the scheduler drops."""
+        if self.config.scheduler.method != "clean" or not chunk.committed:
+            return False
+        dropped = math.floor((ready - chunk.stamp - SAME_INSTANT) / chunk.dt) + 1
+        return dropped > chunk.committed

@@ -77,6 +77,7 @@ class RDTLearner:
             robot=datasets[0].robot,
             embodiment=embodiments[0],
             objective=options.objective,
+            max_delay=options.max_delay,
         )
         self.model, self.encoders = self._network(start)
         sizes = self.model.model.config
@@ -138,6 +139,8 @@ class RDTLearner:
             asked = getattr(self.config.rdt, name)
             if asked not in (None, found):
                 raise ValueError(f"--rdt.{name.replace('_', '-')}: expected the policy's {found}, found {asked}")
+        if not 0 <= (delay := self.config.rdt.max_delay) < self.rows:
+            raise ValueError(f"--rdt.max-delay: expected 0 to {self.rows - 1} rows, found {delay}")
 
     def _is_shown_the_same(self) -> bool:
         """Whether each picture is always the same to a tower that is always the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from policies.rdt.weights_file import WeightsFormat
 from policies.robots import get_named_robot
 
 DEFAULT_SEED = 0
+_LOG = logging.getLogger(__name__)
 SELECTED_FROM = 16  # chunks that "select" draws
 
 
@@ -99,6 +101,7 @@ class RDTPolicy:
         self._seen: list[tuple[Picture, Tensor]] = []
         self._language: tuple[str, Attended] | None = None
         self._running = RunningChunk(embodiment)
+        self._max_delay = _max_delay(model, settings)
         self._generator = torch.Generator().manual_seed(DEFAULT_SEED)
 
     def reset(self, seed: int | None = None) -> None:
@@ -124,6 +127,8 @@ class RDTPolicy:
     def act_on(self, observation: Observation, continuation: Continuation) -> ActionChunk:
         """Answer one observation so that the chunk goes on with the one before; see `RunningChunk.prefix`.
 
+        With method "clean" no more rows are committed than the network was trained for; the answer tells how many.
+
         Raises:
             ValueError: see `act`; or a network that was trained for regression, or, with method "clean", without clean
                 prefixes.
@@ -132,6 +137,8 @@ class RDTPolicy:
             raise ValueError("real-time chunking: expected a network that samples, found one trained for regression")
         self._look(observation)
         prefix = self._running.prefix(observation.stamp, self._state(observation), continuation)
+        if prefix is not None and prefix.mode == "clean":
+            prefix = replace(prefix, committed=min(prefix.committed, self._max_delay))
         if prefix is None or continuation.method != "select":
             return self._answered(observation, prefix)
         chunks = self.draw(observation, self._history.pictures(observation.stamp), SELECTED_FROM)
@@ -155,7 +162,8 @@ class RDTPolicy:
 
     def _answered(self, observation: Observation, prefix: Prefix | None) -> ActionChunk:
         (vectors,) = self.draw(observation, self._history.pictures(observation.stamp), 1, prefix)
-        return self._taken(observation, vectors)
+        committed = 0 if prefix is None else self._spacing.steps_within(prefix.committed)
+        return replace(self._taken(observation, vectors), committed=committed)
 
     def _taken(self, observation: Observation, vectors: Tensor) -> ActionChunk:
         self._running.remember(observation.stamp, self._state(observation), vectors)
@@ -317,4 +325,16 @@ def check_fit(model: RDTModel, tower: ImageTower, text_width: int, settings: RDT
         raise ValueError(f"embodiment {embodiment.name!r}: expected joints for a history, found {embodiment.kind!r}")
     if not any(embodiment.cameras):
         raise ValueError(f"embodiment {embodiment.name!r}: expected a camera, found none")
+    if settings.max_delay is not None and (settings.max_delay > 0) != config.clean_prefix:
+        expected = "> 0" if config.clean_prefix else "0"
+        raise ValueError(f"max_delay: expected {expected}, as the network has it, found {settings.max_delay}")
     embodiment.spacing(config.pred_horizon)
+
+
+def _max_delay(model: RDTModel, settings: RDTSettings) -> int:
+    """Most rows that may be given clean to a network."""
+    if settings.max_delay is not None or not model.config.clean_prefix:
+        return settings.max_delay or 0
+    rows = model.config.pred_horizon // 2
+    _LOG.warning("max_delay: not given, taken as %d, half of the rows", rows)
+    return rows

@@ -61,6 +61,8 @@ class RunningChunk:
             state: (k,) measured, as the embodiment's state.
             continuation: how to go on.
         """
+        if continuation.discarded and self._chunks:
+            self._chunks.pop()
         if not self._chunks:
             return None
         running = self._chunks[-1]

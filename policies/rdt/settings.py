@@ -25,6 +25,8 @@ class RDTSettings:
         norm_stat: see `RDTConfig`.
         sampler_steps: steps of the sampler.
         objective: what the network was trained for: to sample chunks, or to predict the mean one.
+        max_delay: most rows at the start of a chunk that the network was trained to be given clean, 0 for none; None
+            where nobody knows. See `RDTConfig.clean_prefix`.
     """
 
     robot: str
@@ -32,6 +34,12 @@ class RDTSettings:
     norm_stat: NormStat = "var"
     sampler_steps: int = 5
     objective: Literal["diffusion", "regression"] = "diffusion"
+    max_delay: int | None = None
+
+    def __post_init__(self) -> None:
+        delay = self.max_delay
+        if delay is not None and (not isinstance(delay, int) or delay < 0):
+            raise ValueError(f"max_delay: expected a number of rows, found {delay!r}")
 
 
 def read_settings(directory: Path) -> RDTSettings:

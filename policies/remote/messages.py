@@ -40,7 +40,7 @@ from policies.remote.address import COMPRESSIONS, Compression
 from policies.remote.frames import Frame, take
 from policies.remote.pictures import compress, decompress
 
-VERSION = 2
+VERSION = 3
 SUBPROTOCOL = f"polyarm.policy.v{VERSION}"
 PING_INTERVAL_S = 2.0
 """Both sides ask each other whether they are there; who does not answer for as long again is lost."""
@@ -264,11 +264,12 @@ def read_request(frame: Frame) -> tuple[list[Observation], Continuation | None]:
 
 
 def _continuation(fields: Mapping[str, Any]) -> Continuation:
-    _exactly(fields, "committed", "method", "beta")
+    _exactly(fields, *Continuation.__slots__)
     return Continuation(
         _number(fields, "committed", 0, MAX_ROWS),
         _choice(fields, "method", get_args(ContinuationMethod)),
         take(fields, "beta", float),
+        take(fields, "discarded", bool),
     )
 
 
@@ -289,7 +290,8 @@ def chunks_frame(request: int, chunks: Sequence[ActionChunk]) -> Frame:
     arrays: list[NDArray] = []
     for chunk in chunks:
         confident = chunk.confidence is not None
-        fields.append({"stamp": float(chunk.stamp), "dt": float(chunk.dt), "kind": chunk.kind, "confident": confident})
+        entry = {"stamp": float(chunk.stamp), "dt": float(chunk.dt), "kind": chunk.kind, "committed": chunk.committed}
+        fields.append(entry | {"confident": confident})
         arrays += [chunk.rows, np.asarray(chunk.confidence, np.float64)] if confident else [chunk.rows]
     return Frame("chunks", request, {"chunks": fields}, arrays)
 
@@ -304,13 +306,14 @@ def read_chunks(frame: Frame) -> list[ActionChunk]:
 
 
 def _chunk(fields: Mapping[str, Any], arrays: _Arrays) -> ActionChunk:
-    _exactly(fields, "stamp", "dt", "kind", "confident")
+    _exactly(fields, "stamp", "dt", "kind", "committed", "confident")
     rows = arrays.take("rows", "<f8", (None, None))
     if rows.shape[0] > MAX_ROWS or rows.shape[1] > MAX_COLUMNS:
         raise ValueError(f"rows: expected at most {(MAX_ROWS, MAX_COLUMNS)}, found {rows.shape}")
     confidence = arrays.take("confidence", "<f8", (len(rows),)) if take(fields, "confident", bool) else None
     kind = _choice(fields, "kind", get_args(ChunkKind))
-    return ActionChunk(take(fields, "stamp", float), take(fields, "dt", float), kind, rows, confidence)
+    committed = _number(fields, "committed", 0, len(rows))
+    return ActionChunk(take(fields, "stamp", float), take(fields, "dt", float), kind, rows, confidence, committed)
 
 
 def error_frame(request: int, error: ErrorKind, message: str) -> Frame:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -134,3 +136,55 @@ def test_in_lockstep_nothing_is_committed():
 def test_a_policy_that_cannot_go_on_is_refused():
     with pytest.raises(ValueError, match=r"real_time_chunking.*found Descend"):
         runner(Descend(), CONTINUING)
+
+
+class GivenClean(GoesOn):
+    """Goes on with at most two clean rows, and begins afresh when there is nothing to go on with."""
+
+    def act_on(self, observation, continuation):
+        chunk = super().act_on(observation, continuation)
+        return replace(chunk, committed=min(continuation.committed, 2) if len(self.continuations) > 1 else 0)
+
+
+CLEAN = RunnerConfig(SchedulerConfig("real_time_chunking", method="clean"))
+
+
+def test_an_answer_that_took_longer_than_its_clean_rows_is_discarded_and_asked_for_again():
+    policy = GivenClean(seconds=0.15)
+    real_time = runner(policy, CLEAN)
+    assert real_time.step(observation(3.0), now=3.0).chunk.committed == 0  # however late, there was nothing before
+    policy.seconds = 0.25  # three rows, of which two were given
+    assert real_time.step(observation(3.3), now=3.3) is None
+    policy.seconds = 0.15
+    found = real_time.step(observation(3.6), now=3.6)
+    assert found.trajectory.stamp == 3.6
+    real_time.step(observation(3.9), now=3.9)
+    assert real_time.discarded_chunks == 1
+    assert [c.discarded for c in policy.continuations] == [False, False, True, False]
+    assert [c.committed for c in policy.continuations] == [1, 2, 3, 3]
+
+
+def test_rows_that_are_past_to_the_instant_are_not_too_many():
+    policy = GivenClean(seconds=0.2)
+    real_time = runner(policy, CLEAN)
+    assert all(real_time.step(observation(3.0 + 0.3 * i), now=3.0 + 0.3 * i) is not None for i in range(5))
+
+
+@pytest.mark.parametrize(("config", "now"), [(CONTINUING, 3.3), (CLEAN, None)])
+def test_other_methods_and_lockstep_discard_nothing(config, now):
+    policy = GivenClean(seconds=0.15)
+    real_time = runner(policy, config)
+    real_time.step(observation(3.0), now and 3.0)
+    policy.seconds = 0.25
+    assert real_time.step(observation(3.3), now) is not None
+
+
+def test_a_reset_forgets_that_an_answer_was_discarded():
+    policy = GivenClean(seconds=0.15)
+    real_time = runner(policy, CLEAN)
+    real_time.step(observation(3.0), now=3.0)
+    policy.seconds = 0.25
+    assert real_time.step(observation(3.3), now=3.3) is None
+    real_time.reset()
+    real_time.step(observation(3.6), now=3.6)
+    assert not policy.continuations[-1].discarded

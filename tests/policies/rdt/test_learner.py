@@ -299,7 +299,11 @@ def test_clean_rows_are_taught_to_a_policy_without_a_mark_for_them_and_not_by_ad
     assert not model.model.clean_embed.any()
     for name, value in load_policy(str(finished.output / "policy")).model.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
-    assert load_policy(str(taught.output / "policy")).model.config.clean_prefix
+    policy = load_policy(str(taught.output / "policy"))
+    assert policy.model.config.clean_prefix
+    assert policy.settings.max_delay == 2
+    with pytest.raises(ValueError, match=r"--rdt\.max-delay: expected 0 to 7 rows, found 8"):
+        new_run(replace(taught, output=tmp_path / "fourth", rdt=replace(config.rdt, max_delay=8)))
     with pytest.raises(ValueError, match=r"--rdt\.max-delay: expected 0 with adapters"):
         new_run(replace(taught, output=tmp_path / "other", lora=LoraSettings(rank=2)))
     with pytest.raises(ValueError, match=r"--rdt\.max-delay: expected > 0"):

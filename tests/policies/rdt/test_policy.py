@@ -45,11 +45,11 @@ def text(tmp_path_factory):
     return EmbeddingFolder(directory, 32)
 
 
-def make_policy(text, embodiment=PANDA, **config):
+def make_policy(text, embodiment=PANDA, max_delay=None, **config):
     torch.manual_seed(0)
     tower = SiglipTower(SiglipVisionConfig(**TOWER, image_size=28, patch_size=14))
     model = random_model(config=replace(RDTConfig.tiny(), **config))
-    return RDTPolicy(model, tower, text, RDTSettings("panda", embodiment))
+    return RDTPolicy(model, tower, text, RDTSettings("panda", embodiment, max_delay=max_delay))
 
 
 @pytest.fixture
@@ -219,6 +219,29 @@ def test_a_chunk_goes_on_with_the_one_before(policy):
     assert policy._running._chunks[-1].vectors[0, gripper] != running[2, gripper]  # it is free
 
 
+def test_no_more_clean_rows_are_given_than_the_network_was_trained_for(text):
+    policy = make_policy(text, max_delay=2, clean_prefix=True)
+    policy.reset(0)
+    first = policy.act_on(observe(0.0), Continuation(4, "clean"))
+    assert first.committed == 0
+    second = policy.act_on(at(observe(0.2), first.rows[1]), Continuation(4, "clean"))
+    assert second.committed == 2
+    np.testing.assert_allclose(second.rows[:2, :7], first.rows[2:4, :7], atol=1e-6)
+    assert np.abs(second.rows[2, :7] - first.rows[4, :7]).max() > 1e-3
+    third = policy.act_on(at(observe(0.3), second.rows[0]), Continuation(4, "replace"))
+    assert third.committed == 4
+
+
+def test_clean_rows_of_a_policy_that_does_not_say_how_many_are_half_of_its_rows(text, tmp_path, caplog):
+    make_policy(text, max_delay=2, clean_prefix=True).save_pretrained(tmp_path)
+    rewrite(tmp_path, lambda c: c.pop("max_delay"))
+    policy = load_policy(str(tmp_path))
+    assert "max_delay: not given, taken as 4" in caplog.text
+    policy.reset(0)
+    first = policy.act_on(observe(0.0), Continuation(0, "clean"))
+    assert policy.act_on(at(observe(0.1), first.rows[0]), Continuation(6, "clean")).committed == 4
+
+
 def test_grippers_stop_at_their_stops_and_arms_are_not_bent(policy):
     vectors = torch.full((policy.chunk_length, 128), 9.0)
     vectors[0] = -9.0
@@ -297,6 +320,8 @@ def rewrite(tmp_path, change):
         (lambda c: c.update(colour=1), "colour"),
         (lambda c: c.update(robot="r2d2"), "r2d2"),
         (lambda c: c.update(norm_stat="mean"), "norm_stat"),
+        (lambda c: c.update(max_delay=2), "max_delay: expected 0, as the network has it, found 2"),
+        (lambda c: c.update(max_delay="2"), "max_delay: expected a number of rows, found '2'"),
         (lambda c: c["embodiment"].update(names=["elbow"]), "elbow"),
         (lambda c: c["embodiment"].update(cameras=["", "", ""]), "expected a camera"),
     ],

@@ -79,3 +79,14 @@ def test_rows_that_lie_closer_than_commands_are_shifted_by_commands():
     assert running.prefix(0.2, [2 * STEP], Continuation(2)).committed == 4
     assert not goes_on(running, 0.4, 4 * STEP)
     assert not goes_on(running, 0.2, 4 * STEP)
+
+
+def test_a_chunk_that_was_discarded_is_not_what_the_arm_executes():
+    running = RunningChunk(JOINT)
+    remember(running, 0.0, ramp(0.0))
+    for stamp in (0.1, 0.2):  # two in a row
+        remember(running, stamp, ramp(1.0))
+        prefix = running.prefix(stamp + 0.1, [(10 * stamp + 1) * STEP], Continuation(3, discarded=True))
+        np.testing.assert_allclose(prefix.actions[0, 0], (10 * stamp + 2) * STEP, rtol=1e-6)
+    running.forget()
+    assert running.prefix(0.4, [0.0], Continuation(3, discarded=True)) is None
