@@ -193,6 +193,8 @@ class Policy(Protocol):
 
 
 ContinuationMethod = Literal["guided", "blend", "replace", "clean", "select"]
+OverlapSchedule = Literal["exp", "linear", "ones", "zeros"]
+GuidanceJacobian = Literal["exact", "identity"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +207,17 @@ class Continuation:
         method: "guided" along the network's Jacobian, "blend" of the two chunks, "replace" of the committed rows alone,
             "clean" rows for a network that was trained with such, or "select" of several chunks the one that fits best.
         beta: largest weight of the guidance.
+        schedule: how the weights of the rows of the chunk before fall from the last committed one to its end, for
+            "guided", "blend" and "select": between ("exp", "linear"), not at all ("ones") or at once ("zeros").
+        jacobian: of "guided"; "identity" takes the correction as it is, which saves the pass back through the network.
         discarded: the answer before was not used, and the arm still executes the one before that.
     """
 
     committed: int
     method: ContinuationMethod = "guided"
     beta: float = 5.0
+    schedule: OverlapSchedule = "exp"
+    jacobian: GuidanceJacobian = "exact"
     discarded: bool = False
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policies.execution.trajectory import JointTrajectory
-from policies.interface import ActionChunk, ContinuationMethod
+from policies.interface import ActionChunk, ContinuationMethod, GuidanceJacobian, OverlapSchedule
 from policies.robots.spec import RobotSpec
 
 SchedulerMode = Literal[
@@ -51,6 +51,8 @@ class SchedulerConfig:
         alpha: of `adaptive_ensembling`; 0 is the plain mean.
         method: of `real_time_chunking`, see `policies.interface.Continuation`.
         beta: of `real_time_chunking`, largest weight of the guidance.
+        schedule: of `real_time_chunking`, how the weights of the overlapping rows fall, see `Continuation`.
+        jacobian: of `real_time_chunking` by guidance: of the network, or the identity.
     """
 
     mode: SchedulerMode = "receding_horizon"
@@ -59,9 +61,18 @@ class SchedulerConfig:
     alpha: float = field(default=0.1, metadata={"range": (0.0, 10.0)})
     method: ContinuationMethod = "guided"
     beta: float = field(default=5.0, metadata={"range": (0.0, 100.0)})
+    schedule: OverlapSchedule = "exp"
+    jacobian: GuidanceJacobian = "exact"
 
     def __post_init__(self) -> None:
-        for name, choices in (("mode", get_args(SchedulerMode)), ("method", get_args(ContinuationMethod))):
+        kinds = {
+            "mode": SchedulerMode,
+            "method": ContinuationMethod,
+            "schedule": OverlapSchedule,
+            "jacobian": GuidanceJacobian,
+        }
+        for name, kind in kinds.items():
+            choices = get_args(kind)
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {', '.join(choices)}, found {getattr(self, name)!r}")
         if self.window < 1:

@@ -142,7 +142,12 @@ class PolicyRunner:
         delay = None if now is None else now - observation.stamp + self._latency.seconds
         committed = 0 if delay is None else math.floor(delay * self.policy.control_hz) + 1
         continuation = Continuation(
-            min(committed, self.policy.chunk_length), config.method, config.beta, self._last_was_discarded
+            committed=min(committed, self.policy.chunk_length),
+            method=config.method,
+            beta=config.beta,
+            schedule=config.schedule,
+            jacobian=config.jacobian,
+            discarded=self._last_was_discarded,
         )
         return self._continuing.act_on(observation, continuation)
 

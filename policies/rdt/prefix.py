@@ -13,11 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from policies.interface import GuidanceJacobian, OverlapSchedule
 from policies.rdt.solver import Level
 
 PrefixMode = Literal["guided", "blend", "replace", "clean"]
-Schedule = Literal["exp", "linear", "ones", "zeros"]
-Jacobian = Literal["exact", "identity"]
 
 
 @dataclass(frozen=True)
@@ -42,10 +41,10 @@ class Prefix:
     actions: Tensor
     committed: int
     overlap: int
-    schedule: Schedule = "exp"
+    schedule: OverlapSchedule = "exp"
     mode: PrefixMode = "guided"
     beta: float = 5.0
-    jacobian: Jacobian = "exact"
+    jacobian: GuidanceJacobian = "exact"
     slots: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -71,7 +70,7 @@ class Prefix:
         return rows[:, None] & columns
 
 
-def prefix_weights(rows: int, committed: int, overlap: int, schedule: Schedule) -> Tensor:
+def prefix_weights(rows: int, committed: int, overlap: int, schedule: OverlapSchedule) -> Tensor:
     """Weights (rows,): 1 before row b, falling to 0 at row e (arXiv 2506.07339, equation 5, and its variants).
 
     Args:

@@ -80,6 +80,8 @@ class RunningChunk:
             overlap=overlap,
             mode="guided" if continuation.method == "select" else continuation.method,
             beta=continuation.beta,
+            schedule=continuation.schedule,
+            jacobian=continuation.jacobian,
             slots=self._slots.to(rows.device),
         )
 

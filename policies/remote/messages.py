@@ -33,8 +33,10 @@ from policies.interface import (
     ChunkKind,
     Continuation,
     ContinuationMethod,
+    GuidanceJacobian,
     JointReadings,
     Observation,
+    OverlapSchedule,
 )
 from policies.remote.address import COMPRESSIONS, Compression
 from policies.remote.frames import Frame, take
@@ -269,6 +271,8 @@ def _continuation(fields: Mapping[str, Any]) -> Continuation:
         _number(fields, "committed", 0, MAX_ROWS),
         _choice(fields, "method", get_args(ContinuationMethod)),
         take(fields, "beta", float),
+        _choice(fields, "schedule", get_args(OverlapSchedule)),
+        _choice(fields, "jacobian", get_args(GuidanceJacobian)),
         take(fields, "discarded", bool),
     )
 

@@ -175,3 +175,7 @@ def test_cartesian_chunks_and_unknown_modes_are_refused():
         ChunkScheduler(SPEC).plan(ActionChunk(0.0, 0.1, "cartesian_delta", np.zeros((2, 7))), HOME, 0.0)
     with pytest.raises(ValueError, match="mode: expected one of"):
         SchedulerConfig("newest")
+    with pytest.raises(ValueError, match="schedule: expected one of exp, linear, ones, zeros, found 'cosine'"):
+        SchedulerConfig("real_time_chunking", schedule="cosine")
+    with pytest.raises(ValueError, match="jacobian: expected one of"):
+        SchedulerConfig("real_time_chunking", jacobian="none")

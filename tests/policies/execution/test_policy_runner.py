@@ -110,7 +110,9 @@ class GoesOn(Descend):
         return self.act(observation)
 
 
-CONTINUING = RunnerConfig(SchedulerConfig("real_time_chunking", method="blend", beta=2.0))
+CONTINUING = RunnerConfig(
+    SchedulerConfig("real_time_chunking", method="blend", beta=2.0, schedule="linear", jacobian="identity")
+)
 
 
 def test_rows_that_will_be_past_are_committed_as_far_as_the_scheduler_drops_them():
@@ -122,7 +124,8 @@ def test_rows_that_will_be_past_are_committed_as_far_as_the_scheduler_drops_them
     # The answer comes 0.16 s after the stamp: the rows due at 0.1 and 0.2 s are past or too near.
     assert [c.committed for c in policy.continuations] == [1, 2, 2]
     assert real_time.dropped_rows - dropped == 2
-    assert {(c.method, c.beta) for c in policy.continuations} == {("blend", 2.0)}
+    how = {(c.method, c.beta, c.schedule, c.jacobian) for c in policy.continuations}
+    assert how == {("blend", 2.0, "linear", "identity")}
 
 
 def test_in_lockstep_nothing_is_committed():

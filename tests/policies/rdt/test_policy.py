@@ -219,6 +219,18 @@ def test_a_chunk_goes_on_with_the_one_before(policy):
     assert policy._running._chunks[-1].vectors[0, gripper] != running[2, gripper]  # it is free
 
 
+@pytest.mark.parametrize("change", [{"schedule": "zeros"}, {"jacobian": "identity"}])
+def test_the_schedule_and_the_jacobian_of_guidance_may_be_chosen(policy, change):
+    def answer(**how):
+        policy.reset(0)
+        first = policy.act_on(observe(0.0), Continuation(0))
+        return policy.act_on(at(observe(0.2), first.rows[1]), Continuation(2, "guided", **how)).rows
+
+    usual = answer()
+    np.testing.assert_array_equal(answer(), usual)
+    assert np.abs(answer(**change) - usual).max() > 1e-5
+
+
 def test_no_more_clean_rows_are_given_than_the_network_was_trained_for(text):
     policy = make_policy(text, max_delay=2, clean_prefix=True)
     policy.reset(0)

@@ -42,6 +42,14 @@ def test_what_is_left_of_the_chunk_is_gone_on_with():
     assert not goes_on(running, 0.4, 4 * STEP)
 
 
+def test_how_to_go_on_is_handed_on():
+    running = RunningChunk(JOINT)
+    remember(running, 0.0, ramp(0.0))
+    how = {"beta": 2.0, "schedule": "linear", "jacobian": "identity"}
+    prefix = running.prefix(0.4, [4 * STEP], Continuation(3, "guided", **how))
+    assert {name: getattr(prefix, name) for name in how} == how
+
+
 def test_relative_rows_are_counted_from_the_new_state():
     body = replace(JOINT, relative=True, action_scale=(0.5,))
     running, state, later = RunningChunk(body), 1.0, 1.0 + 4 * STEP

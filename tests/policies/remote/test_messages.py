@@ -57,7 +57,7 @@ def test_batches_and_continuations_come_back():
     found, _ = messages.read_request(through(messages.request_frame(1, sent, batch=True)))
     assert all(same(one, other) for one, other in zip(sent, found, strict=True))
     assert messages.read_request(through(messages.request_frame(1, [], batch=True))) == ([], None)
-    goes_on = Continuation(3, "select", 2.5, discarded=True)
+    goes_on = Continuation(3, "select", 2.5, "linear", "identity", discarded=True)
     assert messages.read_request(through(messages.request_frame(1, sent[:1], continuation=goes_on)))[1] == goes_on
 
 
