@@ -49,6 +49,19 @@ def check_adapters(config: TrainConfig) -> None:
         raise ValueError(f"--lora.train-tables: expected --policy spatialvla, found {config.policy}")
 
 
+def check_text_table(config: TrainConfig) -> None:
+    """Refuse a word on the table of words where it has no effect.
+
+    Raises:
+        ValueError: the policy has no such table, or adapters are trained instead of its weights.
+    """
+    if config.train_text_table is not None and (config.policy != "spatialvla" or config.lora.rank):
+        raise ValueError(
+            f"--train-text-table: expected --policy spatialvla without adapters, found {config.policy} "
+            f"with --lora.rank {config.lora.rank}"
+        )
+
+
 def check_vision(config: TrainConfig) -> None:
     """Refuse a pretrained encoder where none can be used.
 
@@ -74,6 +87,7 @@ def main() -> None:
     """Train from the command line."""
     config = tyro.cli(TrainConfig, description=__doc__)
     check_adapters(config)
+    check_text_table(config)
     check_vision(config)
     check_history(config)
     check_output(config)

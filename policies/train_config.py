@@ -31,6 +31,8 @@ class TrainConfig(LoopConfig):
         size: size of the network.
         camera: view that a SpatialVLA policy reads.
         ego3d: add 3-D position encodings from the depth camera to the image tokens of a SpatialVLA policy.
+        train_text_table: train a SpatialVLA policy's table of the words' embeddings. By default a fresh policy's is
+            trained and that of `initial` is not, as published: few demonstrations hold few of the words it knows.
         lora: fine-tune `initial` by adapters; the saved policy has them merged into its weights, and `adapters/` holds
             them alone.
         rdt: what else an RDT policy needs to know.
@@ -45,6 +47,7 @@ class TrainConfig(LoopConfig):
     size: Literal["small", "tiny"] = "small"
     camera: str = "front"
     ego3d: bool = True
+    train_text_table: bool | None = None
     lora: LoraSettings = field(default_factory=LoraSettings)
     rdt: RDTTraining = field(default_factory=RDTTraining)
 

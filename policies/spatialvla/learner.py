@@ -59,6 +59,8 @@ class SpatialVLALearner:
         if config.initial is not None:
             refuse_quantized(config.initial)
             load_weights(self.model, config.initial, "float32")  # an optimizer's small steps vanish in half precision
+        trains_words = config.initial is None if config.train_text_table is None else config.train_text_table
+        self.model.language_model.model.embed_tokens.requires_grad_(trains_words)
         if config.lora.rank:
             adapt(self.model, config.lora)
 

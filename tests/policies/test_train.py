@@ -12,7 +12,7 @@ import torch
 
 from policies.interface import load_policy
 from policies.lora import LoraSettings
-from policies.train import check_adapters, main, new_run
+from policies.train import check_adapters, check_text_table, main, new_run
 from policies.train_config import TrainConfig
 from representation import training, training_state
 from representation.generative.mmist import Look, RestyleOptions, StyleAugment
@@ -120,6 +120,40 @@ def test_training_goes_on_from_a_policy_with_its_weights_and_bins(finished, conf
     expected = load_policy(str(policy)).model.state_dict()
     for name, value in load_policy(str(tuned.output / "policy")).model.state_dict().items():
         torch.testing.assert_close(value, expected[name], atol=1e-7, rtol=0, msg=name)
+
+
+def text_table(model):
+    """Rows of the text table that no action token overrides."""
+    return model.language_model.model.embed_tokens.weight[: model.config.action_token_begin_idx].detach().clone()
+
+
+@pytest.mark.parametrize("wanted", [None, False, True])
+def test_the_words_of_a_policy_to_start_from_are_trained_only_when_asked_for(finished, config, tmp_path, wanted):
+    policy = finished.output / "policy"
+    start = replace(config, output=tmp_path / "run", initial=policy, steps=4, weight_decay=0.5, train_text_table=wanted)
+    before = load_policy(str(policy)).model
+    tuned = run(start)
+    resumed = run(replace(tuned.config, steps=8, resume=True))
+    assert resumed.progress.step == 8
+    words = resumed.bare_model.language_model.model.embed_tokens.weight
+    held_by_optimizer = any(words is p for group in resumed.optimizer.param_groups for p in group["params"])
+    assert (words.requires_grad, held_by_optimizer) == (bool(wanted), bool(wanted))
+    for model in (tuned.bare_model, resumed.bare_model, load_policy(str(start.output / "policy")).model):
+        assert torch.equal(text_table(model), text_table(before)) != bool(wanted)
+        assert not torch.equal(model.spatial_embed_tokens.weight, before.spatial_embed_tokens.weight)
+        assert not torch.equal(model.language_model.lm_head.weight, before.language_model.lm_head.weight)
+
+
+def test_a_fresh_policy_learns_its_words(finished, config, tmp_path):
+    fresh = new_run(replace(config, output=tmp_path / "fresh"))
+    assert not torch.equal(text_table(finished.bare_model), text_table(fresh.bare_model))
+
+
+@pytest.mark.parametrize("change", [{"policy": "rdt"}, {"lora": LoraSettings(rank=4)}])
+def test_a_table_of_words_that_is_not_trained_anyway_is_not_asked_for(config, tmp_path, change):
+    check_text_table(replace(config, **change))
+    with pytest.raises(ValueError, match="--train-text-table: expected --policy spatialvla without adapters"):
+        check_text_table(replace(config, train_text_table=False, **change))
 
 
 def test_a_policy_of_another_kind_is_no_start(finished, config, tmp_path):
