@@ -8,8 +8,10 @@ from pathlib import Path
 import mujoco
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from policies.spatialvla.ego3d import backproject_patches, transform_points
 from sim import rendering
 from sim.rendering import DEPTH_UNIT, PROFILES, OffscreenRenderer, choose_gl_backend, intrinsics, quantise_depth
 
@@ -104,6 +106,32 @@ def test_a_box_corner_back_projects_within_five_millimetres(pictures, scene):
     column, row = (seen[:2] / seen[2]).astype(int)
     points = back_project(pictures["fast"]["oblique"][1], pose)[row - 1 : row + 2, column - 1 : column + 2]
     assert np.linalg.norm(points - corner, axis=-1).min() < 0.005
+
+
+FOOT, TOP = [(1, 1, -1), (1, -1, -1)], [(1, 1, 1), (1, -1, 1), (-1, 1, 1), (-1, -1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("reso", "corner", "limit"),
+    [(2, corner, 0.02) for corner in FOOT]
+    + [(2, corner, 0.024) for corner in TOP]
+    + [(7, corner, 0.02) for corner in FOOT + TOP],
+)
+def test_the_patch_that_shows_a_box_corner_has_a_point_near_it(pictures, scene, reso, corner, limit):
+    """Every corner that the camera sees, 0.8 m away.
+
+    Two centimetres are aimed at. They hold with cells of 2 pixels, and where the table meets the box. The cells of the
+    released policy, 7 pixels or 21 mm, miss them by up to 3 mm at the top, where a cell's mean depth is half the
+    table's behind: 19.7 to 23.1 mm.
+    """
+    place = BOX_CENTRE + BOX_HALF * corner
+    pose, matrix = camera_pose(scene, "oblique"), intrinsics(FOVY, SIZE, SIZE)
+    depth = torch.from_numpy(pictures["fast"]["oblique"][1])[None]
+    points = backproject_patches(depth, torch.from_numpy(matrix), patch=14, reso=reso)
+    seen = matrix @ (pose[:3, :3].T @ (place - pose[:3, 3]))
+    column, row = (seen[:2] / seen[2] // 14).astype(int)
+    world = transform_points(points, torch.from_numpy(pose[None]).float())[0, row * (SIZE // 14) + column]
+    assert np.linalg.norm(world.reshape(-1, 3).numpy() - place, axis=1).min() < limit
 
 
 def test_the_middle_of_a_box_seen_from_above_is_found_within_a_millimetre(pictures, scene):
