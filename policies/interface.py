@@ -114,6 +114,10 @@ class Observation:
                 raise ValueError(f"readings: expected before {self.stamp} s, found one of {self.readings.stamps[-1]} s")
 
 
+TOKEN_KINDS = ("translation", "rotation", "gripper")
+"""What the tokens of a row say, of a policy that writes actions as tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class ActionChunk:
     """A policy's answer to one observation: T rows of targets, `dt` seconds apart.
@@ -136,6 +140,8 @@ class ActionChunk:
         confidence: (T,) probability of each row in [0, 1], or None where the policy has none.
         committed: rows, from the first, that were made to say what the chunk before says; 0 where it begins afresh, see
             `Continuation`.
+        token_log_probs: (T, 3) natural logarithms of the probabilities of the tokens that a row of one arm was decoded
+            from, in the order of `TOKEN_KINDS`; the row's confidence is then their product. None where there are none.
     """
 
     stamp: float
@@ -144,6 +150,7 @@ class ActionChunk:
     rows: NDArray[np.float64]
     confidence: NDArray[np.float64] | None = field(default=None)
     committed: int = 0
+    token_log_probs: NDArray[np.float64] | None = field(default=None)
 
     def __post_init__(self) -> None:
         if not self.dt > 0:
@@ -155,6 +162,10 @@ class ActionChunk:
             raise ValueError(f"rows: expected (T, 7) for each arm, found {rows.shape}")
         if not 0 <= self.committed <= len(rows):
             raise ValueError(f"committed: expected 0 to {len(rows)} rows, found {self.committed}")
+        if self.token_log_probs is not None:
+            shape = (len(rows), len(TOKEN_KINDS))
+            log_probs = _checked("token_log_probs", self.token_log_probs, shape, np.float64, finite=False)
+            object.__setattr__(self, "token_log_probs", log_probs)
         object.__setattr__(self, "rows", rows)
 
     @property

@@ -21,6 +21,7 @@ from visualization_msgs.msg import MarkerArray
 
 from policies.execution.cadence import Cadence
 from policies.execution.camera_pose import CameraConfig
+from policies.execution.chunk_confidence import confidence_figures
 from policies.execution.frozen_cameras import FrozenCameras
 from policies.execution.joint_log import JointLog
 from policies.execution.kinematics import Kinematics
@@ -209,7 +210,11 @@ class PolicyNode(LoadingLifecycleNode):
             figures_message(
                 motion.chunk.stamp,
                 "policy_node: answer",
-                {"inference_s": motion.inference_s, "waiting_s": value.begun_at - value.received_at},
+                {
+                    "inference_s": motion.inference_s,
+                    "waiting_s": value.begun_at - value.received_at,
+                    **confidence_figures(motion.chunk),
+                },
             )
         )
 

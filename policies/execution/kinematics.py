@@ -6,6 +6,8 @@ pose error) repeated to convergence from a seed, so the answer stays on the seed
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import mink
 import mujoco
 import numpy as np
@@ -198,7 +200,7 @@ class Kinematics:
                 q = self.inverse(pose, q, arm)
             rows[i] = q
             rows[i, self.spec.grippers] = self.spec.gripper_positions(row[:, 6])
-        return ActionChunk(chunk.stamp, chunk.dt, "joint", rows, chunk.confidence)
+        return replace(chunk, kind="joint", rows=rows)
 
     def _locate(self, name: str) -> tuple[NDArray, NDArray]:
         """World rotation (3, 3) and position (3,) of a site or body."""

@@ -13,9 +13,9 @@
 
 Arrays of an observation: joint positions and velocities (n,) float64, of each camera depth (H, W) float32, colour
 (H, W, 3) uint8 or the bytes (n,) of a file, intrinsics (3, 3) and base_from_camera (4, 4) float64, and of the readings
-since the observation before stamps (M,) and positions (M, n) float64. Those of a chunk:
-rows (T, n) and, where it has them, confidence (T,), float64. All functions that read raise a ValueError that names what
-was expected and found.
+since the observation before stamps (M,) and positions (M, n) float64. Those of a chunk: rows (T, n) and, where it has
+them, confidence (T,) and log-probabilities of tokens (T, 3), float64. All functions that read raise a ValueError that
+names what was expected and found.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import (
+    TOKEN_KINDS,
     ActionChunk,
     CameraView,
     ChunkKind,
@@ -293,10 +294,18 @@ def chunks_frame(request: int, chunks: Sequence[ActionChunk]) -> Frame:
     fields: list[dict[str, Any]] = []
     arrays: list[NDArray] = []
     for chunk in chunks:
-        confident = chunk.confidence is not None
-        entry = {"stamp": float(chunk.stamp), "dt": float(chunk.dt), "kind": chunk.kind, "committed": chunk.committed}
-        fields.append(entry | {"confident": confident})
-        arrays += [chunk.rows, np.asarray(chunk.confidence, np.float64)] if confident else [chunk.rows]
+        fields.append(
+            {
+                "stamp": float(chunk.stamp),
+                "dt": float(chunk.dt),
+                "kind": chunk.kind,
+                "committed": chunk.committed,
+                "confident": chunk.confidence is not None,
+                "tokens": chunk.token_log_probs is not None,
+            }
+        )
+        measures = [chunk.confidence, chunk.token_log_probs]
+        arrays += [chunk.rows, *(np.asarray(measure, np.float64) for measure in measures if measure is not None)]
     return Frame("chunks", request, {"chunks": fields}, arrays)
 
 
@@ -310,14 +319,17 @@ def read_chunks(frame: Frame) -> list[ActionChunk]:
 
 
 def _chunk(fields: Mapping[str, Any], arrays: _Arrays) -> ActionChunk:
-    _exactly(fields, "stamp", "dt", "kind", "committed", "confident")
+    _exactly(fields, "stamp", "dt", "kind", "committed", "confident", "tokens")
     rows = arrays.take("rows", "<f8", (None, None))
     if rows.shape[0] > MAX_ROWS or rows.shape[1] > MAX_COLUMNS:
         raise ValueError(f"rows: expected at most {(MAX_ROWS, MAX_COLUMNS)}, found {rows.shape}")
     confidence = arrays.take("confidence", "<f8", (len(rows),)) if take(fields, "confident", bool) else None
+    shape = (len(rows), len(TOKEN_KINDS))
+    log_probs = arrays.take("token_log_probs", "<f8", shape) if take(fields, "tokens", bool) else None
     kind = _choice(fields, "kind", get_args(ChunkKind))
     committed = _number(fields, "committed", 0, len(rows))
-    return ActionChunk(take(fields, "stamp", float), take(fields, "dt", float), kind, rows, confidence, committed)
+    stamp, dt = take(fields, "stamp", float), take(fields, "dt", float)
+    return ActionChunk(stamp, dt, kind, rows, confidence, committed, log_probs)
 
 
 def error_frame(request: int, error: ErrorKind, message: str) -> Frame:

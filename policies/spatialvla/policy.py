@@ -38,7 +38,7 @@ DepthSource = Literal["estimated", "sensor"]
 
 
 class SpatialVLAPolicy:
-    """Answers each observation with a `cartesian_delta` chunk and the probability of its tokens.
+    """Answers each observation with a `cartesian_delta` chunk and the probabilities of its tokens.
 
     The policy keeps no memory between observations and draws nothing at random.
 
@@ -88,11 +88,11 @@ class SpatialVLAPolicy:
         inputs = {name: value.to(self.device) for name, value in self.processor.observe(observations).items()}
         ids, log_probs = decode_greedy(self.model, inputs, self._token_ranges(), self.chunk_length)
         rows = self.processor.decode(ids.cpu().numpy())
-        log_probs = log_probs.cpu().numpy().reshape(len(rows), self.chunk_length, TOKENS_PER_ACTION)
-        confidence = np.exp(log_probs.astype(np.float64).sum(-1))
+        log_probs = log_probs.cpu().numpy().reshape(len(rows), self.chunk_length, TOKENS_PER_ACTION).astype(np.float64)
+        confidence = np.exp(log_probs.sum(-1))
         return [
-            ActionChunk(observation.stamp, 1.0 / self.control_hz, "cartesian_delta", rows[i], confidence[i])
-            for i, observation in enumerate(observations)
+            ActionChunk(observation.stamp, 1.0 / self.control_hz, "cartesian_delta", *answer)
+            for observation, *answer in zip(observations, rows, confidence, log_probs, strict=True)
         ]
 
     def _token_ranges(self) -> Sequence[tuple[int, int]]:

@@ -37,10 +37,13 @@ class Sweep:
             self._direction = -np.sign(observation.joint_positions[0])
         rows = np.tile(observation.joint_positions, (self.chunk_length, 1))
         rows[:, 0] += self._direction * SPEED * np.arange(1, self.chunk_length + 1) / self.control_hz
-        return ActionChunk(observation.stamp, 1 / self.control_hz, "joint", self.spoil(rows))
+        return ActionChunk(observation.stamp, 1 / self.control_hz, "joint", self.spoil(rows), *self.measures())
 
     def act_batch(self, observations):
         return [self.act(observation) for observation in observations]
+
+    def measures(self) -> tuple[np.ndarray, ...]:
+        return ()
 
     def spoil(self, rows: np.ndarray) -> np.ndarray:
         return rows
@@ -60,6 +63,15 @@ class OtherRobot(Sweep):
     """Belongs to another robot."""
 
     robot = "ur5"
+
+
+class Sure(Sweep):
+    """Tells how sure it is: of its last row's gripper less than of the rest."""
+
+    def measures(self) -> tuple[np.ndarray, ...]:
+        tokens = np.full((self.chunk_length, 3), 0.9)
+        tokens[-1, 2] = 0.5
+        return tokens.prod(axis=1), np.log(tokens)
 
 
 class Watching(Sweep):
@@ -87,7 +99,8 @@ class Slow(Sweep):
 
 
 loading.BASELINES |= {
-    name.__name__.lower(): f"faulty_policies:{name.__name__}" for name in (Sweep, Raising, OtherRobot, Slow, Watching)
+    name.__name__.lower(): f"faulty_policies:{name.__name__}"
+    for name in (Sweep, Raising, OtherRobot, Slow, Sure, Watching)
 } | {"tiny_rdt": "tiny_rdt:TinyRDT"}
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from visualization_msgs.msg import Marker, MarkerArray
 
 from policies.execution.kinematics import Kinematics
 from ros_nodes.convert import seconds
+from ros_nodes.diagnostics import figures_by_name
 from tests.ros_nodes.fake_robot import SPEC, FakeRobot, Faults, node_process
 
 POLICIES = str(Path(__file__).with_name("faulty_policies.py"))
@@ -182,6 +184,22 @@ def test_an_observation_carries_the_joint_states_since_the_one_that_was_answered
             return any(abs(plan.message.points[-1].positions[6] - SPEC.home[6]) > 0.1 for plan in robot.planned)
 
         robot.wait_for(turns_the_hand, "a plan that follows from what was read between observations")
+
+
+def test_how_sure_a_policy_is_of_an_answer_is_told_with_the_stamp_of_its_observation():
+    parameters = ("policy.checkpoint:=sure", "mode:=realtime", "autostart:=true")
+    with FakeRobot("/sure", cameras=("front",)) as robot, node_process(POLICIES, robot.namespace, *parameters):
+        heard = []
+        robot.node.create_subscription(DiagnosticArray, "policy_node/timing", heard.append, 10)
+        robot.instruct("turn to and fro")
+        robot.wait_for(lambda: heard, "figures of an answer")
+        assert any(abs(seconds(heard[0].header.stamp) - stamp) < 1e-6 for stamp in robot.image_stamps)
+        found = figures_by_name(heard[0])
+        assert found["confidence_min"] == pytest.approx(0.9 * 0.9 * 0.5)
+        assert found["gripper_confidence_min"] == pytest.approx(0.5)
+        assert found["gripper_confidence_mean"] == pytest.approx((15 * 0.9 + 0.5) / 16)
+        assert found["translation_confidence_min"] == pytest.approx(0.9)
+        assert {"inference_s", "waiting_s", "rotation_confidence_mean"} <= set(found)
 
 
 def test_autostart_configures_and_activates():

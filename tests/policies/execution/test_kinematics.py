@@ -79,6 +79,14 @@ def test_delta_rows_add_up_along_the_base_axes(kinematics):
     np.testing.assert_allclose(chunk.rows[:, 7], 0.02)
 
 
+def test_joint_rows_are_as_sure_as_the_ones_they_come_from(kinematics):
+    sure, tokens = np.array([0.5, 0.25]), np.log([[0.5, 1.0, 1.0], [0.5, 0.5, 1.0]])
+    chunk = kinematics.to_joint_chunk(
+        ActionChunk(0.0, 0.1, "cartesian_delta", np.zeros((2, 7)), sure, tokens), SPEC.home
+    )
+    assert (chunk.confidence, chunk.token_log_probs) == (pytest.approx(sure), pytest.approx(tokens))
+
+
 def test_absolute_rows_are_reached(kinematics):
     rows = np.array([[0.5, 0.1, 0.2, np.pi, 0.0, 0.2, 1.0], [0.5, 0.12, 0.18, np.pi, 0.0, 0.3, 0.0]])
     chunk = kinematics.to_joint_chunk(ActionChunk(0.0, 0.1, "cartesian_absolute", rows), SPEC.home)

@@ -62,13 +62,15 @@ def test_batches_and_continuations_come_back():
 
 
 @pytest.mark.parametrize("confidence", [None, np.array([0.5, 1.0])])
-def test_every_bit_of_a_chunk_comes_back(confidence):
+@pytest.mark.parametrize("log_probs", [None, -np.arange(6.0).reshape(2, 3)])
+def test_every_bit_of_a_chunk_comes_back(confidence, log_probs):
     rows = np.array([[0.1, np.nan, -0.0], [np.inf, 2.0, 3.0]])
-    sent = ActionChunk(0.7, 1 / 3, "joint", rows, confidence, committed=1)
+    sent = ActionChunk(0.7, 1 / 3, "joint", rows, confidence, committed=1, token_log_probs=log_probs)
     (found,) = messages.read_chunks(through(messages.chunks_frame(5, [sent])))
     assert (found.stamp, found.dt, found.kind, found.committed) == (sent.stamp, sent.dt, sent.kind, 1)
     assert equal(found.rows, rows)
     assert found.confidence is None if confidence is None else equal(found.confidence, confidence)
+    assert found.token_log_probs is None if log_probs is None else equal(found.token_log_probs, log_probs)
 
 
 def test_welcome_reset_and_errors_come_back():
@@ -185,6 +187,8 @@ def test_damaged_image_files_are_decoded_or_refused():
         ("chunks.0.confident", True, "confidence: expected an array"),
         ("chunks.0.confident", 1, "confident: expected bool"),
         ("chunks.0.committed", 5, "committed: expected 0 to 4, found 5"),
+        ("chunks.0.tokens", True, "token_log_probs: expected an array"),
+        ("chunks.0.tokens", None, "tokens: expected bool"),
     ],
 )
 def test_a_chunk_that_is_not_as_the_schema_says_is_refused_by_name(path, value, words):
@@ -195,7 +199,9 @@ def test_a_chunk_that_is_not_as_the_schema_says_is_refused_by_name(path, value, 
 
 @pytest.mark.parametrize("rows", [np.zeros((0, 8)), np.zeros((5000, 8)), np.zeros((4, 300)), np.zeros(4)])
 def test_rows_of_an_impossible_shape_are_refused(rows):
-    fields = {"chunks": [{"stamp": 0.0, "dt": 0.1, "kind": "joint", "committed": 0, "confident": False}]}
+    fields = {
+        "chunks": [{"stamp": 0.0, "dt": 0.1, "kind": "joint", "committed": 0, "confident": False, "tokens": False}]
+    }
     with pytest.raises(ValueError, match="rows: expected"):
         messages.read_chunks(through(Frame("chunks", 1, fields, [rows])))
 

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from policies.interface import Policy
+from policies.spatialvla.decoding import decode_greedy
 from policies.spatialvla.policy import SpatialVLAPolicy
 from tests.policies.spatialvla.conftest import make_observations, make_policy
 
@@ -46,6 +47,24 @@ def test_it_is_a_policy_that_answers_with_cartesian_deltas(policy):
     assert chunk.rows.shape == (4, 7)
     assert set(chunk.rows[:, 6]) <= {0.0, 1.0}
     assert ((chunk.confidence > 0) & (chunk.confidence <= 1)).all()
+
+
+def test_each_row_tells_the_probabilities_of_its_tokens(policy):
+    observations = make_observations(np.random.default_rng(0), 3)
+    inputs, slots = policy.processor.observe(observations), policy.processor.actions.slot_ranges()
+    ids, _ = decode_greedy(policy.model, inputs, slots, 4)
+    suffix = {name: torch.cat([inputs[name], ids.new_ones(ids.shape)], 1) for name in ("input_ids", "attention_mask")}
+    suffix["input_ids"][:, -ids.shape[1] :] = ids
+    kinds = torch.cat([torch.zeros_like(inputs["input_ids"]), torch.ones_like(ids)], dim=1)
+    with torch.inference_mode():
+        logits = policy.model(**inputs | suffix, token_type_ids=kinds, logits_to_keep=ids.shape[1] + 1).logits
+    for number, chunk in enumerate(policy.act_batch(observations)):
+        for token, found in enumerate(chunk.token_log_probs.ravel()):
+            begin, end = slots[token % 3]
+            expected = logits[number, token, begin:end].log_softmax(-1)[ids[number, token] - begin]
+            assert found == pytest.approx(float(expected), abs=1e-3)
+        np.testing.assert_allclose(chunk.confidence, np.exp(chunk.token_log_probs).prod(axis=1))
+        assert (chunk.token_log_probs[:, 2] >= np.log(0.5)).all(), "the better of two"
 
 
 def test_a_batch_is_answered_as_one_by_one(policy):
