@@ -62,6 +62,16 @@ def check_text_table(config: TrainConfig) -> None:
         )
 
 
+def check_augment(config: TrainConfig) -> None:
+    """Refuse SpatialVLA's changes of pictures for another policy.
+
+    Raises:
+        ValueError: the policy is not a SpatialVLA.
+    """
+    if config.augment and config.policy != "spatialvla":
+        raise ValueError(f"--augment: expected --policy spatialvla, found {config.policy}; RDT has --rdt.augment")
+
+
 def check_vision(config: TrainConfig) -> None:
     """Refuse a pretrained encoder where none can be used.
 
@@ -88,6 +98,7 @@ def main() -> None:
     config = tyro.cli(TrainConfig, description=__doc__)
     check_adapters(config)
     check_text_table(config)
+    check_augment(config)
     check_vision(config)
     check_history(config)
     check_output(config)

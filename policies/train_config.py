@@ -24,7 +24,9 @@ class TrainConfig(LoopConfig):
             directory and task.
         share: share of the episodes that are learned from, of each dataset alike; others are drawn with each seed.
         jitter: strength of the random changes of brightness, contrast and colour; 0 is none.
-        restyle: bring some episodes of each batch into other looks, before `jitter`, see docs/restyle.md.
+        augment: change the pictures of a SpatialVLA policy as it was published: crop, brightness, contrast, saturation
+            and hue; before `jitter`.
+        restyle: bring some episodes of each batch into other looks, before all others, see docs/restyle.md.
         policy: what to train.
         initial: directory of a trained policy to start from. Its sizes, tokens and action bins stay, whatever `size`
             says; `camera` and `ego3d` must be its own. None starts afresh.
@@ -41,6 +43,7 @@ class TrainConfig(LoopConfig):
     dataset: tuple[Path, ...]
     share: float = 1.0
     jitter: float = 0.3
+    augment: bool = False
     restyle: RestyleOptions = field(default_factory=RestyleOptions)
     policy: Literal["spatialvla", "rdt"] = "spatialvla"
     initial: Path | None = None

@@ -18,6 +18,7 @@ from policies.lora import ADAPTERS_DIRECTORY, merged, save_adapters
 from policies.quantization import refuse_quantized
 from policies.robots import get_named_robot
 from policies.spatialvla.adapted_maps import TARGETS, adapt
+from policies.spatialvla.augmentation import augment
 from policies.spatialvla.checkpoint import load_weights
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.fitting import fit_processor
@@ -65,11 +66,13 @@ class SpatialVLALearner:
             adapt(self.model, config.lora)
 
     def batch(self, frames: NDArray[np.int64], generator: torch.Generator) -> dict[str, Tensor]:
-        """Model inputs of some frames, looks and colours changed at random."""
+        """Model inputs of some frames, looks, cut and colours changed at random."""
         inputs = self.data.batch(frames)
         if self.restyle is not None:
             seen = {"images": inputs["pixel_values"], "episode": self.data.columns.episode[frames]}
             inputs["pixel_values"] = self.restyle(seen, generator.initial_seed())["images"]
+        if self.config.augment:
+            inputs = augment(inputs, generator)
         inputs["pixel_values"] = jitter_colors(inputs["pixel_values"], self.config.jitter, generator)
         return inputs
 

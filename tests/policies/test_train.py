@@ -12,7 +12,8 @@ import torch
 
 from policies.interface import load_policy
 from policies.lora import LoraSettings
-from policies.train import check_adapters, check_text_table, main, new_run
+from policies.spatialvla.augmentation import augment
+from policies.train import check_adapters, check_augment, check_text_table, main, new_run
 from policies.train_config import TrainConfig
 from representation import training, training_state
 from representation.generative.mmist import Look, RestyleOptions, StyleAugment
@@ -211,6 +212,18 @@ def test_fine_tuning_by_adapters_saves_an_ordinary_policy_and_the_adapters(finis
 def test_adapters_without_a_policy_to_adapt_are_refused(config, tmp_path):
     with pytest.raises(ValueError, match=r"--lora\.rank: expected --initial"):
         check_adapters(replace(config, output=tmp_path, lora=LoraSettings(rank=4)))
+
+
+def test_the_published_changes_of_pictures_are_made_where_they_are_asked_for(config, tmp_path):
+    learner = new_run(replace(config, output=tmp_path / "run", augment=True, jitter=0.0)).learner
+    frames = learner.training[:4]
+    seen = learner.batch(frames, torch.Generator().manual_seed(3))
+    expected = augment(learner.data.batch(frames), torch.Generator().manual_seed(3))
+    assert all(torch.equal(value, seen[name]) for name, value in expected.items())
+    assert not torch.equal(seen["depth"], learner.data.batch(frames)["depth"])
+    check_augment(learner.config)
+    with pytest.raises(ValueError, match=r"--augment: expected --policy spatialvla, found rdt"):
+        check_augment(replace(config, augment=True, policy="rdt"))
 
 
 def test_looks_are_changed_by_episode_where_they_are_asked_for(config, tmp_path):
