@@ -329,7 +329,7 @@ def _chunk(fields: Mapping[str, Any], arrays: _Arrays) -> ActionChunk:
     kind = _choice(fields, "kind", get_args(ChunkKind))
     committed = _number(fields, "committed", 0, len(rows))
     stamp, dt = take(fields, "stamp", float), take(fields, "dt", float)
-    return ActionChunk(stamp, dt, kind, rows, confidence, committed, log_probs)
+    return ActionChunk(stamp, dt, kind, rows, confidence, committed=committed, token_log_probs=log_probs)
 
 
 def error_frame(request: int, error: ErrorKind, message: str) -> Frame:

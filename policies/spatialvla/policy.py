@@ -91,8 +91,10 @@ class SpatialVLAPolicy:
         log_probs = log_probs.cpu().numpy().reshape(len(rows), self.chunk_length, TOKENS_PER_ACTION).astype(np.float64)
         confidence = np.exp(log_probs.sum(-1))
         return [
-            ActionChunk(observation.stamp, 1.0 / self.control_hz, "cartesian_delta", *answer)
-            for observation, *answer in zip(observations, rows, confidence, log_probs, strict=True)
+            ActionChunk(
+                observation.stamp, 1.0 / self.control_hz, "cartesian_delta", chosen, sure, token_log_probs=by_token
+            )
+            for observation, chosen, sure, by_token in zip(observations, rows, confidence, log_probs, strict=True)
         ]
 
     def _token_ranges(self) -> Sequence[tuple[int, int]]:
