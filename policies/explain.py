@@ -25,7 +25,7 @@ from policies.action_heads import action_heads, features, headed, replace_maps
 from policies.data.recorded_observations import recorded_observations
 from policies.explain_page import write_page
 from policies.explanation import HeadFindings, action_difference, examine
-from policies.interface import load_policy
+from policies.interface import load_policy, looks_back
 from policies.json_file import write_json
 from policies.train_config import POLICY_DIRECTORY
 from representation.data.frames import expect_empty
@@ -73,7 +73,8 @@ def explain(options: ExplainOptions) -> dict[str, Any]:
     expect_empty(options.output)
     policy = load_policy(options.policy)
     heads = action_heads(policy)
-    episodes = recorded_observations(options.dataset, policy.cameras, options.stride, options.episodes)
+    looks_back_s = 1.0 / policy.control_hz if looks_back(policy) else 0.0
+    episodes = recorded_observations(options.dataset, policy.cameras, options.stride, options.episodes, looks_back_s)
     if len(episodes) < 2:
         raise ValueError(f"{options.dataset}: expected at least two episodes, one to hold out, found {len(episodes)}")
     every = max(2, round(1 / options.held_out))

@@ -94,6 +94,9 @@ class Observation:
         instruction: what to do, in plain language.
         readings: joints since the observation before, where they were read in between, for policies that remember
             how the arm has moved; None where they were not. All are earlier than `stamp`.
+        earlier: colour pictures (H, W, 3) uint8 of one control step before by the name of the camera, of the size of
+            the one in `cameras`, for policies that look back; see `looks_back`. A camera whose picture is not known,
+            as at the start of an episode, is left out.
     """
 
     stamp: float
@@ -102,6 +105,7 @@ class Observation:
     joint_velocities: NDArray[np.float64]
     instruction: str
     readings: JointReadings | None = None
+    earlier: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         positions = _checked("joint_positions", self.joint_positions, (None,), np.float64)
@@ -112,6 +116,12 @@ class Observation:
             _checked("readings: positions", self.readings.positions, (None, len(positions)), np.float64)
             if not self.readings.stamps[-1] < self.stamp:
                 raise ValueError(f"readings: expected before {self.stamp} s, found one of {self.readings.stamps[-1]} s")
+        for name, rgb in self.earlier.items():
+            if name not in self.cameras:
+                raise ValueError(f"earlier: expected pictures of {list(self.cameras)}, found one of {name!r}")
+            expected, found = self.cameras[name].rgb.shape, (np.asarray(rgb).shape, np.asarray(rgb).dtype)
+            if found != (expected, np.uint8):
+                raise ValueError(f"earlier: {name}: expected uint8 {expected}, found {found[1]} {found[0]}")
 
 
 TOKEN_KINDS = ("translation", "rotation", "gripper")
@@ -247,6 +257,14 @@ def may_lack_cameras(policy: Policy) -> bool:
     Policies that were trained for that say so by an attribute `may_lack_cameras`.
     """
     return bool(getattr(policy, "may_lack_cameras", False))
+
+
+def looks_back(policy: Policy) -> bool:
+    """Whether a policy looks at pictures of one control step, 1 / `control_hz`, before each observation too.
+
+    Policies that do say so by an attribute `looks_back`; see `Observation.earlier`.
+    """
+    return bool(getattr(policy, "looks_back", False))
 
 
 def load_policy(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Policy:

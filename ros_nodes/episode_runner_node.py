@@ -228,7 +228,7 @@ class EpisodeRunnerNode(GraphClient):
         self.set_parameters_of("policy_node", {"episode.seed": episode.integer_seed("policy")}, limit)
         with tempfile.TemporaryDirectory() as folder:
             film = Path(folder) / "episode.mp4"
-            chosen = asdict(episode) | {"cameras": self._policy_cameras(), "film": str(film) if filmed else ""}
+            chosen = asdict(episode) | self._policy_sight() | {"film": str(film) if filmed else ""}
             parameters = {f"episode.{name}": value for name, value in chosen.items()}
             self.set_parameters_of("simulator_node", parameters, limit)
             self._heard_at = time.monotonic()
@@ -251,15 +251,17 @@ class EpisodeRunnerNode(GraphClient):
             video=video,
         )
 
-    def _policy_cameras(self) -> list[str]:
-        """Cameras that the policy looks through, as its node tells."""
+    def _policy_sight(self) -> dict[str, Any]:
+        """Cameras that the policy looks through, and whether it looks back, as its node tells."""
         concern = f"{self._node_name('policy_node')}: policy"
         self.wait_until(
             lambda: self._diagnostics.get(concern, {}).get("cameras") is not None,
             self._limits.service_limit_s,
             f"the diagnostic '{concern}' with the policy's cameras",
         )
-        return [name for name in self._diagnostics[concern]["cameras"].split(",") if name]
+        told = self._diagnostics[concern]
+        cameras = [name for name in told["cameras"].split(",") if name]
+        return {"cameras": cameras, "looks_back": told["looks back"] == str(True)}
 
     def _wait_for_end(self, episode: EpisodeId) -> SimulatorStatus:
         def over() -> bool:

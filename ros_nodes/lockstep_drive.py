@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from enum import Enum
 
+import numpy as np
+from numpy.typing import NDArray
+
 from policies.execution.trajectory import JointState, JointTrajectory
 from policies.interface import Observation
 from ros_nodes.sensor_topics import SensorTopics
@@ -58,6 +61,8 @@ class LockstepDrive:
         self._since = 0.0
         self._stamp = 0.0
         self._cameras: Sequence[str] = ()
+        self._looks_back = False
+        self._earlier: dict[str, NDArray[np.uint8]] = {}
         self._episode: EpisodeId | None = None
         self._film: Film | None = None
         self._error = ""
@@ -65,17 +70,21 @@ class LockstepDrive:
         self._targets: list[tuple[float, ...]] = []
         self._passed: list[JointState] = []
 
-    def begin(self, episode: EpisodeId, cameras: Sequence[str], film: Film | None = None) -> None:
+    def begin(
+        self, episode: EpisodeId, cameras: Sequence[str], film: Film | None = None, looks_back: bool = False
+    ) -> None:
         """Reset the simulation; the first observation follows once somebody listens to everything in it.
 
         Args:
             episode: which episode.
             cameras: names of the cameras that the policy looks through.
             film: films the episode if given.
+            looks_back: whether the policy also looks at the pictures of one control step before each observation.
         """
         self._perturbation.begin(self._simulation, episode)
         self._episode, self._cameras, self._error = episode, tuple(cameras), ""
         self._answer_s, self._targets, self._passed = [], [], []
+        self._looks_back, self._earlier = looks_back, {}
         self._film = film
         if film is not None:
             film.begin()
@@ -155,7 +164,11 @@ class LockstepDrive:
         )
 
     def _advance(self) -> TaskStatus:
-        for _ in range(self._query_steps):
+        for left in reversed(range(self._query_steps)):
+            # With an observation at each step these pictures are published already.
+            if left == 0 and self._looks_back and self._passed:
+                positions = self._simulation.scene.joint_positions
+                self._earlier = {name: self._simulation.view(name, positions).rgb for name in self._cameras}
             status = self._simulation.advance(1)
             scene = self._simulation.scene
             self._passed.append(JointState(self._simulation.time, scene.joint_positions, scene.joint_velocities))
@@ -173,6 +186,9 @@ class LockstepDrive:
         # Without cameras a joint state is an observation by itself.
         for passed in self._passed[:-1] if self._cameras else ():
             self._topics.publish_joints(passed.positions, passed.velocities, passed.time)
+        # Without depth they are no observation by themselves.
+        for name, rgb in observation.earlier.items():
+            self._topics.publish_color(name, rgb, self._passed[-2].time)
         self._passed = []
         self._topics.publish_joints(observation.joint_positions, observation.joint_velocities, observation.stamp)
         for name, view in observation.cameras.items():
@@ -187,6 +203,7 @@ class LockstepDrive:
             joint_positions=positions,
             joint_velocities=simulation.scene.joint_velocities,
             instruction=simulation.instruction,
+            earlier=self._earlier,
         )
 
     def _enter(self, phase: Phase) -> None:

@@ -42,6 +42,7 @@ class ObservationTopics:
         on_restart: called with the reason when a new instruction came or stamps jumped back.
         calibrations: by camera, its latency, and its mount in place of the one that a topic tells.
         may_lack_cameras: whether the policy answers without some of its cameras; see `ObservationSynchronizer`.
+        looks_back_s: how far before an observation the policy looks at pictures too, likewise; 0 if it does not.
 
     Attributes:
         joint_log: the joint states since the last observation that was answered.
@@ -62,6 +63,7 @@ class ObservationTopics:
         on_restart: Callable[[str], None],
         calibrations: Mapping[str, CameraConfig] | None = None,
         may_lack_cameras: bool = False,
+        looks_back_s: float = 0.0,
     ) -> None:
         self._node = node
         self._drivers = drivers
@@ -69,7 +71,10 @@ class ObservationTopics:
         self._on_input = on_input
         self._on_restart = on_restart
         self._calibrations = dict.fromkeys(cameras, CameraConfig()) | dict(calibrations or {})
-        self._inputs = ObservationInputs(spec, drivers, cameras, config, self._calibrations, may_lack_cameras)
+        self._inputs = ObservationInputs(
+            spec, drivers, cameras, config, self._calibrations, may_lack_cameras, looks_back_s
+        )
+        self._looks_back = looks_back_s > 0
         self._sync = self._inputs.sync
         self._losses = {name: LossCounter() for name in self._sync.statuses()}
         self._refused: dict[str, tuple[float, str]] = {}
@@ -150,6 +155,8 @@ class ObservationTopics:
             values[f"{name} received"] = status.received
             values[f"{name} lost"] = self._losses[name].lost
             values[f"{name} unused"] = status.dropped
+        if self._looks_back:
+            values["pictures without the one before"] = self._sync.without_earlier
         for camera, calibration in self._calibrations.items():
             values[f"{camera} latency_s"] = f"{calibration.latency_s:.6f}"
             known = "description" if self._drivers.camera(camera).mount is not None else "topic"

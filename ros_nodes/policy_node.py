@@ -28,7 +28,7 @@ from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import SyncConfig
 from policies.execution.plausibility import depth_mismatch, joints_mismatch, policy_mismatch
 from policies.execution.policy_runner import PlannedMotion, PolicyRunner, RunnerConfig
-from policies.interface import Observation, load_policy, may_lack_cameras
+from policies.interface import Observation, load_policy, looks_back, may_lack_cameras
 from policies.loading import policy_sha256
 from policies.robots import get_drivers, get_robot
 from ros_nodes.convert import message_from_trajectory
@@ -145,23 +145,25 @@ class PolicyNode(LoadingLifecycleNode):
     def loaded(self, result: tuple[PolicyRunner, str | None]) -> None:
         """Declare the calibrations of the policy's cameras, and subscribe to what it sees."""
         self._runner, self._sha256 = result
-        self._cadence = Cadence(self._runner.policy.control_hz if self._config.mode == "realtime" else None)
+        policy = self._runner.policy
+        self._cadence = Cadence(policy.control_hz if self._config.mode == "realtime" else None)
         # Which cameras there are is known only now; a parameter is declared once.
-        for camera in self._runner.policy.cameras:
+        for camera in policy.cameras:
             if camera not in self._calibrations:
                 self._calibrations[camera] = declare(self, CameraConfig, f"camera.{camera}")
         self._topics = ObservationTopics(
             self,
             self._spec,
             get_drivers(self._config.robot),
-            self._runner.policy.cameras,
+            policy.cameras,
             self._config.mode,
             self._sync_config,
             self._on_input,
             self._restart,
-            {camera: self._calibrations[camera] for camera in self._runner.policy.cameras},
+            {camera: self._calibrations[camera] for camera in policy.cameras},
             # In lockstep every camera sends a picture for every observation, however long that takes.
-            self._config.mode == "realtime" and may_lack_cameras(self._runner.policy),
+            self._config.mode == "realtime" and may_lack_cameras(policy),
+            1.0 / policy.control_hz if looks_back(policy) else 0.0,
         )
 
     def unloaded(self) -> None:
@@ -283,6 +285,7 @@ class PolicyNode(LoadingLifecycleNode):
         return {
             "checkpoint": self._policy_config.checkpoint,
             "cameras": ",".join(self._runner.policy.cameras) if self._runner is not None else "",
+            "looks back": self._runner is not None and looks_back(self._runner.policy),
             "checkpoint sha256": self._sha256 or "none",
             "device": self._policy_config.device,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,

@@ -122,6 +122,10 @@ class SensorTopics:
         """Publish one RGB-D frame: colour (H, W, 3), registered depth (H, W) in metres, calibration (3, 3)."""
         self.send_frame(name, self.frame(name, rgb, depth, intrinsics, time))
 
+    def publish_color(self, name: str, rgb: NDArray[np.uint8], time: float) -> None:
+        """Publish a colour picture (H, W, 3) by itself."""
+        self._color[name].publish(image_from_rgb(rgb, time, self._drivers.camera(name).frame))
+
     def joint_state(self, positions: NDArray[np.float64], velocities: NDArray[np.float64], time: float) -> JointState:
         """The message of (n,) joint positions and velocities."""
         return joint_state_message(positions, velocities, self._drivers, time)

@@ -86,6 +86,8 @@ class EpisodeParameters:
         index: number of the episode within task, suite and severity.
         seed: seed of the whole run.
         cameras: cameras that take pictures, of those that the simulation has.
+        looks_back: lockstep: also publish the colour pictures of one control step before each observation, for policies
+            that look at them (`policies.interface.looks_back`).
         film: lockstep: MP4 file that the episode is filmed into; empty for none.
     """
 
@@ -95,6 +97,7 @@ class EpisodeParameters:
     index: int = FIRST_EPISODE.index
     seed: int = FIRST_EPISODE.seed
     cameras: tuple[str, ...] = SimulationConfig().cameras
+    looks_back: bool = False
     film: str = ""
 
 
@@ -206,16 +209,17 @@ class SimulatorNode(Node):
 
     def _begin_chosen(self) -> None:
         chosen = {name: self.get_parameter(f"episode.{name}").value for name in EpisodeParameters.__slots__}
-        self._begin(self._known_cameras(chosen.pop("cameras")), Path(chosen.pop("film")), EpisodeId(**chosen))
+        cameras, looks_back = self._known_cameras(chosen.pop("cameras")), chosen.pop("looks_back")
+        self._begin(cameras, looks_back, Path(chosen.pop("film")), EpisodeId(**chosen))
 
-    def _begin(self, cameras: Sequence[str], film_path: Path, episode: EpisodeId) -> None:
+    def _begin(self, cameras: Sequence[str], looks_back: bool, film_path: Path, episode: EpisodeId) -> None:
         if isinstance(self._drive, RealtimeDrive):
             self._drive.begin(episode, cameras)
             return
         self._film_path = film_path if film_path.name else None
         if self._film_path is not None and self._film is None:
             self._film = film_of(self._simulation)
-        self._drive.begin(episode, cameras, self._film if self._film_path is not None else None)
+        self._drive.begin(episode, cameras, self._film if self._film_path is not None else None, looks_back)
 
     def _known_cameras(self, cameras: Sequence[str]) -> Sequence[str]:
         known = self._simulation.config.cameras

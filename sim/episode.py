@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.interface import looks_back
 from sim.episode_id import EpisodeId
 
 if TYPE_CHECKING:
@@ -93,16 +94,19 @@ def run_episode(
     if film is not None:
         film.begin()
     inference_s, targets, rejected = [], [], 0
+    earlier: dict[str, NDArray[np.uint8]] = {}
     status = world.status()
     while not status.done:
-        observation = perturbation.apply(world.observe())
+        observation = perturbation.apply(replace(world.observe(), earlier=earlier))
         motion = runner.step(observation)
         inference_s.append(motion.inference_s)
         command = gateway.command(motion.trajectory, observation)
         rejected += command.rejected
         world.accept(command.trajectory)
         targets.append(command.trajectory.positions)
-        for _ in range(query_steps):
+        for left in reversed(range(query_steps)):
+            if left == 0 and looks_back(runner.policy):
+                earlier = world.pictures()
             status = world.advance(1)
             if film is not None:
                 film.take()

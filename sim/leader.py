@@ -7,13 +7,14 @@ does (HG-DAgger, Kelly et al., ICRA 2019), because what is learned are chunks of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from policies.execution.arm_gateway import ArmGateway
 from policies.execution.policy_runner import PolicyRunner
-from policies.interface import load_policy
+from policies.interface import load_policy, looks_back
 from sim.episode_id import EpisodeId
 from sim.simulation import TabletopSimulation
 
@@ -72,11 +73,14 @@ class Leader:
         simulation, left = self._simulation, int(rng.integers(self._config.steps + 1))
         self._runner.reset(seed=episode.integer_seed("policy"))
         self._gateway.reset()
+        earlier: dict[str, NDArray[np.uint8]] = {}
         while left > 0 and not simulation.status().done:
-            observation = simulation.observe()
+            observation = replace(simulation.observe(), earlier=earlier)
             planned = self._runner.step(observation)
             simulation.accept(self._gateway.command(planned.trajectory, observation).trajectory)
-            for _ in range(min(left, self._config.query_steps)):
+            for before_next in reversed(range(min(left, self._config.query_steps))):
+                if before_next == 0 and looks_back(self._runner.policy):
+                    earlier = simulation.pictures()
                 if simulation.advance(1).done:
                     return
             left -= self._config.query_steps

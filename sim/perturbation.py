@@ -47,7 +47,8 @@ class Perturbation:
             name: replace(view, rgb=np.zeros_like(view.rgb), depth=np.full_like(view.depth, _BLANK_DEPTH))
             for name, view in observation.cameras.items()
         }
-        return replace(observation, cameras=cameras)
+        earlier = {name: np.zeros_like(rgb) for name, rgb in observation.earlier.items()}
+        return replace(observation, cameras=cameras, earlier=earlier)
 
 
 def _foreign_instruction(simulation: World, episode: EpisodeId) -> str:

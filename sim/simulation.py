@@ -178,6 +178,11 @@ class TabletopSimulation:
             readings=self._joint_log.take(self.time),
         )
 
+    def pictures(self) -> dict[str, NDArray[np.uint8]]:
+        """Render the colour pictures (H, W, 3) of the cameras, as `observe` would now."""
+        positions = self.scene.joint_positions
+        return {name: self.view(name, positions).rgb for name in self.config.cameras}
+
     def view(self, camera: str, joint_positions: NDArray[np.float64]) -> CameraView:
         """Render one camera; its pose follows from `joint_positions` (n,) and its mount."""
         if self._renderer is None:

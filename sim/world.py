@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from policies.execution.trajectory import JointTrajectory
 from policies.interface import Observation
 from policies.robots.spec import RobotSpec
@@ -28,6 +31,10 @@ class World(Protocol):
 
     def observe(self) -> Observation:
         """What cameras and joints tell now, and what the joints told at the control steps since the last time."""
+        ...
+
+    def pictures(self) -> dict[str, NDArray[np.uint8]]:
+        """Colour pictures (H, W, 3) of the cameras now, by name; a policy that looks back sees them a step later."""
         ...
 
     def accept(self, trajectory: JointTrajectory) -> None:

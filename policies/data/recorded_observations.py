@@ -12,7 +12,7 @@ from representation.data.lerobot_dataset import LeRobotDataset
 
 
 def recorded_observations(
-    path: Path, cameras: Sequence[str], stride: int = 1, most: int | None = None
+    path: Path, cameras: Sequence[str], stride: int = 1, most: int | None = None, looks_back_s: float = 0.0
 ) -> list[list[Observation]]:
     """Observations of a LeRobot dataset, by episode.
 
@@ -22,6 +22,8 @@ def recorded_observations(
         cameras: names of the views.
         stride: frames between two observations.
         most: episodes that are read; None for all.
+        looks_back_s: observations carry the pictures of so many seconds before as `Observation.earlier`, where there is
+            a frame less than half as far from then; 0 for none.
 
     Raises:
         ValueError: the dataset is damaged, or lacks a feature; names it.
@@ -38,6 +40,9 @@ def recorded_observations(
     if missing:
         raise ValueError(f"{path}: expected {', '.join(missing)}, found {', '.join(dataset.info.features)}")
     keys += [key for key in optional if key in dataset.info.features]
+    back = round(looks_back_s * dataset.info.fps)
+    if abs(back / dataset.info.fps - looks_back_s) >= looks_back_s / 2:
+        back = 0
     found = []
     for index in range(min(dataset.num_episodes, most or dataset.num_episodes)):
         episode = dataset.episode(index, keys)
@@ -45,16 +50,18 @@ def recorded_observations(
         if "observation.velocity" not in episode:
             steps = np.gradient(np.asarray(episode["observation.state"], dtype=np.float64), axis=0)
             episode["observation.velocity"] = steps * dataset.info.fps
-        found.append([_observation(episode, row, cameras, stride, dataset.info.fps) for row in rows])
+        found.append([_observation(episode, row, cameras, stride, dataset.info.fps, back) for row in rows])
     dataset.close()
     return found
 
 
-def _observation(episode: dict, row: int, cameras: Sequence[str], stride: int, fps: float) -> Observation:
-    views = {}
+def _observation(episode: dict, row: int, cameras: Sequence[str], stride: int, fps: float, back: int) -> Observation:
+    views, earlier = {}, {}
     between = np.arange(max(0, row - stride + 1), row)
     for camera in cameras:
         rgb, depth = episode[f"observation.images.{camera}"][row], episode.get(f"observation.depth.{camera}")
+        if 0 < back <= row:
+            earlier[camera] = episode[f"observation.images.{camera}"][row - back]
         views[camera] = CameraView(
             rgb=rgb,
             depth=np.full(rgb.shape[:2], np.nan, np.float32) if depth is None else depth[row],
@@ -68,4 +75,5 @@ def _observation(episode: dict, row: int, cameras: Sequence[str], stride: int, f
         episode["observation.velocity"][row],
         episode["task"][row],
         JointReadings(between / fps, np.asarray(episode["observation.state"])[between]) if len(between) else None,
+        earlier,
     )

@@ -39,6 +39,7 @@ class ObservationInputs:
         config: tolerances of the synchroniser.
         calibrations: by camera, its latency, and its mount in place of the one that the drivers or a topic tell.
         may_lack_cameras: see `ObservationSynchronizer`.
+        looks_back_s: likewise.
 
     Raises:
         ValueError: a calibration's mount is none; names the camera. One on an unknown frame leaves the camera unplaced.
@@ -56,13 +57,16 @@ class ObservationInputs:
         config: SyncConfig,
         calibrations: Mapping[str, CameraConfig] | None = None,
         may_lack_cameras: bool = False,
+        looks_back_s: float = 0.0,
     ) -> None:
         calibrations = calibrations or {}
         drivers = _calibrated(drivers, calibrations)
         # Two pictures of one observation may lie that far apart from the same joint state, on different sides.
         self._frames = CameraFrames(spec, drivers, cameras, 2.0 * config.max_skew_s)
         latencies = {camera: calibration.latency_s for camera, calibration in calibrations.items()}
-        self.sync = ObservationSynchronizer(cameras, config, self._frames.pose, latencies, may_lack_cameras)
+        self.sync = ObservationSynchronizer(
+            cameras, config, self._frames.pose, latencies, may_lack_cameras, looks_back_s
+        )
         self.joints: JointState | None = None
         self._drivers = drivers
         self._cameras = tuple(cameras)
@@ -105,8 +109,9 @@ class ObservationInputs:
         return None if self.unplaced() else self.sync.take(now)
 
     def add_instruction(self, message: Any, now: float = 0.0) -> bool:
-        """Take a std_msgs/String that says what to do."""
+        """Take a std_msgs/String that says what to do, with which an episode begins."""
         self.sync.instruction = message.data
+        self.sync.forget_earlier()
         return False
 
     def add_mount(self, camera: str, message: Any, now: float = 0.0) -> bool:

@@ -6,6 +6,9 @@ that jump back (a simulator was reset, a recording starts again) empty the buffe
 
 For a policy that can do without some of its cameras, a camera that has not come for `max_age_s` is left out of the
 observations until it comes again, as long as another one comes.
+
+For a policy that looks back, an observation also carries each camera's colour picture of one control step before,
+whether that one was part of an observation or not.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from policies.execution.earlier_pictures import EarlierPictures
 from policies.interface import CameraView, Observation
 
 JOINTS = "joint_states"
@@ -85,6 +89,13 @@ class ObservationSynchronizer:
         latencies: by camera, how many seconds later than their capture its images are stamped; taken off the stamps of
             all that comes from it, so that an observation's stamp is the time of the capture.
         may_lack_cameras: whether observations may lack some of the cameras, though not all.
+        looks_back_s: observations carry the colour pictures of so many seconds before as `Observation.earlier`, where
+            they came; 0 for none.
+
+    Attributes:
+        instruction: what to do; None before the first one.
+        rewinds: how often stamps jumped back.
+        without_earlier: views handed out so far without the picture before, although it is looked for.
     """
 
     def __init__(
@@ -94,9 +105,11 @@ class ObservationSynchronizer:
         camera_pose: CameraPose,
         latencies: Mapping[str, float] | None = None,
         may_lack_cameras: bool = False,
+        looks_back_s: float = 0.0,
     ) -> None:
         self.instruction: str | None = None
-        self.rewinds = 0
+        self.rewinds = self.without_earlier = 0
+        self._earlier = EarlierPictures(cameras, looks_back_s, config.buffer_length) if looks_back_s else None
         self._cameras = tuple(cameras)
         self._config = config
         self._camera_pose = camera_pose
@@ -108,7 +121,11 @@ class ObservationSynchronizer:
 
     def add_color(self, camera: str, stamp: float, rgb: NDArray[np.uint8], now: float) -> bool:
         """Add a colour image (H, W, 3); like the other `add_*`, returns whether the stamps jumped back."""
-        return self._add(f"{camera}/color", stamp - self._latencies[camera], rgb, now)
+        stamp -= self._latencies[camera]
+        rewound = self._add(f"{camera}/color", stamp, rgb, now)
+        if self._earlier is not None:
+            self._earlier.add(camera, stamp, rgb)
+        return rewound
 
     def add_depth(self, camera: str, stamp: float, depth: NDArray[np.float32], now: float) -> bool:
         """Add a depth image (H, W), metres, registered to the colour image."""
@@ -157,6 +174,12 @@ class ObservationSynchronizer:
             stream.items.clear()
             stream.newest = -np.inf
         self._listening_since = None
+        self.forget_earlier()
+
+    def forget_earlier(self) -> None:
+        """Let the next observation carry no picture of before: another episode begins."""
+        if self._earlier is not None:
+            self._earlier.clear()
 
     def statuses(self) -> dict[str, StreamStatus]:
         """Counters by stream: `joint_states` and `<camera>/color`, `/depth`, `/info`."""
@@ -194,6 +217,7 @@ class ObservationSynchronizer:
     def _rewind(self, stamp: float) -> None:
         """Forget the future. Other streams may have jumped first: what they hold of the new past stays."""
         self.rewinds += 1
+        self.forget_earlier()
         horizon = stamp + self._config.max_skew_s
         for stream in self._streams.values():
             stream.remove(lambda other: other > horizon)
@@ -207,6 +231,9 @@ class ObservationSynchronizer:
         return now - (since if received_at is None else max(since, received_at)) > self._config.max_age_s
 
     def _join(self, stamp: float, cameras: Sequence[str], parts: dict[str, tuple[float, Any]]) -> Observation:
+        earlier = self._pictures_before(stamp, {camera: parts[f"{camera}/color"][0] for camera in cameras})
+        for camera, (shown, _) in earlier.items():
+            self._streams[f"{camera}/color"].remove(lambda other, shown=shown: other == shown)
         for name, (used, _) in parts.items():
             stream = self._streams[name]
             stream.status.skew_s = used - stamp
@@ -215,7 +242,16 @@ class ObservationSynchronizer:
             stream.status.dropped += 0 if name == JOINTS else older
         positions, velocities = parts[JOINTS][1]
         views = {camera: self._view(camera, parts) for camera in cameras}
-        return Observation(stamp, views, positions, velocities, self.instruction or "")
+        pictures = {camera: rgb for camera, (_, rgb) in earlier.items()}
+        return Observation(stamp, views, positions, velocities, self.instruction or "", earlier=pictures)
+
+    def _pictures_before(self, stamp: float, taken: Mapping[str, float]) -> dict[str, tuple[float, NDArray[np.uint8]]]:
+        if self._earlier is None:
+            return {}
+        found = {camera: self._earlier.before(camera, stamp, own) for camera, own in taken.items()}
+        known = {camera: picture for camera, picture in found.items() if picture is not None}
+        self.without_earlier += len(found) - len(known)
+        return known
 
     def _view(self, camera: str, parts: dict[str, tuple[float, Any]]) -> CameraView:
         (taken, rgb), (_, depth) = parts[f"{camera}/color"], parts[f"{camera}/depth"]

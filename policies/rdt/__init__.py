@@ -7,7 +7,7 @@ Begin with `policy.py` (the `Policy`), then the action space that all robots sha
 
 - `unified_space.py`: slots of the vector; `embodiment.py`: one robot's numbers in it.
 - `config.py`, `position_tables.py`, `network.py`: the network, from tiny to the released sizes.
-- `images.py`, `image_history.py`: pictures by the role of their camera and by stamp; `image_tower.py`: their features.
+- `images.py`: pictures by the role of their camera; `image_tower.py`: their features.
 - `joint_history.py`, `history_mixer.py`: the joints of many control steps, and the one vector that is made of them.
 - `language.py`: embeddings of instructions; `embedding_files.py`, `embedding_folder.py`: on disk; `instructions.py`.
 - `image_conditions.py`: keys and values of images, where missing ones cost nothing.

@@ -21,9 +21,8 @@ from policies.rdt.checkpoint import load_model, save_model
 from policies.rdt.embedding_folder import EmbeddingFolder
 from policies.rdt.encoder_directories import EMBEDDINGS, TEXT_ENCODER, TOWER, load_text_encoder, load_tower
 from policies.rdt.image_conditions import ImageConditions
-from policies.rdt.image_history import ImageHistory
 from policies.rdt.image_tower import ImageFeatures, ImageTower
-from policies.rdt.images import CAMERA_ROLES, FRAMES, CameraRole, Picture, prepare_pictures
+from policies.rdt.images import CAMERA_ROLES, FRAMES, CameraRole, Picture, ordered_pictures, prepare_pictures
 from policies.rdt.joint_history import JointHistory
 from policies.rdt.language import TextEncoder
 from policies.rdt.network import Attended, Conditions, RDTModel
@@ -42,8 +41,9 @@ SELECTED_FROM = 16  # chunks that "select" draws
 
 
 class RDTPolicy:
-    """Draws a chunk for each observation, from pictures of now and of one step ago.
+    """Draws a chunk for each observation, from pictures of now and, by networks of two moments, of one step ago.
 
+    The latter are those of `Observation.earlier`; where one lacks, the network sees the background, as in training.
     A network with a history also sees how the joints moved before: those of the observations so far and of the readings
     that they carry, see `Observation.readings`.
 
@@ -63,6 +63,7 @@ class RDTPolicy:
         chunk_length: commands of a chunk.
         instructions: the only ones that it understands; empty for any.
         may_lack_cameras: a camera that an observation lacks is seen as missing, as in training.
+        looks_back: whether it looks at pictures of one step ago.
 
     Raises:
         ValueError: encoders, embodiment, robot and network do not fit each other; says which.
@@ -96,7 +97,7 @@ class RDTPolicy:
         with torch.no_grad():
             self._image_conditions = ImageConditions(self.model, self._features.background)
         self._slots = config.image_grid[0] * config.image_grid[1]
-        self._history = ImageHistory(self.control_hz)
+        self.looks_back: bool = config.image_grid[0] == FRAMES
         self._joints = JointHistory(embodiment, config.history_steps) if config.history_steps else None
         self._seen: list[tuple[Picture, Tensor]] = []
         self._language: tuple[str, Attended] | None = None
@@ -105,7 +106,7 @@ class RDTPolicy:
         self._generator = torch.Generator().manual_seed(DEFAULT_SEED)
 
     def reset(self, seed: int | None = None) -> None:
-        """Forget the pictures and joints so far; draw noise from `seed` on."""
+        """Forget the joints and chunks so far; draw noise from `seed` on."""
         self._forget()
         self._seen = []
         self._generator.manual_seed(DEFAULT_SEED if seed is None else seed)
@@ -141,27 +142,23 @@ class RDTPolicy:
             prefix = replace(prefix, committed=min(prefix.committed, self._max_delay))
         if prefix is None or continuation.method != "select":
             return self._answered(observation, prefix)
-        chunks = self.draw(observation, self._history.pictures(observation.stamp), SELECTED_FROM)
+        chunks = self.draw(observation, self.pictures(observation), SELECTED_FROM)
         mask = self.settings.embodiment.state_to_unified(self._state(observation))[1]
         return self._taken(observation, chunks[most_consistent(chunks, prefix, torch.from_numpy(mask).to(chunks))])
 
     def _look(self, observation: Observation) -> None:
-        found = {role: name for role, name in self._roles.items() if name in observation.cameras}
-        if not found:
+        if not set(self.cameras) & set(observation.cameras):
             raise ValueError(f"cameras: expected some of {list(self.cameras)}, found {list(observation.cameras)}")
-        for role, name in found.items():
-            self._history.add(role, observation.stamp, observation.cameras[name].rgb)
         if self._joints is not None:
             self._joints.add(observation)
 
     def _forget(self) -> None:
-        self._history.reset()
         self._running.forget()
         if self._joints is not None:
             self._joints.reset()
 
     def _answered(self, observation: Observation, prefix: Prefix | None) -> ActionChunk:
-        (vectors,) = self.draw(observation, self._history.pictures(observation.stamp), 1, prefix)
+        (vectors,) = self.draw(observation, self.pictures(observation), 1, prefix)
         committed = 0 if prefix is None else self._spacing.steps_within(prefix.committed)
         return replace(self._taken(observation, vectors), committed=committed)
 
@@ -170,13 +167,23 @@ class RDTPolicy:
         return self.chunk(observation, vectors)
 
     def act_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
-        """Answer independent observations, each as the first of its episode, without a picture of the step before."""
+        """Answer independent observations, each as the first of its episode."""
         chunks = []
         for observation in observations:
             self._forget()
             chunks.append(self.act(observation))
         self._forget()
         return chunks
+
+    def pictures(self, observation: Observation) -> list[Picture | None]:
+        """The six pictures that the network is shown, in token order (see `ordered_pictures`), None where missing."""
+        now = {name: view.rgb for name, view in observation.cameras.items()}
+        before = {name: self._as_seen(picture) for name, picture in observation.earlier.items()}
+        return ordered_pictures({role: (before.get(name), now.get(name)) for role, name in self._roles.items()})
+
+    def _as_seen(self, picture: Picture) -> Picture:
+        """The picture of the last answer that is the same; it need not be the same array, as over a network."""
+        return next((seen for seen, _ in self._seen if np.array_equal(seen, picture)), picture)
 
     @torch.no_grad()
     def conditions(self, instruction: str, pictures: Sequence[Picture | None]) -> Conditions:
@@ -232,7 +239,7 @@ class RDTPolicy:
         return np.concatenate([pose[:3, 3], rotation_to_6d(pose[:3, :3]), openings])
 
     def _encoded(self, pictures: Sequence[Picture | None]) -> list[Tensor | None]:
-        """Features of pictures; a picture that was seen one step ago is not encoded again."""
+        """Features of pictures; a picture that was seen at the last answer is not encoded again."""
         new = [p for p in pictures if p is not None and self._known(p) is None]
         if new:
             pixels, present = prepare_pictures(new, self.tower.image_size)

@@ -47,6 +47,7 @@ class RemotePolicy:
         control_hz: rate of the rows.
         chunk_length: rows of a chunk.
         instructions: the only ones that it understands; empty for any.
+        looks_back: whether it looks at pictures of one control step before each observation too.
         max_step: (6,) largest translations (m) and rotations (rad) of a row, or None where the server does not say.
     """
 
@@ -57,6 +58,7 @@ class RemotePolicy:
         self.control_hz = link.description.control_hz
         self.chunk_length = link.description.chunk_length
         self.instructions = link.description.instructions
+        self.looks_back = link.description.looks_back
         self.max_step = link.max_step
         # A server serves few clients at a time: a policy that nobody uses any more must not keep a place.
         self._finalizer = weakref.finalize(self, link.close)

@@ -13,9 +13,9 @@
 
 Arrays of an observation: joint positions and velocities (n,) float64, of each camera depth (H, W) float32, colour
 (H, W, 3) uint8 or the bytes (n,) of a file, intrinsics (3, 3) and base_from_camera (4, 4) float64, and of the readings
-since the observation before stamps (M,) and positions (M, n) float64. Those of a chunk: rows (T, n) and, where it has
-them, confidence (T,) and log-probabilities of tokens (T, 3), float64. All functions that read raise a ValueError that
-names what was expected and found.
+since the observation before stamps (M,) and positions (M, n) float64; then, of each camera in `earlier`, the colour of
+one control step before. Those of a chunk: rows (T, n) and, where it has them, confidence (T,) and log-probabilities of
+tokens (T, 3), float64. All functions that read raise a ValueError that names what was expected and found.
 """
 
 from __future__ import annotations
@@ -75,6 +75,7 @@ class Description:
         chunk_length: rows of a chunk.
         instructions: the only ones that it understands; empty for any.
         continues: whether its chunks can go on with the one before.
+        looks_back: whether it looks at pictures of one control step before each observation too.
     """
 
     policy: str
@@ -85,6 +86,7 @@ class Description:
     chunk_length: int
     instructions: tuple[str, ...] = ()
     continues: bool = False
+    looks_back: bool = False
 
 
 class _Arrays:
@@ -177,6 +179,7 @@ def read_welcome(frame: Frame) -> tuple[Description, NDArray[np.float64] | None]
         _number(fields, "chunk_length", 1, MAX_ROWS),
         _texts(fields, "instructions", MAX_NAMES, MAX_TEXT),
         take(fields, "continues", bool),
+        take(fields, "looks_back", bool),
     )
     max_step = arrays.take("max_step", "<f8", (6,)) if frame.arrays else None
     arrays.end()
@@ -195,6 +198,7 @@ def _observations_fields(
                 "stamp": float(observation.stamp),
                 "instruction": observation.instruction,
                 "cameras": list(observation.cameras),
+                "earlier": list(observation.earlier),
                 "compression": compression,
             }
         )
@@ -203,6 +207,7 @@ def _observations_fields(
             arrays += [view.depth, compress(view.rgb, compression), view.intrinsics, view.base_from_camera]
         readings = observation.readings or JointReadings(np.empty(0), np.empty((0, len(observation.joint_positions))))
         arrays += [readings.stamps, readings.positions]
+        arrays += [compress(rgb, compression) for rgb in observation.earlier.values()]
     return fields, arrays
 
 
@@ -215,10 +220,13 @@ def _read_observations(frame: Frame, fields: Sequence[Mapping[str, Any]]) -> lis
 
 
 def _observation(fields: Mapping[str, Any], arrays: _Arrays) -> Observation:
-    _exactly(fields, "stamp", "instruction", "cameras", "compression")
+    _exactly(fields, "stamp", "instruction", "cameras", "earlier", "compression")
     names = _texts(fields, "cameras", MAX_CAMERAS)
     if len(set(names)) != len(names):
         raise ValueError(f"cameras: expected different names, found {list(names)}")
+    before = _texts(fields, "earlier", MAX_CAMERAS)
+    if len(set(before)) != len(before) or not set(before) <= set(names):
+        raise ValueError(f"earlier: expected different ones of {list(names)}, found {list(before)}")
     compression = _choice(fields, "compression", COMPRESSIONS)
     positions = arrays.take("joint_positions", "<f8", (None,))
     if len(positions) > MAX_COLUMNS:
@@ -227,16 +235,21 @@ def _observation(fields: Mapping[str, Any], arrays: _Arrays) -> Observation:
     cameras = {name: _view(name, compression, arrays) for name in names}
     stamps = arrays.take("readings: stamps", "<f8", (None,))
     readings = JointReadings(stamps, arrays.take("readings: positions", "<f8", (len(stamps), len(positions))))
+    earlier = {name: _picture(f"{name}/earlier", cameras[name].depth.shape, compression, arrays) for name in before}
     stamp, instruction = take(fields, "stamp", float), _text(fields, "instruction", MAX_TEXT)
-    return Observation(stamp, cameras, positions, velocities, instruction, readings if len(stamps) else None)
+    return Observation(stamp, cameras, positions, velocities, instruction, readings if len(stamps) else None, earlier)
 
 
 def _view(name: str, compression: Compression, arrays: _Arrays) -> CameraView:
     depth = arrays.take(f"{name}/depth", "<f4", (None, None))
-    rgb = arrays.take(f"{name}/rgb", "|u1", (*depth.shape, 3) if compression == "raw" else (None,))
-    rgb = decompress(rgb, compression, depth.shape)
+    rgb = _picture(f"{name}/rgb", depth.shape, compression, arrays)
     intrinsics = arrays.take(f"{name}/intrinsics", "<f8", (3, 3))
     return CameraView(rgb, depth, intrinsics, arrays.take(f"{name}/base_from_camera", "<f8", (4, 4)))
+
+
+def _picture(name: str, size: tuple[int, int], compression: Compression, arrays: _Arrays) -> NDArray[np.uint8]:
+    data = arrays.take(name, "|u1", (*size, 3) if compression == "raw" else (None,))
+    return decompress(data, compression, size)
 
 
 def request_frame(

@@ -7,7 +7,7 @@ import queue
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from policies.interface import ContinuingPolicy, Policy
+from policies.interface import ContinuingPolicy, Policy, looks_back
 from policies.remote.frames import Frame, decode, encode
 from policies.remote.messages import (
     Description,
@@ -44,6 +44,7 @@ class PolicyPool:
             chunk_length=int(first.chunk_length),
             instructions=tuple(getattr(first, "instructions", ())),
             continues=isinstance(first, ContinuingPolicy),
+            looks_back=looks_back(first),
         )
         self.max_step = getattr(first, "max_step", None)
         self._free: queue.SimpleQueue[Policy] = queue.SimpleQueue()

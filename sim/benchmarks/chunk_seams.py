@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from policies.execution.chunk_scheduler import SchedulerConfig
 from policies.execution.policy_runner import PlannedMotion, PolicyRunner, RunnerConfig
 from policies.execution.trajectory import JointTrajectory
-from policies.interface import ActionChunk, Continuation, ContinuingPolicy, Observation, load_policy
+from policies.interface import ActionChunk, Continuation, ContinuingPolicy, Observation, load_policy, looks_back
 from policies.machine import describe_machine, library_versions
 from sim.benchmarks import circling
 from sim.benchmarks.circling import CirclingPolicy
@@ -225,6 +225,7 @@ def _drive_episode(policy: ContinuingPolicy, course: Course, method: str, most_t
     pending: PlannedMotion | None = None
     ready, ends = 0, 0
     ask_at = 1  # a trajectory of stamp 0 would begin when it comes
+    earlier: dict[str, NDArray[np.uint8]] = {}
     while not over and len(scores) < most_ticks:
         tick = len(scores)
         if pending is not None and tick == ready:
@@ -236,9 +237,12 @@ def _drive_episode(policy: ContinuingPolicy, course: Course, method: str, most_t
             ask_at = ready + round(SYNC_SHARE * policy.chunk_length) if sync else tick
             pending = None
         if pending is None and tick >= ask_at:
-            pending, ready = runner.step(simulation.observe(), None if sync else simulation.time), tick + latency
+            observation = replace(simulation.observe(), earlier=earlier)
+            pending, ready = runner.step(observation, None if sync else simulation.time), tick + latency
             if sync:
                 commanded.accept(None)
+        if looks_back(policy):
+            earlier = simulation.pictures()
         missed += bool(seams) and ((sync and pending is not None) or tick >= ends)
         for _ in range(round(simulation.control_period / simulation.scene.model.opt.timestep)):
             simulation.tick()

@@ -114,6 +114,10 @@ class GymAlohaWorld:
         readings = self._joint_log.take(self.time)
         return Observation(self.time, cameras, self._positions, self._velocities, self.instruction, readings)
 
+    def pictures(self) -> dict[str, NDArray[np.uint8]]:
+        """Render the picture (480, 640, 3) of the camera, if it is asked for."""
+        return {CAMERA: self._picture()} if self._looks else {}
+
     def accept(self, trajectory: JointTrajectory) -> None:
         """Replace the running trajectory, as a joint trajectory controller does."""
         self._controller.accept(trajectory, self.time)

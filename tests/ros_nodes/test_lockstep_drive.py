@@ -32,7 +32,7 @@ class FakeSimulation:
         self.steps = 0
 
     def view(self, camera, positions):
-        return CameraView(np.zeros((2, 3, 3), np.uint8), np.ones((2, 3), np.float32), np.eye(3), np.eye(4))
+        return CameraView(np.full((2, 3, 3), self.steps, np.uint8), np.ones((2, 3), np.float32), np.eye(3), np.eye(4))
 
     def camera_mount(self, camera):
         return None
@@ -76,8 +76,8 @@ class World:
             self.simulation, self.topics, query_steps, PARTNER_LIMIT_S, ANSWER_LIMIT_S, lambda: self.now
         )
 
-    def begin(self) -> None:
-        self.drive.begin(EPISODE, ("front",))
+    def begin(self, looks_back: bool = False) -> None:
+        self.drive.begin(EPISODE, ("front",), looks_back=looks_back)
         self.topics.take_log()
         self.drive.poll()
 
@@ -129,6 +129,25 @@ def test_the_joints_of_the_steps_between_come_before_the_observation():
     world.drive.take(answer(0.2))
     assert world.topics.take_log() == ["clock"], "the episode is over"
     world.begin()
+    assert world.topics.take_log() == ["clock", "joints", "camera"]
+
+
+def test_for_a_policy_that_looks_back_the_picture_of_the_step_before_comes_before_the_observation():
+    world = World(query_steps=2)
+    world.begin(looks_back=True)
+    assert world.topics.take_log() == ["clock", "joints", "camera"]
+    world.drive.take(answer(0.0))
+    ((name, rgb, time),) = [values for kind, values in world.topics.log if kind == "color"]
+    assert (name, rgb.shape, rgb.max(), time) == ("front", (2, 3, 3), 1, pytest.approx(0.1))
+    assert world.topics.take_log() == ["clock", "joints", "color", "joints", "camera"]
+    world.begin(looks_back=True)
+    assert world.topics.take_log() == ["clock", "joints", "camera"], "another episode"
+
+
+def test_a_picture_that_was_published_with_the_observation_before_is_not_published_again(world):
+    world.begin(looks_back=True)
+    world.topics.take_log()
+    world.drive.take(answer(0.0))
     assert world.topics.take_log() == ["clock", "joints", "camera"]
 
 

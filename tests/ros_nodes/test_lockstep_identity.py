@@ -64,7 +64,7 @@ def test_a_policy_that_looks_through_cameras_sees_and_reads_the_same_over_the_gr
     assert_same(over_ros, run("sim.evaluate", "spatialvla_small", tmp_path / "in_process", *options))
 
 
-def test_a_policy_that_remembers_the_joints_of_every_step_is_told_them_between_its_answers(tmp_path):
+def test_a_policy_that_remembers_the_joints_and_looks_back_is_told_of_the_steps_between_its_answers(tmp_path):
     torch.manual_seed(0)
     config = replace(RDTConfig.tiny(), history_steps=12)
     tower = SiglipTower(SiglipVisionConfig(**TOWER, image_size=28, patch_size=14))

@@ -41,7 +41,7 @@ class TinyRDT(RDTPolicy):
         assert torch.isfinite(vectors).all()
         instruction = observation.instruction
         time.sleep(LATE_S if "late" in instruction else SLOW_S if "slow" in instruction else 0.0)
-        pictures = self._history.pictures(observation.stamp)  # of one step ago, then of now: front, right, left
+        pictures = self.pictures(observation)  # of one step ago, then of now: front, right, left
         joint = HAND if "hand" in instruction or pictures[4] is None else BASE
         off = observation.joint_positions[joint] - self._spec.home[joint]
         if abs(off) > TURN:

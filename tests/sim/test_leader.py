@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from policies.baselines import NoopPolicy
 from sim.demonstrations import NO_NOISE, demonstrate
 from sim.episode_id import EpisodeId
 from sim.leader import Leader, LeaderConfig
@@ -47,6 +48,27 @@ def test_it_drives_for_as_long_as_was_drawn(simulation):
     simulation.reset(EPISODE)
     Leader(LeaderConfig("noop", steps=7, query_steps=3), simulation).drive(EPISODE, Drawn())
     assert simulation.status().steps == 7
+
+
+def test_a_leader_that_looks_back_sees_the_pictures_of_the_step_before(monkeypatch):
+    class LookingBack(NoopPolicy):
+        looks_back, cameras, seen = True, ("front",), []
+
+        def act(self, observation):
+            self.seen.append((observation.stamp, observation.earlier))
+            return super().act(observation)
+
+    class Drawn:
+        def integers(self, end):
+            return 5
+
+    monkeypatch.setattr("sim.leader.load_policy", lambda *_, **__: LookingBack())
+    looking = TabletopSimulation(SimulationConfig(cameras=("front",), width=32, height=24))
+    looking.reset(EPISODE)
+    Leader(LeaderConfig("looking_back", steps=5, query_steps=2), looking).drive(EPISODE, Drawn())
+    looking.close()
+    assert [stamp for stamp, _ in LookingBack.seen] == pytest.approx([0.0, 0.2, 0.4])
+    assert [set(earlier) for _, earlier in LookingBack.seen] == [set(), {"front"}, {"front"}]
 
 
 def test_a_task_that_is_done_leaves_nothing_to_show(simulation):

@@ -29,12 +29,14 @@ def observation() -> Observation:
         np.eye(3),
         np.eye(4),
     )
-    return Observation(0.5, {"front": view}, np.arange(8.0), np.zeros(8), "pick up the red cube")
+    earlier = {"front": np.full((4, 6, 3), 80, np.uint8)}
+    return Observation(0.5, {"front": view}, np.arange(8.0), np.zeros(8), "pick up the red cube", earlier=earlier)
 
 
 def test_blank_images_hide_the_scene_and_nothing_else() -> None:
     seen = Perturbation(blank_images=True).apply(observation())
     assert not seen.cameras["front"].rgb.any()
+    assert not seen.earlier["front"].any()
     assert np.ptp(seen.cameras["front"].depth) == 0
     np.testing.assert_array_equal(seen.cameras["front"].base_from_camera, np.eye(4))
     np.testing.assert_array_equal(seen.joint_positions, np.arange(8.0))

@@ -17,6 +17,12 @@ def test_observations_are_those_of_the_recording(tmp_path):
     assert all(observation.readings is None for observation in every)
     assert {observation.instruction for observation in first} == {"push the red cube"}
     assert {observation.instruction for observation in second} == {"push the blue cube"}
+    assert all(observation.earlier == {} for observation in first)
+    looking_back = recorded_observations(tmp_path / "push", ("front",), stride=2, looks_back_s=0.1)[0]
+    assert looking_back[0].earlier == {}
+    np.testing.assert_array_equal(looking_back[1].earlier["front"], every[1].cameras["front"].rgb)
+    faster = recorded_observations(tmp_path / "push", ("front",), stride=2, looks_back_s=0.04)[0]
+    assert all(observation.earlier == {} for observation in faster), "expected no frame so near"
     view = first[1].cameras["front"]
     assert view.rgb.shape == (SIDE, SIDE, 3)
     assert np.abs(view.rgb.mean(axis=(0, 1)) - [220, 40, 40]).max() < 12

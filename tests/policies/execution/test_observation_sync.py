@@ -27,6 +27,12 @@ def make_tolerant(cameras=("front", "wrist")) -> ObservationSynchronizer:
     return sync
 
 
+def make_looking_back(cameras=("front",), **config) -> ObservationSynchronizer:
+    sync = ObservationSynchronizer(cameras, SyncConfig(**config), pose, looks_back_s=0.1)
+    sync.instruction = "push"
+    return sync
+
+
 def add_camera(sync, camera, stamp, value=0, now=0.0, parts=("color", "depth", "info")):
     if "color" in parts:
         sync.add_color(camera, stamp, np.full((*SIZE, 3), value, np.uint8), now)
@@ -249,3 +255,94 @@ def test_a_policy_that_needs_all_its_cameras_waits_for_them():
     add_joints(sync, 1.0, now=1.0)
     assert sync.take(now=9.0) is None
     assert "wrist/color never came" in sync.missing(now=9.0)
+
+
+def level(observation, camera="front"):
+    """Grey level of the picture of one step before; None where there is none."""
+    return None if camera not in observation.earlier else int(observation.earlier[camera][0, 0, 0])
+
+
+def test_the_picture_of_one_step_before_is_found_though_an_observation_was_made_of_it():
+    sync = make_looking_back()
+    found = []
+    for stamp in (1.0, 1.035, 1.066, 1.1, 1.135):
+        add_camera(sync, "front", stamp, value=int(1000 * stamp - 900))
+        add_joints(sync, stamp)
+        found.append(level(sync.take(now=0.0)))
+    assert found == [None, None, 100, 100, 135]
+    assert sync.without_earlier == 2
+    assert {status.dropped for status in sync.statuses().values()} == {0}
+
+
+def test_a_picture_that_no_observation_was_made_of_serves_as_the_one_before_and_is_not_unused():
+    sync = make_looking_back(("front", "wrist"), max_skew_s=0.0)
+    for step in range(3):
+        for camera in ("front", "wrist"):
+            add_camera(sync, camera, 0.1 * step, value=step, parts=("color",))
+    for camera in ("front", "wrist"):
+        add_camera(sync, camera, 0.3, value=3)
+    add_joints(sync, 0.3)
+    observation = sync.take(now=0.0)
+    assert (level(observation), level(observation, "wrist")) == (2, 2)
+    assert observation.cameras["front"].rgb[0, 0, 0] == 3
+    assert sync.statuses()["front/color"].dropped == 2
+
+
+def test_a_picture_too_far_from_one_step_before_is_none_and_neither_is_that_of_now():
+    sync = make_looking_back(max_skew_s=0.08)
+    for stamp, value in ((1.0, 1), (1.16, 2)):
+        add_camera(sync, "front", stamp, value=value)
+        add_joints(sync, stamp)
+        assert level(sync.take(now=0.0)) is None
+    late = ObservationSynchronizer(("front", "wrist"), SyncConfig(max_skew_s=0.08), pose, looks_back_s=0.1)
+    late.instruction = "push"
+    add_camera(late, "front", 1.07, value=1)
+    add_camera(late, "wrist", 1.0, value=2)
+    add_joints(late, 1.05)
+    assert late.take(now=0.0).earlier == {}
+
+
+def test_a_camera_that_stands_still_has_no_picture_before_while_another_one_has():
+    sync = make_looking_back(("front", "wrist"))
+    for step in (0, 5, 6):
+        for camera in ("front", "wrist"):
+            if (camera, step) != ("wrist", 5):
+                add_camera(sync, camera, 0.1 * step, value=step)
+    add_joints(sync, 0.6)
+    assert {name: int(rgb[0, 0, 0]) for name, rgb in sync.take(now=0.0).earlier.items()} == {"front": 5}
+
+
+@pytest.mark.parametrize("how", ["stamps jump back", "another episode", "cleared"])
+def test_the_first_observation_of_an_episode_has_no_picture_before(how):
+    sync = make_looking_back(max_skew_s=0.0)
+    add_camera(sync, "front", 0.1, value=1)
+    add_camera(sync, "front", 0.2, value=2)
+    if how == "another episode":
+        sync.forget_earlier()
+    if how == "cleared":
+        sync.clear()
+    stamp = 0.15 if how == "stamps jump back" else 0.25
+    add_camera(sync, "front", stamp, value=3)
+    add_joints(sync, stamp)
+    assert level(sync.take(now=0.0)) is None
+    add_camera(sync, "front", stamp + 0.1, value=4)
+    add_joints(sync, stamp + 0.1)
+    assert level(sync.take(now=0.0)) == 3
+
+
+def test_a_late_cameras_picture_before_is_that_of_its_capture():
+    sync = ObservationSynchronizer(("front",), SyncConfig(max_skew_s=0.0), pose, {"front": 0.25}, looks_back_s=0.1)
+    sync.instruction = "push"
+    add_camera(sync, "front", 1.25, value=1)
+    add_camera(sync, "front", 1.375, value=2)
+    add_joints(sync, 1.125)
+    assert level(sync.take(now=0.0)) == 1
+
+
+def test_who_does_not_look_back_is_shown_the_present_alone():
+    sync = make_sync()
+    for stamp in (1.0, 1.1):
+        add_camera(sync, "front", stamp)
+        add_joints(sync, stamp)
+    assert sync.take(now=0.0).earlier == {}
+    assert sync.without_earlier == 0

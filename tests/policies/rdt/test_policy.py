@@ -108,16 +108,48 @@ def test_noise_follows_the_seed(policy):
     assert (rows(1) != rows(2)).any()
 
 
-def test_the_picture_of_one_step_ago_counts_and_is_forgotten_at_a_reset(policy):
-    policy.reset(0)
-    first = policy.act(observe(0.1)).rows
-    policy.reset(0)
+def pictures(observation, cameras=("front", "wrist")):
+    return {name: observation.cameras[name].rgb for name in cameras}
+
+
+def looking_back(stamp):
+    """An observation with the pictures of 0.1 s before it, in arrays of their own."""
+    return replace(observe(stamp), earlier=pictures(observe(stamp - 0.1)))
+
+
+def test_the_picture_of_one_step_ago_counts_where_the_observation_carries_it(policy):
+    assert policy.looks_back
+    assert not make_policy(policy.text, image_grid=(1, 3, 4)).looks_back
+
+    def rows(observation):
+        policy.reset(0)
+        return policy.act(observation).rows
+
+    first = rows(observe(0.1))
     policy.draw(observe(0.0), [None] * 6, 1)  # the same number of draws
-    policy.reset(0)
-    assert (policy.act(observe(0.1)).rows == first).all()
-    policy.reset(0)
-    policy._history.add("exterior", 0.0, observe(0.0).cameras["front"].rgb)
-    assert (policy.act(observe(0.1)).rows != first).any()
+    assert (rows(observe(0.1)) == first).all()
+    assert np.abs(rows(looking_back(0.1)) - first).max() > 1e-4
+    grey = replace(observe(0.1), earlier=dict.fromkeys(("front", "wrist"), np.full((24, 32, 3), 127, np.uint8)))
+    np.testing.assert_allclose(rows(grey), first, atol=1e-5)
+
+
+def test_pictures_are_ordered_by_time_and_then_by_the_role_of_their_camera(policy):
+    seen = replace(observe(0.1), earlier=pictures(observe(0.0), ("wrist",)))
+    found = policy.pictures(seen)
+    assert [picture is None for picture in found] == [True, False, True, False, False, True]
+    assert found[1] is seen.earlier["wrist"]
+    assert found[3] is seen.cameras["front"].rgb
+    assert found[4] is seen.cameras["wrist"].rgb
+
+
+def test_of_one_moment_only_the_present_is_seen(policy):
+    present = make_policy(policy.text, image_grid=(1, 3, 4))
+
+    def rows(observation):
+        present.reset(0)
+        return present.act(observation).rows
+
+    assert (rows(observe(0.1)) == rows(looking_back(0.1))).all()
 
 
 def test_pictures_and_texts_are_encoded_once(policy, monkeypatch):
@@ -135,11 +167,14 @@ def test_pictures_and_texts_are_encoded_once(policy, monkeypatch):
     monkeypatch.setattr(policy._features, "encode", counted)
     monkeypatch.setattr(policy, "text", counted_text)
     policy.reset(0)
-    for step in range(3):
-        policy.act(observe(0.1 * step))
-    assert counts == {"pictures": 6, "texts": 1}
+    policy.act(observe(0.0))
+    for step in (1, 2):
+        policy.act(looking_back(0.1 * step))
+    assert counts == {"pictures": 6, "texts": 1}, "a picture comes again in another array"
     policy.act(observe(0.3, instruction=INSTRUCTIONS[2]))
     assert counts == {"pictures": 8, "texts": 2}
+    policy.act(looking_back(0.9))
+    assert counts["pictures"] == 12
 
 
 def test_a_lost_wrist_camera_is_the_background_and_not_another_picture(policy):
@@ -161,7 +196,6 @@ def test_a_batch_is_answered_as_first_observations(policy):
     chunks = policy.act_batch([observe(0.0), observe(0.1)])
     policy.reset(0)
     assert (policy.act(observe(0.0)).rows == chunks[0].rows).all()
-    policy._history.reset()
     assert (policy.act(observe(0.1)).rows == chunks[1].rows).all()
 
 

@@ -105,6 +105,8 @@ def same(one: Observation, other: Observation) -> bool:
         (one.stamp, one.instruction, list(one.cameras)) == (other.stamp, other.instruction, list(other.cameras))
         and equal(one.joint_positions, other.joint_positions)
         and equal(one.joint_velocities, other.joint_velocities)
+        and list(one.earlier) == list(other.earlier)
+        and all(equal(rgb, other.earlier[name]) for name, rgb in one.earlier.items())
         and all(equal(getattr(a, name), getattr(b, name)) for a, b in views for name in type(a).__slots__)
     )
 

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Response
 from websockets.sync.server import ServerConnection, serve
 
-from policies.interface import Continuation
+from policies.interface import Continuation, looks_back
 from policies.remote.client import ContinuingRemotePolicy, connect_policy, served_sha256
 from policies.remote.credentials import TOKEN, TOKEN_FILE
 from policies.remote.frames import Frame, decode, encode
@@ -80,13 +80,16 @@ def test_a_remote_policy_answers_as_the_one_that_is_served():
     seen, goes_on = [], Continuation(2, "blend", 1.0)
     act = policy.act
     policy.act = lambda each: (seen.append(each), act(each))[1]
+    policy.looks_back = True
+    before = {"wrist": observation(0).cameras["wrist"].rgb}
     with PolicyServer(PolicyPool([policy], "breaking", "ab" * 32)) as server:
         remote = connect_policy(server.url)
         assert isinstance(remote, ContinuingRemotePolicy)
         assert (remote.robot, remote.cameras, remote.control_hz) == ("panda", ("front", "wrist"), 10.0)
         assert (remote.chunk_length, remote.instructions, remote.max_step) == (4, (), None)
+        assert looks_back(remote)
         remote.reset(7)
-        first = remote.act(observation(1))
+        first = remote.act(replace(observation(1), earlier=before))
         batch = remote.act_batch([observation(seed) for seed in (2, 3)])
         last = remote.act_on(observation(4), goes_on)
         assert served_sha256(server.url) == "ab" * 32
@@ -94,7 +97,7 @@ def test_a_remote_policy_answers_as_the_one_that_is_served():
     assert policy.seeds == [None, 7]
     assert policy.continuations == [goes_on]
     for seed, (each, chunk) in enumerate(zip(seen, [first, *batch, last], strict=True), 1):
-        assert same(each, observation(seed))
+        assert same(each, replace(observation(seed), earlier=before if seed == 1 else {}))
         assert equal(chunk.rows, act(each).rows)
 
 

@@ -15,7 +15,7 @@ from policies.remote.frames import Frame, decode, encode
 from policies.remote.messages import Description
 from tests.policies.remote.samples import SIZE, equal, observation, same
 
-DESCRIPTION = Description("a policy", "ab" * 32, "panda", ("front",), 12.5, 4, ("go",), True)
+DESCRIPTION = Description("a policy", "ab" * 32, "panda", ("front",), 12.5, 4, ("go",), True, True)
 
 
 def through(frame: Frame) -> Frame:
@@ -40,6 +40,19 @@ def test_readings_since_the_observation_before_come_back():
     assert equal(found.readings.positions, sent.readings.positions)
     (plain,), _ = messages.read_request(through(messages.request_frame(1, [observation()])))
     assert plain.readings is None
+
+
+@pytest.mark.parametrize("compression", ["raw", "png"])
+@pytest.mark.parametrize("cameras", [("wrist",), ("wrist", "front")])
+def test_the_pictures_of_one_step_before_come_back_to_the_bit(compression, cameras):
+    before = observation(seed=1)
+    sent = replace(observation(), earlier={name: before.cameras[name].rgb for name in cameras})
+    (found, plain), _ = messages.read_request(
+        through(messages.request_frame(1, [sent, observation()], compression, batch=True))
+    )
+    assert same(sent, found)
+    assert same(plain, observation())
+    assert plain.earlier == {}
 
 
 def test_jpeg_changes_colours_a_little_and_nothing_else():
@@ -108,6 +121,9 @@ def changed(frame: Frame, path: str, value: object) -> Frame:
         ("observation.cameras", ["front", "wrist", "top"], "top/depth: expected <f4"),
         ("observation.cameras", [str(i) for i in range(17)], "cameras: expected at most 16"),
         ("observation.cameras", "front", "cameras: expected list, found str"),
+        ("observation.earlier", ["top"], r"earlier: expected different ones of \['front', 'wrist'\], found \['top'\]"),
+        ("observation.earlier", ["front", "front"], "earlier: expected different ones"),
+        ("observation.earlier", ["front"], "front/earlier: expected an array, found none"),
         ("observation.compression", "webp", "compression: expected one of"),
         ("observation.compression", "png", r"front/rgb: expected \|u1 \(None,\)"),
         ("observation.more", 1, "found also"),
@@ -139,6 +155,13 @@ def test_an_array_that_does_not_fit_is_refused_by_name(place, array, words):
     arrays = list(frame.arrays)
     arrays[place] = array
     with pytest.raises(ValueError, match=words):
+        messages.read_request(through(replace(frame, arrays=arrays)))
+
+
+def test_a_picture_of_before_must_have_the_size_of_the_one_of_now():
+    frame = messages.request_frame(1, [replace(observation(), earlier={"front": observation().cameras["front"].rgb})])
+    arrays = [*frame.arrays[:-1], np.zeros((13, 16, 3), np.uint8)]
+    with pytest.raises(ValueError, match=r"front/earlier: expected \|u1 \(12, 16, 3\)"):
         messages.read_request(through(replace(frame, arrays=arrays)))
 
 
@@ -215,6 +238,7 @@ def test_rows_of_an_impossible_shape_are_refused(rows):
         ("robot", None, "robot: expected str"),
         ("cameras", [1], "cameras: expected str, found int"),
         ("continues", "yes", "continues: expected bool"),
+        ("looks_back", 1, "looks_back: expected bool"),
     ],
 )
 def test_a_welcome_that_is_not_as_the_schema_says_is_refused_by_name(path, value, words):
