@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from policies.json_file import write_json
 from policies.loading import find_policy
+from policies.rdt.learner import SAMPLE_MSE
 from policies.spatialvla.model import IGNORED_LABEL
 from policies.stored_learner import kind_of, stored_learner
 from policies.train_config import POLICY_DIRECTORY
@@ -82,7 +83,7 @@ FAMILIES = {
     ),
     "rdt": Family(
         (*KEPT, "adaptor", "final_layer", "tower", "text"),
-        "error/sample_mse",
+        SAMPLE_MSE,
         lambda learner, model, batch: learner.predict(model, batch),
     ),
 }

@@ -77,7 +77,9 @@ def stored_learner(
         processor = SpatialVLAPolicy.from_pretrained(directory).processor
         config = replace(config, camera=processor.settings.camera, ego3d=processor.config.use_ego3d)
     else:
-        config = replace(config, rdt=RDTTraining(objective=read_settings(directory).objective, drop=0.0, freeze=False))
+        settings = read_settings(directory)
+        options = RDTTraining(objective=settings.objective, max_delay=settings.max_delay or 0, drop=0.0, freeze=False)
+        config = replace(config, rdt=options)
     accelerator = new_accelerator(config)
     learner = LEARNERS[kind](config, accelerator)
     if not len(learner.held_out):

@@ -43,6 +43,10 @@ from representation.data.augmentations import jitter_colors
 from representation.data.batches import some_episodes, split_frames
 
 EMBEDDING_CACHE = "embeddings"
+SAMPLE_MSE = "error/sample_mse"
+NORMALIZED_L2 = "error/normalized_l2"
+LEAST_RMS = 1e-3
+"""Added to the size of a state that errors are divided by."""
 
 
 class RDTLearner:
@@ -254,10 +258,16 @@ class RDTLearner:
 
     @torch.no_grad()
     def validate(self, model: nn.Module, batch_size: int) -> dict[str, float]:
-        """Loss, and errors of sampled chunks: mean squared in the unified space, absolute in rad (m) by group."""
+        """Loss, and errors of sampled chunks.
+
+        Returns:
+            Mean squared error in the unified space; there too the mean of |error| / (rms + 1e-3), with the root mean
+            square of the state's number over the episode, as the released validation has it (it says little of
+            relative rows, which are not positions); and the mean absolute error in rad (m) by group.
+        """
         device, solver = next(model.parameters()).device, DPMSolverPP(self.settings.sampler_steps)
         generator = torch.Generator().manual_seed(self.config.seed)
-        losses, squares, errors = [], [], []
+        losses, squares, ratios, errors = [], [], [], []
         for frames in self._held_out_batches(batch_size):
             batch = self._plain(frames, None)
             random = draw(targets_of(batch), model.model.config.num_train_timesteps, generator)
@@ -271,12 +281,16 @@ class RDTLearner:
                 noise = draw_noise(model.model, len(frames), generator)
                 mask = targets.mask[0]
                 found = sample(model.model, conditions, targets.state, mask, targets.frequency, noise, solver)
-            difference = (found - targets.actions)[..., targets.slots[0] == 1]
+            own = targets.slots[0] == 1
+            difference = (found - targets.actions)[..., own]
             squares.append(difference.square().mean((1, 2)).cpu().numpy())
+            size = torch.from_numpy(self.mixture.state_rms(frames)).to(difference)[:, None, own] + LEAST_RMS
+            ratios.append((difference.abs() / size).mean((1, 2)).cpu().numpy())
             errors.append(self.mixture.errors(frames, found.double().cpu().numpy()))
         error = np.concatenate(errors)
         measures = {"loss": sum(losses) / len(self.held_out)}
-        measures["error/sample_mse"] = float(np.concatenate(squares).mean())
+        measures[SAMPLE_MSE] = float(np.concatenate(squares).mean())
+        measures[NORMALIZED_L2] = float(np.concatenate(ratios).mean())
         for number, name in enumerate(self.mixture.group_names):
             own = error[self.mixture.group[self.held_out] == number]
             if len(own):

@@ -18,7 +18,7 @@ from policies.rdt.hdf5_episodes import ColorOrder
 from policies.rdt.images import BACKGROUND_LEVEL, FRAMES
 from policies.rdt.joint_history import joint_window
 from policies.rdt.lerobot_demonstrations import LeRobotDemonstrations
-from policies.rdt.unified_space import fill
+from policies.rdt.unified_space import SIZE, fill
 
 GREY = np.array(BACKGROUND_LEVEL, dtype=np.uint8)
 
@@ -101,6 +101,13 @@ class Part:
             "state_std": torch.from_numpy(deviation),
             "mean_state": self.mean_state.repeat(count, 1),
         }
+
+    def state_rms(self, steps: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Root mean square (B, 128) of the state over the episodes of some steps (B,)."""
+        data = self.data.steps
+        firsts, place = np.unique(data.first[steps], return_inverse=True)
+        episodes = [self.embodiment.state_to_unified(data.states[first : data.last[first] + 1])[0] for first in firsts]
+        return np.stack([np.sqrt(np.square(states).mean(axis=0)) for states in episodes])[place]
 
     def images(self, steps: NDArray[np.int64], history: bool) -> dict[str, Tensor]:
         """Pictures of some steps (B,) and, with `history`, of the steps before them, by time and role.
@@ -240,6 +247,14 @@ class Mixture:
             rows = part.embodiment.action_from_unified(vectors[chosen], part.data.steps.states[own])
             found = spacing.to_steps(rows)
             result[chosen] = np.abs(found - part.data.steps.chunks(own, spacing.steps)).mean((1, 2))
+        return result
+
+    def state_rms(self, steps: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Root mean square (B, 128) of the state over the episodes of some steps (B,), in the unified space."""
+        result = np.empty((len(steps), SIZE), dtype=np.float32)
+        for number, (part, own) in enumerate(zip(self.parts, self.split(steps), strict=True)):
+            if len(own):
+                result[self.dataset[steps] == number] = part.state_rms(own)
         return result
 
     def weights(self, shares: Sequence[float], steps: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,14 @@ class Norm(nn.Module):
         else:
             square = wide.square().mean(-1, keepdim=True)
         return (wide * torch.rsqrt(square + NORM_EPS)).to(x.dtype) * self.weight
+
+
+def set_norm_stat(model: RDTModel, stat: NormStat) -> None:
+    """Let the norms of a network compute another statistic of the same weights; see `RDTConfig.norm_stat`."""
+    model.config = replace(model.config, norm_stat=stat)
+    for module in model.modules():
+        if isinstance(module, Norm):
+            module.stat = stat
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:

@@ -70,6 +70,7 @@ def test_training_lowers_the_loss_and_leaves_metrics(finished):
     assert [row["step"] for row in held_out] == [30, 60]
     assert held_out[-1]["validation/error/sample_mse"] < held_out[0]["validation/error/sample_mse"]
     assert np.isfinite(held_out[-1]["validation/error/l1/turn"])
+    assert held_out[-1]["validation/error/normalized_l2"] < held_out[0]["validation/error/normalized_l2"]
     assert (finished.output / "loss.png").stat().st_size > 1000
 
 

@@ -16,6 +16,7 @@ from policies.rdt.images import BACKGROUND_LEVEL
 from policies.rdt.instructions import InstructionVariants
 from policies.rdt.lerobot_demonstrations import LeRobotDemonstrations
 from policies.rdt.mixture import Mixture, open_demonstrations
+from policies.rdt.unified_space import slots_of
 from representation.data.lerobot_writer import LeRobotWriter
 from tests.policies.rdt.episodes import SIDE, SPEC, write_aloha, write_bimanual
 from tests.policies.rdt.episodes import VARIANTS as LIFT
@@ -93,6 +94,15 @@ def test_the_deviation_of_the_state_has_the_scale_of_the_embodiment_and_no_offse
     found = mixture.samples(np.array([0]), rows=1, history=False)["state_std"][0]
     assert found[0] == pytest.approx(np.std(0.01 * np.arange(5)) / 2)
     assert found[1:].abs().max() == 0
+
+
+def test_the_size_of_the_state_is_that_of_the_steps_episode_in_the_unified_space(mixture):
+    found = mixture.state_rms(np.array([13, 0, 6, 2]))
+    episodes = [0.01 * np.arange(begin, end) for begin, end in ((0, 4), (0, 5), (5, 12), (0, 5))]
+    slots = [slots_of(body.names)[0] for body in (ALOHA_AGILEX, PANDA, PANDA, PANDA)]
+    for size, episode, slot in zip(found, episodes, slots, strict=True):
+        assert size[slot] == pytest.approx(np.sqrt(np.mean(episode**2)), rel=1e-5)
+        assert np.delete(size, slot).max() == 0
 
 
 def test_pictures_are_ordered_by_time_and_role_and_grey_before_the_episode(mixture):
