@@ -50,6 +50,9 @@ def augment_pictures(
 ) -> NDArray[np.uint8]:
     """Augment each picture that is there with a probability, and not the padding that made it square; see `augment`.
 
+    The pictures have the tower's size already. The released fine-tuning augments them before they are resized, so of a
+    larger picture its noise is finer and its blurs, whose sides are in pixels, are narrower than these.
+
     Args:
         pictures: (..., S, S, 3) RGB; not changed.
         present: (...) which are there.

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from policies.rdt.images import CAMERA_ROLES
+
 PROBABILITY = 0.1
 
 
@@ -29,7 +31,11 @@ class Substitutes:
 
 
 def drop_conditions(
-    batch: dict[str, Tensor], substitutes: Substitutes, generator: torch.Generator, probability: float = PROBABILITY
+    batch: dict[str, Tensor],
+    substitutes: Substitutes,
+    generator: torch.Generator,
+    probability: float = PROBABILITY,
+    exterior: float | None = None,
 ) -> dict[str, Tensor]:
     """Drop conditions of a batch, each of every sample by a draw of its own.
 
@@ -45,6 +51,7 @@ def drop_conditions(
         substitutes: on the batch's device.
         generator: on the CPU.
         probability: of dropping.
+        exterior: of dropping a picture of the exterior camera; by default likewise.
 
     Returns:
         A new batch; the one handed over stays as it is.
@@ -52,8 +59,10 @@ def drop_conditions(
     Raises:
         ValueError: a probability outside [0, 1], or shapes that do not fit.
     """
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability: expected 0 to 1, found {probability}")
+    exterior = probability if exterior is None else exterior
+    for name, value in (("probability", probability), ("exterior", exterior)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name}: expected 0 to 1, found {value}")
     images, language, mask = batch["images"], batch["language"], batch["language_mask"]
     if substitutes.image.shape != images.shape[2:]:
         raise ValueError(
@@ -66,11 +75,14 @@ def drop_conditions(
             f"found {tuple(empty.shape)}"
         )
 
-    def drawn(like: Tensor, axes: int = 1) -> Tensor:
+    def drawn(like: Tensor, chance: float | Tensor = probability, axes: int = 1) -> Tensor:
         """Draws for the first axes of a tensor, ready to be broadcast."""
         shape = like.shape[:axes]
-        draws = torch.rand(shape, generator=generator).to(like.device) < probability
+        draws = (torch.rand(shape, generator=generator) < chance).to(like.device)
         return draws.reshape(*shape, *(1,) * (like.ndim - axes))
+
+    is_exterior = torch.arange(images.shape[1]) % len(CAMERA_ROLES) == 0
+    of_images = torch.where(is_exterior, exterior, probability)
 
     no_language = language.new_zeros(language.shape[1:])
     no_language[: len(empty)] = empty
@@ -81,7 +93,7 @@ def drop_conditions(
         "frequency": batch["frequency"].masked_fill(drawn(batch["frequency"]), 0),
         "state": torch.where(drawn(batch["state"]), mean_state, batch["state"]),
         "mask": batch["mask"].masked_fill(drawn(batch["mask"]), 0),
-        "images": torch.where(drawn(images, axes=2), substitutes.image.to(images), images),
+        "images": torch.where(drawn(images, of_images, axes=2), substitutes.image.to(images), images),
         "language": torch.where(without_language, no_language, language),
         "language_mask": torch.where(without_language[..., 0], no_language_mask, mask),
     }

@@ -32,7 +32,7 @@ class Embodiment:
         names: k names of the unified space, in the robot's order.
         control_hz: rate of the commands.
         kind: "joint": the numbers are joint positions, rad (m). "eef": x, y, z (m) and the 6-D rotation of the tool in
-            the base frame, then the gripper's opening.
+            the base frame, then the gripper's opening; such policies run but cannot be trained.
         cameras: names of the exterior, the right wrist's (or only) and the left wrist's camera; "" for none.
         state_scale: (k,) of the state; all 1 if empty.
         state_offset: (k,) likewise; all 0 if empty.

@@ -212,7 +212,7 @@ class RDTLearner:
             jittered = jitter_colors(images.flatten(0, 1), self.config.jitter, generator).unflatten(0, images.shape[:2])
             batch["images"] = torch.where(present[..., None, None, None], 2 * jittered - 1, batch["images"])
         substitutes = Substitutes(batch.pop("mean_state"), self.background, self._tokens(""))
-        batch = drop_conditions(batch, substitutes, generator, options.drop)
+        batch = drop_conditions(batch, substitutes, generator, options.drop, options.drop_exterior)
         random = draw(targets_of(batch), self.model.model.config.num_train_timesteps, generator, options.max_delay)
         batch |= {"noise": random.noise, "timesteps": random.timesteps}
         if self.config.compile:  # once, for one shape

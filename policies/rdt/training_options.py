@@ -41,6 +41,7 @@ class RDTTraining:
         masked_loss: count the robot's own slots only; the released training counts all 128.
         max_delay: rows that may be given clean at the start of a chunk (arXiv 2512.05964); 0 trains no such network.
         drop: probability of leaving out each of the conditions.
+        drop_exterior: of leaving out each picture of the exterior camera; by default likewise.
         state_snr_db: signal-to-noise ratio of the noise on the state.
         augment: change half of the pictures as the released fine-tuning does, by colours, noise and blur, before
             `jitter`.
@@ -68,6 +69,7 @@ class RDTTraining:
     masked_loss: bool = True
     max_delay: int = 0
     drop: float = 0.1
+    drop_exterior: float | None = None
     state_snr_db: float = 40.0
     augment: bool = False
     embedding_cache: Path | None = None

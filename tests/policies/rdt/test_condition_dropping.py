@@ -70,6 +70,17 @@ def test_each_condition_is_dropped_a_tenth_of_the_time_and_on_its_own():
     assert correlations.abs().max() < 0.07
 
 
+def test_the_exterior_camera_may_be_dropped_more_or_less_often():
+    dropped = drops(drop_conditions(make_batch(), SUBSTITUTES, generator(), 0.1, exterior=0.4)).mean(dim=1)
+    exterior = torch.tensor([False] * 4 + [True, False, False] * 2)
+    assert dropped[exterior].sub(0.4).abs().max() < 0.03
+    assert dropped[~exterior].sub(0.1).abs().max() < 0.02
+    never = drops(drop_conditions(make_batch(), SUBSTITUTES, generator(), 1.0, exterior=0.0)).mean(dim=1)
+    assert torch.equal(never, (~exterior).float())
+    with pytest.raises(ValueError, match="exterior: expected 0 to 1, found -1"):
+        drop_conditions(make_batch(), SUBSTITUTES, generator(), exterior=-1)
+
+
 def test_the_generator_alone_decides():
     first, again, other = (drops(drop_conditions(make_batch(), SUBSTITUTES, generator(seed))) for seed in (1, 1, 2))
     assert torch.equal(first, again)
