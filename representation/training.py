@@ -55,6 +55,9 @@ RELEASE_S = 1.0
 class LoopConfig:
     """How a run goes, whatever it trains.
 
+    The defaults are for small models that start afresh. Large ones that are fine-tuned want smaller steps and longer
+    means of the gradients; docs/rdt.md and docs/spatialvla.md have the published recipes as arguments.
+
     Attributes:
         output: directory of the run.
         steps: optimizer steps.
@@ -62,9 +65,11 @@ class LoopConfig:
         batch_size: frames per forward pass and device.
         accumulation: forward passes per optimizer step.
         lr: peak learning rate.
-        final_lr: share of the peak learning rate at the end of the cosine.
+        lr_schedule: how the learning rate falls after the warm-up.
+        final_lr: share of the peak learning rate at the end; 1 keeps it constant.
         warmup_steps: steps of linear warm-up.
         weight_decay: of AdamW, on matrices only, or on what a system says.
+        betas: of AdamW, weights of the past in the means of the gradient and of its square.
         clip_norm: largest norm of the gradient.
         average_decay: largest decay of the moving average of the weights, which is what is saved at last.
         average_schedule: how the decay rises to it, see `AverageSchedule`; RDT was released with "power" and 0.9999.
@@ -87,9 +92,11 @@ class LoopConfig:
     batch_size: int = 64
     accumulation: int = 1
     lr: float = 1e-3
+    lr_schedule: Literal["cosine", "linear"] = "cosine"
     final_lr: float = 0.02
     warmup_steps: int = 300
     weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.95)
     clip_norm: float = 1.0
     average_decay: float = 0.999
     average_schedule: AverageSchedule = "ratio"
@@ -154,10 +161,11 @@ def new_accelerator(config: LoopConfig) -> Accelerator:
 
 
 def learning_rate(config: LoopConfig, progress: Progress) -> float:
-    """Warm-up, then a cosine over the share of steps or of time that is done, whichever is larger."""
+    """Warm-up, times a cosine or a line over the share of steps or of time that is done, whichever is larger."""
     warmup = min(1.0, (progress.step + 1) / max(1, config.warmup_steps))
-    cosine = 0.5 * (1 + math.cos(math.pi * done_share(config, progress)))
-    return config.lr * warmup * (config.final_lr + (1 - config.final_lr) * cosine)
+    done = done_share(config, progress)
+    left = 1 - done if config.lr_schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+    return config.lr * warmup * (config.final_lr + (1 - config.final_lr) * left)
 
 
 def done_share(config: LoopConfig, progress: Progress) -> float:
@@ -177,7 +185,7 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
 
 def build_optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.AdamW:
     """AdamW over what is trained, see `decay_groups`."""
-    return torch.optim.AdamW(decay_groups(model, config.weight_decay), lr=config.lr, betas=(0.9, 0.95))
+    return torch.optim.AdamW(decay_groups(model, config.weight_decay), lr=config.lr, betas=config.betas)
 
 
 class TrainingLoop:

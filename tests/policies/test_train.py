@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 
 from policies.interface import load_policy
 from policies.lora import LoraSettings
@@ -98,6 +99,26 @@ def test_learning_rate_warms_up_and_follows_the_later_of_steps_and_time():
     assert rate(0, 0) == pytest.approx(0.1)
     assert rate(500, 0) == rate(20, 5) == pytest.approx(0.55)
     assert rate(1000, 0) == rate(20, 12) == pytest.approx(0.1)
+
+
+def test_learning_rate_falls_in_a_line_or_stays_when_told_so():
+    config = TrainConfig(dataset=(), output=None, steps=1000, warmup_steps=10, lr=1.0, final_lr=0.0)
+    linear, constant = replace(config, lr_schedule="linear"), replace(config, final_lr=1.0, warmup_steps=0)
+    rates = [training.learning_rate(linear, training_state.Progress(step)) for step in (4, 250, 500, 1000)]
+    assert rates == pytest.approx([0.5 * 0.996, 0.75, 0.5, 0.0])
+    assert {training.learning_rate(constant, training_state.Progress(step)) for step in (0, 500, 1000)} == {1.0}
+
+
+def test_a_run_goes_on_with_the_betas_of_its_arguments(finished, config, tmp_path):
+    """A state does not hold them, so that one from before there was a choice is read like any other."""
+    chosen = run(replace(config, output=tmp_path / "chosen", steps=2, betas=(0.8, 0.999)))
+    resumed = run(replace(config, output=chosen.output, steps=3, resume=True))
+    for loop, betas in ((finished, (0.9, 0.95)), (chosen, (0.8, 0.999)), (resumed, (0.9, 0.95))):
+        assert {group["betas"] for group in loop.optimizer.param_groups} == {betas}
+    assert json.loads((chosen.output / "policy" / "train_config.json").read_text())["betas"] == [0.9, 0.95]
+    with safe_open(finished.output / training_state.STATE_FILE, framework="pt") as state:
+        assert set(state.metadata()) == {"progress"}
+        assert not any("beta" in key for key in state.keys())  # noqa: SIM118 (not a mapping)
 
 
 def test_time_limit_ends_the_run(config, tmp_path):

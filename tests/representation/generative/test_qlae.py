@@ -117,7 +117,7 @@ def test_one_loss_moves_the_scalars_alone_and_the_other_the_latents_alone():
 
 def test_neither_biases_nor_scalars_decay():
     model = new(Config(resolution=16, channels=4), None, 0)
-    optimizer = build_optimizer(model, LoopConfig(output=None, lr=0.01, weight_decay=0.5))
+    optimizer = build_optimizer(model, LoopConfig(output=None, lr=0.01, weight_decay=0.5, betas=(0.8, 0.99)))
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -129,6 +129,7 @@ def test_neither_biases_nor_scalars_decay():
         shrunk += not kept
     assert shrunk > 10
     assert sum(len(group["params"]) for group in optimizer.param_groups) == len(before)
+    assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.99)}
 
 
 def model(arch="dense", **settings):
