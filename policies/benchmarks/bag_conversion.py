@@ -31,6 +31,7 @@ NOISE_LEVELS = 2.0  # standard deviation, of 255
 NOISE_MM = 2.0
 HOLES = 0.05  # share of the depth that is unknown, in blocks
 HOLE_PX = 16
+ASKED_TIMES_REAL_TIME = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,8 @@ def format_text(result: Mapping[str, Any]) -> str:
             f"took {result['took_s']:.1f} s, {result['times_real_time']:.1f} times real time, on {machine['cpu']} with "
             f"{machine['cores']} cores and {result['load']:.1f} processes that want them",
             f"processor time: {result['cpu_s'] / result['seconds']:.2f} s for a second of recording",
+            f"{'yes' if result['times_real_time'] >= ASKED_TIMES_REAL_TIME else 'NO'}: at least "
+            f"{ASKED_TIMES_REAL_TIME:g} times real time is asked for",
         ]
     )
 
@@ -148,6 +151,7 @@ def format_markdown(result: Mapping[str, Any]) -> str:
     """Lay a result out as a page."""
     return (
         "# From bag to dataset\n\nThe command `python -m policies.data.convert` on a synthetic recording with sensor "
-        "noise. On a busy machine only the processor time says something.\n\n"
+        f"noise. {ASKED_TIMES_REAL_TIME:g} times real time is aimed at; the last line tells whether it is reached. "
+        "On a busy machine only the processor time says something.\n\n"
         f"```\n{format_text(result)}\n```\n\nRun it again with `python -m policies.bench bag_conversion --write`.\n"
     )

@@ -53,6 +53,26 @@ def test_a_trip_and_a_limit_fail():
     assert not replace(report, use=replace(report.use, position=0.01)).passed
 
 
+def test_a_jump_between_commands_fails():
+    sent = steady()
+    wanted = sent[18].trajectory
+    soon = wanted.positions[0] - 0.09 * np.eye(len(SPEC.home))[0] * SPEED
+    soon[0] += 0.02  # rad ahead of the command before, within 0.01 s
+    jumping = JointTrajectory(
+        wanted.stamp,
+        np.r_[0.01, wanted.times],
+        np.vstack([soon, wanted.positions]),
+        np.vstack([wanted.velocities[0], wanted.velocities]),
+    )
+    report = judge([*sent[:18], SentCommand(sent[18].at, jumping), *sent[19:]], SPEC.home, SPEC, 101.0, 102.5, 0)
+    assert report.seam_jump > 1.2
+    assert not report.passed
+    smooth = judge(steady(), SPEC.home, SPEC, 101.0, 102.5, 0)
+    assert replace(smooth, seam_jump=1.2).passed
+    assert not replace(smooth, seam_jump=1.21).passed
+    assert "1.21, at most 1.2\nFAIL" in format_report(CheckOptions(), replace(smooth, seam_jump=1.21))
+
+
 def test_an_arm_that_gets_no_commands_is_an_error():
     with pytest.raises(GraphError, match="expected commands, found 0 in 2 s"):
         judge([], SPEC.home, SPEC, 100.0, 102.0, 0)

@@ -17,6 +17,15 @@ def test_every_frame_of_the_recording_is_converted(result):
     assert result["cpu_s"] > 0
 
 
+@pytest.mark.parametrize(("times", "verdict"), [(5.0, "yes:"), (4.9, "NO:")])
+def test_the_tables_tell_whether_it_is_as_fast_as_asked(result, times, verdict):
+    for text in (
+        format_text(result | {"times_real_time": times}),
+        format_markdown(result | {"times_real_time": times}),
+    ):
+        assert f"{verdict} at least 5 times real time is asked for" in text
+
+
 def test_the_tables_tell_speed_and_size_of_the_pictures(result):
     for text in (format_text(result), format_markdown(result)):
         assert "320 x 240 at 30 Hz" in text

@@ -9,7 +9,7 @@ import pytest
 from policies.interface import ActionChunk, Continuation, Observation
 from sim.bench import main
 from sim.benchmarks import circling
-from sim.benchmarks.chunk_seams import LATENCY_S, METHODS, Circling, DelayedPolicy, TaskCourse, drive
+from sim.benchmarks.chunk_seams import LATENCY_S, METHODS, Circling, DelayedPolicy, TaskCourse, claims, drive
 
 
 class ExactPolicy:
@@ -76,6 +76,21 @@ def test_the_command_drives_by_every_method(capsys: pytest.CaptureFixture[str]) 
     assert main(given) == 0
     results = json.loads(capsys.readouterr().out)["chunk_seams"]["results"]
     assert {method: len(rows) for method, rows in results.items()} == dict.fromkeys(METHODS, 1)
+
+
+def test_what_is_asked_must_hold_for_every_seed() -> None:
+    good = {"largest seam": 1.2, "missed ticks": 0, "score": 0.9}
+    rows = {method: [dict(good), dict(good)] for method in METHODS}
+    for row in rows["sync"]:
+        row |= {"missed ticks": 5, "score": 0.94}
+    for row in rows["replace"]:
+        row["largest seam"] = 4.0
+    assert set(claims(rows).values()) == {True}
+    worse = [("replace", "largest seam", 2.9), ("rtc guided", "largest seam", 1.6), ("sync", "missed ticks", 0)]
+    worse += [("rtc blend", "missed ticks", 1), ("rtc guided", "score", 0.88)]
+    for place, (method, name, value) in enumerate(worse):
+        changed = rows | {method: [rows[method][0], rows[method][1] | {name: value}]}
+        assert [number for number, holds in enumerate(claims(changed).values()) if not holds] == [place]
 
 
 def test_a_given_policy_must_be_able_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
