@@ -32,7 +32,7 @@ from representation.structure.ponet.pretraining import (
     hide_tokens,
     ordered_pairs,
 )
-from representation.structure.ponet.reference_weights import load_reference_weights
+from representation.structure.ponet.reference_weights import load_reference_weights, reference_names
 
 __all__ = [
     "INIT_STD",
@@ -50,5 +50,6 @@ __all__ = [
     "load_reference_weights",
     "marked_segments",
     "ordered_pairs",
+    "reference_names",
     "segment_max",
 ]
