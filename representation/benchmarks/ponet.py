@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions, Claim
+from representation.benchmarks.peak_memory import peak_bytes
 from representation.benchmarks.phase_sentences import VOCAB, drawn_episodes
 from representation.benchmarks.timing import Growth, exponent, least_seconds
 from representation.dynamics.hamiltonian_meta.windows import EVENTS, read_held_tools
@@ -37,7 +38,8 @@ TOOLS = "held_tools"  # directory beside that of the renders
 FITTED_FROM = 1000
 SIZES = (100, 316, 1000, 3162, 10_000, 31_623, 100_000)
 LONGEST = {PONET: 100_000, ATTENTION: 10_000}  # a longer one of attention takes minutes
-LONG = 10_000
+LENGTHS = (1024, 2048, 4096, 8192, 16_384)
+LONG, LONGEST_WRITTEN_OUT = 8192, 8192  # twice as many steps of attention that is written out take 4 GB
 WIDTH, HEADS, LIMIT_S = 64, 2, 2.0
 
 
@@ -55,6 +57,17 @@ class AttentionMixer(nn.Module):
         shown = None if mask is None or mask.all() else mask[:, None, None]
         mixed = F.scaled_dot_product_attention(*parts.unbind(0), attn_mask=shown)
         return mixed.transpose(1, 2).reshape(batch, length, dim)
+
+
+class WrittenOutAttention(AttentionMixer):
+    """The same, with the weights of all pairs of steps in memory at a time; torch's holds a part of them."""
+
+    def forward(self, x: Tensor, segment_ids: Tensor | None, mask: Tensor | None, special: Tensor | None) -> Tensor:
+        """Mixed steps; all of them must be there."""
+        batch, length, dim = x.shape
+        query, key, value = self.maps(x).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        weights = (query @ key.transpose(-1, -2) / key.shape[-1] ** 0.5).softmax(dim=-1)
+        return (weights @ value).transpose(1, 2).reshape(batch, length, dim)
 
 
 class FourierMixer(nn.Module):
@@ -122,10 +135,7 @@ def run(options: BenchOptions) -> list[Claim]:
         for name, (task, mixers) in tasks.items()
         for mixer in mixers
     }
-    times = tuple(_steps_of_time() for _ in range(options.seeds))
     pixels, readings = "digits, a pixel a token: accuracy", "history of 350 readings: event told"
-    powers = {name: tuple(exponent(*part[name]) for part in times) for name in LONGEST}
-    faster = tuple(part[ATTENTION][1][-1] / part[PONET][1][part[PONET][0].index(LONG)] for part in times)
     return [
         Claim(pixels, FOURIER, found["digits", PONET], found["digits", FOURIER], 0.03),
         Claim(pixels, ATTENTION, found["digits", PONET], found["digits", ATTENTION], -0.01),
@@ -139,11 +149,49 @@ def run(options: BenchOptions) -> list[Claim]:
             tuple(order_accuracy(seed, options) for seed in range(options.seeds)),
             (0.8,) * options.seeds,
         ),
+        *_costs(options),
+    ]
+
+
+def _costs(options: BenchOptions) -> list[Claim]:
+    """Time by seed, and memory, which is the same each time."""
+    seconds = {
+        name: [[pass_seconds(MIXERS[name](WIDTH, HEADS), length) for length in LENGTHS] for _ in range(options.seeds)]
+        for name in LONGEST
+    }
+    space = {name: [pass_bytes(MIXERS[name](WIDTH, HEADS), length) for length in LENGTHS] for name in LONGEST}
+    written_out = [length for length in LENGTHS if length <= LONGEST_WRITTEN_OUT]
+    squares = [pass_bytes(WrittenOutAttention(WIDTH, HEADS), length) for length in written_out]
+    powers = {name: tuple(exponent(LENGTHS, part) for part in parts) for name, parts in seconds.items()}
+    long = LENGTHS.index(LONG)
+    faster = tuple(a[long] / b[long] for a, b in zip(seconds[ATTENTION], seconds[PONET], strict=True))
+
+    def each(value: float) -> tuple[float, ...]:
+        return (value,) * options.seeds
+
+    return [
+        Claim("exponent of the time of one mixer, negated", "asked: 1.15", _minus(powers[PONET]), each(-1.15)),
+        Claim("exponent of the time of attention", "asked: 1.6", powers[ATTENTION], each(1.6)),
+        Claim(f"times faster than attention at {LONG} steps", "asked: 5", faster, each(5.0)),
         Claim(
-            "exponent of the time of one mixer, negated", "asked: 1.15", _minus(powers[PONET]), (-1.15,) * len(times)
+            "exponent of the memory of one mixer, negated",
+            "asked: 1.15",
+            each(-exponent(LENGTHS, space[PONET])),
+            each(-1.15),
         ),
-        Claim("exponent of the time of attention", "asked: 1.6", powers[ATTENTION], (1.6,) * len(times)),
-        Claim(f"times faster than attention at {LONG} steps", "asked: 5", faster, (5.0,) * len(times)),
+        Claim(
+            "exponent of the memory of attention that is written out",
+            "asked: 1.6",
+            each(exponent(written_out, squares)),
+            each(1.6),
+        ),
+        Claim(
+            f"MB of one mixer at {LENGTHS[-1]} steps, negated",
+            "torch's attention, negated",
+            each(-space[PONET][-1] / 1e6),
+            each(-space[ATTENTION][-1] / 1e6),
+            None,
+        ),
     ]
 
 
@@ -220,14 +268,11 @@ def pass_seconds(mixer: nn.Module, length: int) -> float:
     return least_seconds(lambda: mixer(x, ids, None, None), repeats=6, limit_s=LIMIT_S)
 
 
-def _steps_of_time() -> dict[str, tuple[list[int], list[float]]]:
-    """Lengths and processor times from `FITTED_FROM` steps to `LONG`, by mixer."""
-    lengths = [size for size in SIZES if FITTED_FROM <= size <= LONG]
-    found = {}
-    for name in LONGEST:
-        mixer = MIXERS[name](WIDTH, HEADS)
-        found[name] = (lengths, [pass_seconds(mixer, length) for length in lengths])
-    return found
+@torch.no_grad()
+def pass_bytes(mixer: nn.Module, length: int) -> int:
+    """Memory of a pass forward, its result among it and its input not."""
+    x, ids = torch.randn(1, length, WIDTH), (torch.arange(length) // 64)[None]
+    return peak_bytes(lambda: mixer(x, ids, None, None))
 
 
 def growth() -> Growth:

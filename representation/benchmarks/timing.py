@@ -37,9 +37,9 @@ def least_seconds(function: Callable[[], object], repeats: int = 15, limit_s: fl
         torch.set_num_threads(threads)
 
 
-def exponent(sizes: Sequence[float], seconds: Sequence[float]) -> float:
-    """The power of the size that the time grows with: the slope of a line through logarithms."""
-    return float(np.polyfit(np.log(sizes), np.log(seconds), 1)[0])
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """The power of the size that time or memory grows with: the slope of a line through logarithms."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,17 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions
-from representation.benchmarks.ponet import MIXERS, NO_LOCAL, NO_SEGMENT, Task, accuracy
+from representation.benchmarks.ponet import (
+    ATTENTION,
+    MIXERS,
+    NO_LOCAL,
+    NO_SEGMENT,
+    PONET,
+    Task,
+    WrittenOutAttention,
+    accuracy,
+    pass_bytes,
+)
 from representation.structure.ponet import PoNetConfig, segment_max
 
 
@@ -27,3 +37,12 @@ def test_what_is_taken_out_of_a_mixer_adds_nothing_and_is_not_learned(name, part
     inside = segment_max(mixer.segment(x), ids)
     both = mixer(x, ids) - mixer._global(x, torch.ones(1, 6, dtype=torch.bool)) * mixer.fusion(x)
     torch.testing.assert_close(both, inside * mixer.fusion(x) if part == "local" else pooled)
+
+
+def test_attention_that_is_written_out_gives_the_same_and_takes_memory_by_the_square():
+    written_out, other = WrittenOutAttention(64, 2), MIXERS[ATTENTION](64, 2)
+    other.load_state_dict(written_out.state_dict())
+    x = torch.randn(2, 7, 64)
+    torch.testing.assert_close(written_out(x, None, None, None), other(x, None, None, None))
+    times = {mixer: pass_bytes(mixer, 2048) / pass_bytes(mixer, 1024) for mixer in (written_out, MIXERS[PONET](64, 2))}
+    assert list(times.values()) == pytest.approx([4, 2], rel=0.15)
