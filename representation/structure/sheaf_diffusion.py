@@ -9,7 +9,9 @@ Source: Neural Sheaf Diffusion, Bodnar et al., NeurIPS 2022 (arXiv 2202.04579). 
 arrays; an object with `.x` and `.edge_index` does, see `SheafDiffusion.classify`.
 
 What differs: a map is learned from what both ends are, whatever graph they are in, so that a network runs on any graph;
-general maps are normalised by an eigendecomposition whose eigenvalues stay away from 0, and not clamped.
+general maps are normalised by an eigendecomposition whose eigenvalues stay away from 0, and not clamped. Of the
+published options are absent: weights of edges beside orthogonal maps, a learner that sees the sum over the stalk
+instead of all features of a node (the "sparse learner"), and a second linear layer before diffusion.
 """
 
 from __future__ import annotations
