@@ -70,6 +70,11 @@ class GauntPointNet(nn.Module):
         layers: of messages.
         out_l: degrees that come out.
         out_channels: channels that come out; C if None.
+        in_channels: channels of features that points have besides their places; 0 for none.
+        in_l: largest degree of these: 0 for scalars such as intensities, 1 for vectors such as normals beside them.
+
+    Raises:
+        ValueError: degrees above L.
     """
 
     def __init__(
@@ -79,36 +84,54 @@ class GauntPointNet(nn.Module):
         layers: int = 2,
         out_l: Sequence[int] = (0, 1, 2),
         out_channels: int | None = None,
+        in_channels: int = 0,
+        in_l: int = 0,
     ) -> None:
         super().__init__()
         if not out_l or min(out_l) < 0 or max(out_l) > l_max:
             raise ValueError(f"out_l: expected degrees up to {l_max}, found {tuple(out_l)}")
+        if not 0 <= in_l <= l_max:
+            raise ValueError(f"in_l: expected 0 to {l_max}, found {in_l}")
         self.l_max, self.out_l = l_max, tuple(out_l)
+        self.features = (in_channels, number_of(in_l))
         self.place = Radial(channels, l_max)
+        self.given = DegreeLinear(in_channels, channels, in_l) if in_channels else None
         self.layers = nn.ModuleList(GauntLayer(l_max, channels) for _ in range(layers))
         self.read = DegreeLinear(channels, out_channels or channels, l_max)
 
-    def at_points(self, pos: Tensor, edges: Tensor) -> dict[int, Tensor]:
+    def at_points(self, pos: Tensor, edges: Tensor, features: Tensor | None = None) -> dict[int, Tensor]:
         """Features (N, C, 2 l + 1) of each degree that comes out, of points.
 
         Args:
             pos: (N, 3) places, counted from the middle of each point's cloud and of about unit size.
             edges: (2, E) senders and receivers, within clouds.
+            features: (N, in_channels, (in_l + 1)^2) of points; None where it is made for none. A vector (x, y, z) is
+                itself a feature of degree 1.
+
+        Raises:
+            ValueError: other features than those that it was made for.
         """
+        found = None if features is None else tuple(features.shape)
+        wanted = None if self.given is None else (len(pos), *self.features)
+        if found != wanted:
+            raise ValueError(f"features: expected {wanted}, found {found}")
         edges = edges[:, edges[0] != edges[1]]
         x = by_degree(self.place(pos.norm(dim=1))) * real_spherical_harmonics(self.l_max, pos)[:, None]
+        if self.given is not None:
+            x = x + nn.functional.pad(self.given(features), (0, x.shape[-1] - self.features[1]))
         way = pos[edges[0]] - pos[edges[1]]
         for layer in self.layers:
             x = layer(x, way, edges)
         read = self.read(x)
         return {degree: read[..., degree**2 : number_of(degree)] for degree in self.out_l}
 
-    def forward(self, points: Tensor, edges: Tensor | None = None) -> dict[int, Tensor]:
+    def forward(self, points: Tensor, edges: Tensor | None = None, features: Tensor | None = None) -> dict[int, Tensor]:
         """Features (B, C, 2 l + 1) of each degree that comes out, of clouds (B, N, 3) of about unit size.
 
         Args:
             points: of any number; where the clouds are does not matter.
             edges: (2, E) between points, numbered over the whole batch; if None all of a cloud.
+            features: (B, N, in_channels, (in_l + 1)^2) of points, see `at_points`.
         """
         batch, count = points.shape[:2]
         if edges is None:
@@ -116,7 +139,8 @@ class GauntPointNet(nn.Module):
             pairs = torch.cartesian_prod(every, every).T
             edges = (pairs[:, None] + count * torch.arange(batch, device=points.device)[:, None]).flatten(1)
         pos = (points - points.mean(dim=1, keepdim=True)).flatten(0, 1)
+        given = None if features is None else features.flatten(0, 1)
         return {
             degree: values.unflatten(0, (batch, count)).mean(dim=1)
-            for degree, values in self.at_points(pos, edges).items()
+            for degree, values in self.at_points(pos, edges, given).items()
         }

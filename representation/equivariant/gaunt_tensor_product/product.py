@@ -1,6 +1,7 @@
 """The Gaunt tensor product: features are functions on the sphere, and the product of two is that of their values.
 
-Features of degree l have parity (-1)^l, and no path has an odd sum of degrees: there are no cross products.
+Features of degree l have parity (-1)^l, and no path has an odd sum of degrees: there are no cross products. Those are
+made by `odd_product.odd_product`.
 """
 
 from __future__ import annotations

@@ -3,7 +3,14 @@ import torch
 from e3nn import o3
 
 from representation.data.shapes import shapes
-from representation.equivariant.gaunt_tensor_product import Config, GauntPointNet, gaunt_tensor_product, load, new
+from representation.equivariant.gaunt_tensor_product import (
+    ClusterNet,
+    Config,
+    GauntPointNet,
+    gaunt_tensor_product,
+    load,
+    new,
+)
 from representation.equivariant.gaunt_tensor_product.layers import (
     DegreeLinear,
     GauntConv,
@@ -102,6 +109,47 @@ def test_features_of_clouds_turn_by_their_degree(turn):
         assert values.abs().max() > 1e-4
     with pytest.raises(ValueError, match="out_l: expected degrees up to 1"):
         GauntPointNet(1, 2, 1, (2,))
+
+
+def test_features_of_points_are_told_and_turn_with_the_cloud(turn):
+    torch.manual_seed(0)
+    network, points = GauntPointNet(2, 4, 1, in_channels=3, in_l=1).double(), torch.randn(2, 8, 3, dtype=torch.float64)
+    features = torch.randn(2, 8, 3, 4, dtype=torch.float64)
+    moved = torch.cat([features[..., :1], features[..., 1:] @ turn.T], dim=3)  # vectors are features of degree 1
+    with torch.no_grad():
+        before, after = network(points, features=features), network(points @ turn.T, features=moved)
+        other = network(points, features=-features)
+    torch.testing.assert_close(after[0], before[0], atol=1e-9, rtol=0)
+    torch.testing.assert_close(after[1], before[1] @ turn.T, atol=1e-9, rtol=0)
+    assert (other[0] - before[0]).abs().max() > 1e-4
+    with pytest.raises(ValueError, match=r"features: expected \(16, 3, 4\), found None"):
+        network(points)
+    with pytest.raises(ValueError, match=r"features: expected None, found \(16, 3, 4\)"):
+        GauntPointNet(2, 4, 1).double()(points, features=features)
+    with pytest.raises(ValueError, match="in_l: expected 0 to 1, found 2"):
+        GauntPointNet(1, 2, 1, (0,), in_channels=1, in_l=2)
+
+
+def test_clusters_of_species_turn_and_far_points_are_not_seen(turn):
+    torch.manual_seed(0)
+    network = ClusterNet(2, cutoff=2.0, l_max=2, l_out=3, channels=3, order=3).double()
+    positions, species = torch.randn(6, 3, dtype=torch.float64), torch.tensor([0, 1, 0, 1, 1, 0])
+    with torch.no_grad():
+        before = network(positions, species)
+        assert before.shape == (6, 3, 16)
+        after = network(positions @ turn.T + 3.0, species)
+        torch.testing.assert_close(after, turned_features(before, turn), atol=1e-9, rtol=0)
+        order = torch.tensor([3, 1, 5, 0, 4, 2])
+        torch.testing.assert_close(network(positions[order], species[order]), before[order])
+        assert (network(positions, 1 - species) - before).abs().max() > 1e-4
+        pair = [torch.tensor([[0.0, 0, 0], [0, far, 0]], dtype=torch.float64) for far in (2 - 1e-4, 2 + 1e-4)]
+        near, apart = (network(one, species[:2]) for one in pair)
+    assert torch.equal(apart, torch.zeros_like(apart))
+    assert 0 < near.abs().max() < 1e-4
+    with pytest.raises(ValueError, match="species: expected 0 to 1, found 0 to 2"):
+        network(positions, torch.tensor([0, 1, 2, 0, 0, 0]))
+    with pytest.raises(ValueError, match=r"positions, species: expected \(N, 3\) and \(N,\)"):
+        network(positions, species[:3])
 
 
 def test_the_encoder_turns_exactly_and_damaged_files_are_named(turn, tmp_path):
