@@ -1,6 +1,7 @@
 """Pretrain an encoder: `python -m representation.pretrain --system NAME --data DIR --output RUN`.
 
-DIR holds renders (`python -m sim.renders`), a LeRobot dataset, recorded bags (MCAP), or pictures in a folder per class.
+DIR holds renders (`python -m sim.renders`), a LeRobot dataset, recorded bags (MCAP), pictures in a folder per class, or
+views of objects in the folders of 3DIEBench.
 RUN then holds `encoder/` (what `registry.load_encoder` reads, with averaged weights), `metrics.jsonl`, `loss.png` and
 the state from which `--resume` continues exactly. `python -m representation.list --system NAME` shows what `--set` may
 change.

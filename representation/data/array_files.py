@@ -1,4 +1,4 @@
-"""Read npz files of numbers that may have been made by an attacker: sizes are checked before memory is spent."""
+"""Read npz and npy files of numbers that an attacker may have made: sizes are checked before memory is spent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError  # of headers that numpy cannot parse
 from typing import IO
 
 import numpy as np
@@ -43,8 +44,33 @@ def read_arrays(path: Path, max_bytes: int = MAX_BYTES, names: Sequence[str] | N
             return found
     except FileNotFoundError:
         raise
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, TokenError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: expected an npz file of numbers, found: {error}") from error
+
+
+def read_array(path: Path, max_bytes: int = MAX_BYTES) -> NDArray:
+    """The array of an npy file; nothing is unpickled.
+
+    Args:
+        path: of the file.
+        max_bytes: of the file.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        ValueError: it is none, damaged, too large, or holds objects; names the file.
+    """
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise ValueError(f"expected at most {max_bytes} bytes, found {size}")
+        with path.open("rb") as file:
+            _check_header(file, size, path.name)
+            file.seek(0)
+            return np.lib.format.read_array(file, allow_pickle=False)
+    except FileNotFoundError:
+        raise
+    except (OSError, EOFError, ValueError, TokenError) as error:
+        raise ValueError(f"{path}: expected an npy file of numbers, found: {error}") from error
 
 
 def _check_header(file: IO[bytes], size: int, name: str) -> None:

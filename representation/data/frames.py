@@ -16,11 +16,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from representation.data.array_files import read_arrays
 from representation.data.back_projection import depth_to_points, random_points
 from representation.data.bag_pictures import bag_pictures, bags_in
+from representation.data.iebench import has_views, read_views
 from representation.data.lerobot_dataset import LeRobotDataset
 from representation.data.lerobot_format import INDEX_FEATURES, Feature
 from representation.data.untrusted_files import read_json
@@ -32,7 +34,7 @@ SEGMENTATION, DEPTH, MASK = "segmentation", "depth", "mask"
 """Columns with a meaning of their own: classes; clouds (see `clouds`); seconds and numbers of steps (see `clips`); of
 pixels (N, H, W) the classes, the depths (uint16 codes as in `depth`), and whether they show what the picture is of."""
 _INFO = Path("meta", "info.json")
-MAX_PICTURE_BYTES = 16 * 2**30  # of a bag's pictures together
+MAX_PICTURE_BYTES = 16 * 2**30  # of all pictures together, of a bag or a folder
 
 
 def as_pixels(images: NDArray[np.uint8]) -> Tensor:
@@ -129,7 +131,10 @@ def write_frames(frames: Frames, directory: Path) -> None:
 
 
 def open_frames(path: Path, camera: str = "", size: int = 0, points: int = 0) -> Frames:
-    """Open what a directory holds: frames in the plain format, a LeRobot dataset, bags, or a folder per class.
+    """Open what a directory holds.
+
+    That is frames in the plain format, a LeRobot dataset, bags, views of objects as in 3DIEBench, or a folder for each
+    class.
 
     Args:
         path: the directory, or one MCAP file.
@@ -138,7 +143,7 @@ def open_frames(path: Path, camera: str = "", size: int = 0, points: int = 0) ->
         points: of the clouds that are made of the depth of a LeRobot dataset or a bag; 0 makes none.
 
     Raises:
-        FileNotFoundError: none of the four.
+        FileNotFoundError: none of these.
         ValueError: damaged, or no such camera.
     """
     if (path / FRAMES_FILE).is_file():
@@ -148,6 +153,8 @@ def open_frames(path: Path, camera: str = "", size: int = 0, points: int = 0) ->
         return _read_lerobot(LeRobotDataset(path), camera, size, points)
     if bags_in(path):
         return _read_bags(path, camera, size, points)
+    if has_views(path):
+        return _read_views(path, size)
     if path.is_dir() and any(_pictures(path)):
         return _read_folder(path, size)
     raise FileNotFoundError(
@@ -271,22 +278,43 @@ def _pictures(path: Path) -> list[Path]:
     return sorted(file for pattern in PICTURE_NAMES for file in path.glob(f"*/{pattern}"))
 
 
+def _read_views(path: Path, size: int) -> Frames:
+    """With the columns of `sim.posed_objects`: `label`, `rotation`, `floor` and `light`; `episode` is the object."""
+    views = read_views(path)
+    latents = np.stack([view.latents for view in views])
+    rotation = Rotation.from_euler("xyz", latents[:, :3]).as_quat()
+    names, labels = np.unique([view.kind for view in views], return_inverse=True)
+    columns = {LABEL: labels, "rotation": rotation, "floor": latents[:, 3], "light": latents[:, 4:]}
+    things = dict.fromkeys((view.kind, view.thing) for view in views)
+    numbers = {thing: number for number, thing in enumerate(things)}
+    episode = np.array([numbers[view.kind, view.thing] for view in views])
+    images = _read_pictures([view.picture for view in views], path, size)
+    return Frames(images, episode, columns, {LABEL: tuple(map(str, names))})
+
+
 def _read_folder(path: Path, size: int) -> Frames:
     files = _pictures(path)
     classes = tuple(sorted({file.parent.name for file in files}))
-    images = []
+    labels = np.array([classes.index(file.parent.name) for file in files])
+    texts = [f"a picture of a {file.parent.name.replace('_', ' ')}" for file in files]
+    images = _read_pictures(files, path, size)
+    return Frames(images, np.arange(len(files)), {LABEL: labels}, {LABEL: classes}, texts)
+
+
+def _read_pictures(files: Sequence[Path], path: Path, size: int) -> NDArray[np.uint8]:
+    images: list[NDArray[np.uint8]] = []
     for file in files:
         image = cv2.imread(str(file), cv2.IMREAD_COLOR)
         if image is None:
             raise ValueError(f"{file}: expected a picture, found something that OpenCV does not read")
         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
         images.append(rgb if size == 0 else square(rgb, size))
-    shapes = {image.shape for image in images}
-    if len(shapes) > 1:
-        raise ValueError(f"{path}: expected pictures of one size, or a size to bring them to, found {sorted(shapes)}")
-    labels = np.array([classes.index(file.parent.name) for file in files])
-    texts = [f"a picture of a {file.parent.name.replace('_', ' ')}" for file in files]
-    return Frames(np.stack(images), np.arange(len(files)), {LABEL: labels}, {LABEL: classes}, texts)
+        if len(images) * images[0].nbytes > MAX_PICTURE_BYTES:
+            raise ValueError(f"{path}: expected at most {MAX_PICTURE_BYTES} bytes of pictures; bring them to a size")
+        if images[-1].shape != images[0].shape:
+            found = [images[0].shape, images[-1].shape]
+            raise ValueError(f"{path}: expected pictures of one size, or a size to bring them to, found {found}")
+    return np.stack(images)
 
 
 def square(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:

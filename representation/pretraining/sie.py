@@ -6,11 +6,14 @@ of the rotation's quaternion: a map that ignored the rotation would be useless, 
 
 Source: Self-supervised Learning of Split Invariant Equivariant Representations, Garrido et al., ICML 2023
 (arXiv 2302.10283). Takes pictures (B, 3, H, W) in [0, 1] of several views of each object (`episode`), with the object's
-`rotation` (N, 4) in the world's frame, unit quaternions x, y, z, w; gives vectors (B, width).
+`rotation` (N, 4) in the world's frame, unit quaternions x, y, z, w, as `sim.posed_objects` draws them and as the
+folders of 3DIEBench have them; gives vectors (B, width).
 
 What differs from the paper: a small network; quaternions have w >= 0, since q and -q are one rotation and would ask
-for opposite maps (`one_sign=False` leaves them as they are); colours of floor and light are not predicted; the step is
-that of the common training loop (AdamW).
+for opposite maps (`one_sign=False` leaves them as they are); colours of floor and light are not predicted; the map is
+made by one linear layer without bias, as in the paper's own model, and the paper's other ways of making one (hidden
+layers, biases, a network that reads rotation and code together) are left out; the step is that of the common training
+loop (AdamW).
 """
 
 from __future__ import annotations

@@ -28,6 +28,18 @@ def test_every_factor_shows_and_the_same_ones_give_the_same_picture(scene):
     np.testing.assert_array_equal(picture(factors), first)
 
 
+def test_the_hue_of_the_light_changes_pixels_and_not_what_they_show(scene):
+    angles, shown, pictures = np.array([0.3, -0.5, 0.8]), [], []
+    for hue in (0.1, 0.6):
+        pictures.append(scene.picture(angles, 0.2, np.array([0.5, 1.0, hue])))
+        shown.append(scene._renderer.render_geoms(scene._data, "eye"))
+    assert (pictures[0] != pictures[1]).any()
+    np.testing.assert_array_equal(*shown)
+    assert len(np.unique(shown[0])) > 2  # the floor and several parts
+    scene.picture(-angles, 0.2, np.array([0.5, 1.0, 0.1]))
+    assert (scene._renderer.render_geoms(scene._data, "eye") != shown[0]).any()
+
+
 def test_views_of_an_object_are_its_episode():
     frames = posed_objects(classes=2, instances=2, views=3, size=16, seed=0)
     assert frames.episode.tolist() == np.repeat(np.arange(4), 3).tolist()
