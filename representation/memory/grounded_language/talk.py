@@ -2,7 +2,8 @@
 
 Prints what the language is like and, where the frames have labels, how well labels are told from messages: forest and
 translator learn from messages of some episodes and are asked about those of others (the encoder may know all of them).
-`--pattern '3-7-*-*'` prints the frames whose messages fit; `--maps` writes a picture of what caused each symbol.
+`--pattern '3-7-*-*'` prints the frames whose messages fit; `--maps` writes a picture of what caused each symbol, and
+`--places` one in which frames lie near each other that the sender sees alike.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
+from sklearn.manifold import TSNE
 
 from representation.data.atomic_files import write_json
 from representation.data.batches import split_frames
@@ -31,6 +33,7 @@ from representation.registry import load_encoder
 BATCH = 128
 ASKED_SHARE = 3  # one of so many episodes
 TILE = 128  # pixels
+PERPLEXITY, MOST_PLACED = 30, 2000  # frames
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class TalkOptions:
         output: JSON file of all messages to write.
         maps: picture to write.
         shown: frames that are in it.
+        places: picture to write, with the places by t-SNE of what the sender sees, in the colours of labels.
     """
 
     encoder: Path
@@ -56,6 +60,7 @@ class TalkOptions:
     output: Path | None = None
     maps: Path | None = None
     shown: int = 8
+    places: Path | None = None
 
 
 @torch.inference_mode()
@@ -101,6 +106,29 @@ def maps_picture(encoder: LanguageEncoder, frames: Frames, rows: NDArray[np.int6
     return np.vstack(large)
 
 
+def tsne_places(seen: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Places (N, 2) of vectors (N, hidden) by t-SNE, whose perplexity is lower where there are few of them."""
+    return TSNE(perplexity=min(PERPLEXITY, max(1, len(seen) // 4)), random_state=0).fit_transform(seen)
+
+
+def draw_places(seen: NDArray[np.float32], frames: Frames, path: Path) -> None:
+    """Draw the places of some frames, evenly chosen where there are many; in the colours of their labels, if known."""
+    from matplotlib.figure import Figure  # only here: talking needs no drawing
+
+    rows = np.unique(np.linspace(0, len(seen) - 1, MOST_PLACED).round().astype(int))
+    places, labels = tsne_places(seen[rows]), frames.columns.get(LABEL, np.zeros(len(frames), np.int64))[rows]
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    axes = figure.subplots()
+    for label in np.unique(labels):
+        own = labels == label
+        name = frames.names[LABEL][label] if LABEL in frames.names else str(label)
+        axes.scatter(*places[own].T, s=6, label=name)
+    if LABEL in frames.columns:
+        axes.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """Talk and print."""
     options = tyro.cli(TalkOptions, args=args, description=__doc__)
@@ -137,6 +165,8 @@ def main(args: Sequence[str] | None = None) -> None:
         options.maps.parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(options.maps), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)):
             raise ValueError(f"--maps: expected a name that ends like a picture's, found {options.maps}")
+    if options.places is not None:
+        draw_places(seen, frames, options.places)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from representation.memory.grounded_language import Config, new
 from representation.memory.grounded_language.drawings import line_drawing, rasterize_trajectory
 from representation.memory.grounded_language.drawings import main as draw
 from representation.memory.grounded_language.pretraining import moved
-from representation.memory.grounded_language.talk import main
+from representation.memory.grounded_language.talk import main, tsne_places
 
 
 def squares(count=18, size=32):
@@ -30,6 +30,8 @@ def test_messages_figures_and_maps_of_frames_are_written(tmp_path, capsys):
     encoder.save(tmp_path / "encoder")
     words = ["--encoder", str(tmp_path / "encoder"), "--data", str(tmp_path / "data")]
     main([*words, "--output", str(tmp_path / "m.json"), "--maps", str(tmp_path / "maps.png"), "--shown", "2"])
+    main([*words, "--places", str(tmp_path / "new" / "places.png")])
+    assert np.ptp(cv2.imread(str(tmp_path / "new" / "places.png"))) > 100
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("18 messages of 3 symbols out of 16")
     assert any(line.startswith("labels told by the forest") for line in lines)
@@ -40,6 +42,13 @@ def test_messages_figures_and_maps_of_frames_are_written(tmp_path, capsys):
     main([*words, "--pattern", f"{ids[0, 0]}-*-*"])
     found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("episode")]
     assert len(found) == int((ids[:, 0] == ids[0, 0]).sum())
+
+
+def test_what_is_seen_alike_is_placed_near():
+    rng, kinds = np.random.default_rng(0), np.arange(60) % 3
+    places = tsne_places((8 * np.eye(5)[kinds] + rng.normal(size=(60, 5))).astype(np.float32))
+    distances = np.linalg.norm(places[:, None] - places[None], axis=2) + 1e9 * np.eye(60)
+    assert (kinds[distances.argmin(axis=1)] == kinds).mean() > 0.9
 
 
 def test_games_of_pictures_and_of_classes_get_their_batches():
