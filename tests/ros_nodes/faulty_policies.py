@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 
 from policies import loading
-from policies.interface import ActionChunk, Observation
+from policies.interface import ActionChunk, Continuation, Observation
 from policies.robots import get_robot
 
 SPEC = get_robot("panda")
@@ -88,19 +89,26 @@ class Watching(Sweep):
         return answer
 
 
+class GoesOn(Sweep):
+    """Goes on with its chunks; told to be late, it takes longer than the one row that it was given clean."""
+
+    def act_on(self, observation: Observation, continuation: Continuation) -> ActionChunk:
+        late = "late" in observation.instruction
+        time.sleep(0.25 if late else 0.0)
+        return replace(self.act(observation), committed=1 if late else continuation.committed)
+
+
 class Slow(Sweep):
     """Takes longer to load than anybody waits."""
 
     def __init__(self, robot: str) -> None:
-        import time
-
         super().__init__(robot)
         time.sleep(60)
 
 
 loading.BASELINES |= {
     name.__name__.lower(): f"faulty_policies:{name.__name__}"
-    for name in (Sweep, Raising, OtherRobot, Slow, Sure, Watching)
+    for name in (Sweep, Raising, OtherRobot, GoesOn, Slow, Sure, Watching)
 } | {"tiny_rdt": "tiny_rdt:TinyRDT"}
 
 if __name__ == "__main__":

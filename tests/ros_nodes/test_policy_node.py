@@ -206,3 +206,26 @@ def test_autostart_configures_and_activates():
     parameters = ("policy.checkpoint:=noop", "autostart:=true")
     with FakeRobot("/autostart") as robot, node_process("policy_node", robot.namespace, *parameters):
         robot.wait_for_diagnostic(LIFE_CYCLE, OK, "active")
+
+
+def test_answers_that_took_longer_than_their_clean_rows_are_not_published_and_the_next_observation_is_answered():
+    parameters = (
+        "policy.checkpoint:=goeson",
+        "mode:=realtime",
+        "execution.scheduler.mode:=real_time_chunking",
+        "execution.scheduler.method:=clean",
+    )
+    with FakeRobot("/clean", cameras=("front",)) as robot, node_process(POLICIES, robot.namespace, *parameters):
+        assert robot.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
+        assert robot.change_state("policy_node", Transition.TRANSITION_ACTIVATE)
+        robot.instruct("be late")
+
+        def discarded() -> int:
+            return int((robot.health("policy_node: policy") or (OK, "", {}))[2].get("discarded", 0))
+
+        robot.wait_for(lambda: discarded() > 0, "a discarded answer")
+        already, published = discarded(), len(robot.planned)
+        robot.wait_for(lambda: discarded() > already + 2, "more of them")
+        assert len(robot.planned) == published
+        robot.instruct("turn to and fro")
+        robot.wait_for_answers()
