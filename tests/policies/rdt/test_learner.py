@@ -261,6 +261,21 @@ def test_both_formats_train_together_by_named_embodiments(config, demonstrations
         new_run(swapped)
 
 
+def test_rows_that_lie_closer_than_steps_are_trained_and_answered_as_steps(config, tmp_path):
+    cameras = ("top", "right_wrist", "")
+    body = replace(ALOHA_AGILEX, control_hz=25.0, cameras=cameras, chunk_steps=4, frequency=10.0)
+    (tmp_path / "dense.json").write_text(json.dumps(body.to_dict()))
+    options = replace(config.rdt, embodiments=(str(tmp_path / "dense.json"),))
+    finished = run(replace(config, output=tmp_path / "run", steps=2, validate_every=2, rdt=options))
+    batch = finished.learner._plain(finished.learner.training[:3], None)
+    assert batch["actions"].shape[1] == 8
+    assert batch["frequency"].tolist() == [10, 10, 10]
+    policy = load_policy(str(tmp_path / "run" / "policy"))
+    policy.reset(0)
+    answer = policy.act(observe("left"))
+    assert (answer.rows.shape, answer.dt) == ((4, 14), 1 / 25)
+
+
 def test_a_policy_of_another_robot_is_refused_as_a_start(finished, config, tmp_path):
     policy = tmp_path / "panda"
     shutil.copytree(finished.output / "policy", policy)
