@@ -48,6 +48,10 @@ def topics() -> Iterator[ObservationTopics]:
 
 def feed(topics: ObservationTopics, stamp: float) -> None:
     topics._on_instruction(SimpleNamespace(data="push"))
+    sense(topics, stamp)
+
+
+def sense(topics: ObservationTopics, stamp: float) -> None:
     topics._on_joints(
         convert.joint_state_from_arrays(SPEC.home, np.zeros(len(SPEC.home)), SPEC.joint_names, stamp), INFO
     )
@@ -102,7 +106,7 @@ def test_images_of_different_sizes_are_named(topics):
     assert "camera 'wrist'" in health.message
 
 
-def calibrated(config: CameraConfig) -> Iterator[ObservationTopics]:
+def calibrated(config: CameraConfig, looks_back_s: float = 0.0) -> Iterator[ObservationTopics]:
     context = Context()
     rclpy.init(context=context)
     node = rclpy.create_node("listener", context=context)
@@ -119,6 +123,7 @@ def calibrated(config: CameraConfig) -> Iterator[ObservationTopics]:
             lambda: None,
             lambda _: None,
             {"wrist": config},
+            looks_back_s=looks_back_s,
         )
     finally:
         node.destroy_node()
@@ -146,6 +151,19 @@ def test_a_calibrated_mount_and_latency_stand_in_for_the_topic_and_the_stamps():
         )
         values = topics.health().values()
         assert (values["wrist latency_s"], values["wrist mount"]) == ("0.250000", "parameters")
+
+
+def test_a_policy_that_looks_back_gets_the_picture_before_but_not_of_the_time_before_a_new_instruction():
+    for topics in calibrated(CameraConfig("hand"), looks_back_s=0.1):
+        seen = []
+        feed(topics, 1.0)
+        seen.append(topics.take())
+        sense(topics, 1.1)
+        seen.append(topics.take())
+        feed(topics, 1.2)
+        seen.append(topics.take())
+        assert [set(observation.earlier) for observation in seen] == [set(), {"wrist"}, set()]
+        assert topics.health().values()["pictures without the one before"] == 2
 
 
 def test_a_calibration_that_is_no_mount_is_refused_by_camera():
