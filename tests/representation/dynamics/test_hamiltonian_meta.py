@@ -18,7 +18,7 @@ from representation.dynamics.hamiltonian_meta.energy_alarm import (
     sigmas,
     swing_s,
 )
-from representation.dynamics.hamiltonian_meta.rollout import yoshida4
+from representation.dynamics.hamiltonian_meta.rollout import rk4, yoshida4
 from representation.dynamics.hamiltonian_meta.systems import SYSTEMS, Trajectories
 from representation.registry import load_encoder
 
@@ -80,7 +80,7 @@ def test_trajectories_keep_their_energy_and_follow_the_slopes_of_it(name):
     states, constants = system.starts(3, torch.Generator().manual_seed(0))
     if system.bound is not None:
         assert (system.hamiltonian(states, constants) < system.bound(constants)).all()
-    found = system.trajectories(states, constants, duration=2.0, points=21)
+    found = system.trajectories(states, constants, duration=10.0, points=101)
     energies = torch.stack([system.hamiltonian(x, constants) for x in found.states.unbind(1)])
     assert ((energies - energies[0]).abs() / energies[0].abs().clamp(min=0.1)).max() < 1e-6
     slopes = grad(lambda x: system.hamiltonian(x, constants).sum())(states)
@@ -99,9 +99,25 @@ def test_the_integrator_is_of_fourth_order_and_does_not_drift():
         energies = torch.stack([pendulum.hamiltonian(x, one) for x in path])
         errors.append((energies - energies[0]).abs().max().item())
     assert errors[0] / errors[1] == pytest.approx(16, abs=3)
-    path = yoshida4(lambda x: torch.cat([x[..., 2:], -x[..., :2]], dim=-1), start, 0.05, 4_000)
+    path = yoshida4(lambda x: torch.cat([x[..., 2:], -x[..., :2]], dim=-1), start, 0.05, 10_000)
     energies = torch.stack([spring.hamiltonian(x, one) for x in path[::100]])
     assert (energies[-20:].mean() - energies[:20].mean()).abs() < 1e-6
+
+
+def test_for_a_learned_field_rk4_is_of_fourth_order_and_yoshida4_of_first():
+    net, start = net_of(HamiltonianConfig(hidden=16)), states_of(3, 1)
+    weights = {name: 2 * value for name, value in net.parameters_by_name.items()}  # far from quadratic
+
+    def field(states):
+        return net.field(weights, states)
+
+    exact = rk4(field, start, 0.0125, 80)[-1]
+    errors = {
+        method: [(method(field, start, dt, round(1 / dt))[-1] - exact).abs().max().item() for dt in (0.2, 0.1)]
+        for method in (rk4, yoshida4)
+    }
+    assert errors[rk4][0] / errors[rk4][1] == pytest.approx(16, abs=2)
+    assert errors[yoshida4][0] / errors[yoshida4][1] == pytest.approx(2, abs=0.2)
 
 
 def test_training_lowers_what_is_left_after_the_inner_steps_and_adapting_lowers_the_loss():

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from representation.benchmarks.held_tools import LAST, innovations
+from representation.benchmarks.held_tools import CALM, DT, KNOCK, LAST, innovations, pendulums
 from representation.dynamics.hamiltonian_meta import train, watch
 from representation.dynamics.hamiltonian_meta.windows import FILE, read_held_tools
 
@@ -73,3 +73,13 @@ def test_the_rival_foretells_a_swing_and_is_surprised_by_a_knock():
     surprise = innovations(readings, 100)
     assert np.abs(surprise[: 150 - LAST]).max() < 1e-9
     assert np.abs(surprise[150 - LAST]) > 0.01
+
+
+def test_pendulums_are_the_same_until_they_are_knocked():
+    for free, knocked, at in pendulums(3, seed=0):
+        place = round(at / DT)
+        assert place > CALM
+        np.testing.assert_array_equal(free.positions[:place], knocked.positions[:place])
+        np.testing.assert_array_equal(free.velocities[:place], knocked.velocities[:place])
+        push = np.abs(knocked.velocities[place] - free.velocities[place])
+        assert push == pytest.approx(KNOCK * np.abs(free.velocities).max(), rel=0.05)
