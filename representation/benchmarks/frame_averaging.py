@@ -4,6 +4,10 @@ Normals of ellipsoids, boxes and rods that are all upright in training, by a Poi
 over frames. Where five charged particles are going, by a graph network, plainly and with new frames after every layer;
 once more for motions that were turned for training so that the first particle flies along x. Graphs that message
 passing cannot tell apart, by networks with random weights that see the nodes in the orders of the frames.
+
+Clouds of 256 points and motions of 500 simulations, 60 epochs of batches of 100, in networks of 4 layers of 60 numbers,
+are what is asked. Smaller than published are the PointNets, whose layers have a half to an eighth of the width; and
+Adam's rate is 3e-3 at its highest, not 1e-3.
 """
 
 from __future__ import annotations
@@ -52,14 +56,14 @@ class Settings:
 
     clouds: int = 300
     test_clouds: int = 100
-    points: int = 128
+    points: int = 256
     cloud_steps: int = 100
     batch: int = 16
     motions: int = 500
     test_motions: int = 400
     motion_steps: int = 300
-    motion_batch: int = 50
-    width: int = 30
+    motion_batch: int = 100
+    width: int = 60
 
 
 def run(options: BenchOptions) -> list[Claim]:

@@ -13,7 +13,9 @@ bodies), `graph_frames.py` (orders of nodes), `encoder.py` (clouds to features; 
 
 What differs from the published code: eigenvalues are told apart with a tolerance, not by rounding or by equality, so
 that ties are found; any number of bodies; smaller networks by default; what PointNets see of patches also has the place
-of the point. Where two spreads of a cloud are alike (balls, cubes) the axes jump: `PointFrames.gap` tells.
+of the point. The local PointNet sees patches through two layers instead of three, and its frames of the whole cloud are
+those of the points, not of the vectors that were told of patches. Where two spreads of a cloud are alike (balls, cubes)
+the axes jump: `PointFrames.gap` tells.
 """
 
 from representation.equivariant.frame_averaging.averaging import DeepFrameAveraging, FrameAveraging
