@@ -28,13 +28,13 @@ from representation.dynamics.hamiltonian_meta.energy_alarm import (
 from representation.dynamics.hamiltonian_meta.network import HamiltonianConfig, HamiltonianNet
 from representation.dynamics.hamiltonian_meta.rollout import rk4
 from representation.dynamics.hamiltonian_meta.systems import SYSTEMS, Trajectories
-from representation.dynamics.hamiltonian_meta.windows import HeldTools, read_held_tools
+from representation.dynamics.hamiltonian_meta.windows import EVENTS, HeldTools, read_held_tools
 
 NAME = "held_tools"  # directory beside that of the renders
 CONFIG = MetaConfig(iterations=400, outer_lr=1e-3, tasks=8, inner_lr=0.15, inner_steps=5)
 SIZES = HamiltonianConfig(coordinates=1)
 LAST, IN_TIME_S = 4, 1.0  # readings that a linear model sees; an alarm is in time so long after an event began
-TESTS, WATCHED = 12, 30  # tools of each seed whose model, and whose alarm, is tested
+TESTS, WATCHED = 12, 30  # tools of each seed whose model, and whose alarm, is tested; a third of each event
 KNOCKED, KNOCK = 100, 0.05  # pendulums of each seed, and the knock as a share of the largest momentum
 DT, READINGS, CALM = 0.01, 700, 300  # seconds, readings of a pendulum, and how many of them are calm
 NOISE = (1e-3, 5e-3)  # of angles and speeds, rad and rad/s, as of `sim.held_tools`
@@ -74,7 +74,9 @@ def _one(seed: int, tools: HeldTools, options: BenchOptions) -> dict[str, float]
     wrong = errors(nets, tests, CONFIG.inner_lr, torch.Generator().manual_seed(seed))
     found = {"meta": -wrong[META, 5], "joint": -wrong[JOINT, 5], "saved": 1 - wrong[META, 5] / wrong[JOINT, 5]}
     right: dict[str, list[bool]] = {}
-    for place in order[: options.steps(WATCHED)]:
+    each = options.steps(WATCHED // len(EVENTS))
+    watched = [place for event in EVENTS for place in [p for p in order if tools.events[p] == event][:each]]
+    for place in watched:
         window, event, at = tools.windows[place], tools.events[place], tools.event_s[place]
         alarm = EnergyAlarm(nets[META], window.part(slice(tools.calm)), AlarmConfig(), seed)
         sounds = {"": alarm.sounds(window), ", linear": _linear_alarm(window, tools.calm)}
