@@ -7,8 +7,8 @@ told to end. `speed_scale` slows it, `~/home` brings it home, and in shadow mode
 `~/shadow/...` what it would send.
 
 All controllers are held together. In realtime the watchdogs run on the steady clock. In lockstep simulated time waits
-for the answer, so a pause is no silence: time is the stamp of the newest joint state, and a trajectory waits for the
-joint state of its own stamp and until all controllers are connected.
+for the answer, and the policy is asked as seldom as one likes, so nothing is late: time is the stamp of the newest
+joint state, and a trajectory waits for the joint state of its own stamp and until all controllers are connected.
 """
 
 from __future__ import annotations
@@ -261,9 +261,9 @@ class ArmGatewayNode(Node):
     def _now(self) -> float:
         return self._joint_stamp if self._lockstep else self._time.at(self._clock_s(), self._steady_s())
 
-    def _times(self) -> tuple[float, float | None]:
-        """Time of the stamps, and that of the watchdogs where it is another."""
-        return self._now(), None if self._lockstep else self._steady_s()
+    def _times(self) -> tuple[float, float]:
+        """Time of the stamps, and that of the watchdogs, which stands still in lockstep, where all wait for each other."""
+        return self._now(), 0.0 if self._lockstep else self._steady_s()
 
     def _clock_s(self) -> float:
         return self.get_clock().now().nanoseconds * 1e-9

@@ -119,7 +119,7 @@ def test_in_shadow_mode_the_controller_gets_nothing():
 def test_in_lockstep_a_plan_waits_for_the_joint_state_of_its_stamp_and_a_pause_changes_nothing():
     def plan(stamp: float) -> JointTrajectory:
         rest = np.zeros((1, len(SPEC.home)))
-        return JointTrajectory(stamp, np.array([0.3]), SPEC.home + rest, rest)
+        return JointTrajectory(stamp, np.array([1.5]), SPEC.home + rest, rest)
 
     with FakeRobot("/lockstep") as robot:
         robot.faults.joints = False
@@ -132,13 +132,16 @@ def test_in_lockstep_a_plan_waits_for_the_joint_state_of_its_stamp_and_a_pause_c
             robot.report_joints(0.1)
             robot.wait_for(lambda: len(robot.commands) == 1, "the answer to the plan")
             robot.wait_for_diagnostic(GATEWAY, OK, "MOVING")
-            robot.plan(plan(0.2))
-            robot.wait_for_diagnostic(GATEWAY, ERROR, "waited 1 s for a joint state with the trajectory's stamp 0.2")
-            robot.report_joints(0.3)
-            robot.plan(plan(0.3))
+            # The policy is asked again after more simulated time than a trajectory may stay away in realtime.
+            robot.report_joints(0.5)
+            robot.report_joints(0.9)
+            robot.plan(plan(1.0))
+            robot.wait_for_diagnostic(GATEWAY, ERROR, "waited 1 s for a joint state with the trajectory's stamp 1.0")
+            robot.report_joints(1.1)
+            robot.plan(plan(1.1))
             robot.wait_for(lambda: len(robot.commands) == 2, "the answer to the last plan")
         stamps = [seconds(command.message.header.stamp) for command in robot.commands]
-        assert stamps[:2] == [0.1, 0.3], "expected answers with the plans' stamps, and no stop between them"
+        assert stamps[:2] == [0.1, 1.1], "expected answers with the plans' stamps, and no stop between them"
 
 
 def test_in_lockstep_a_plan_waits_until_a_controller_hears_its_answer():
