@@ -262,7 +262,7 @@ class ArmGatewayNode(Node):
         return self._joint_stamp if self._lockstep else self._time.at(self._clock_s(), self._steady_s())
 
     def _times(self) -> tuple[float, float]:
-        """Time of the stamps, and that of the watchdogs, which stands still in lockstep, where all wait for each other."""
+        """Time of the stamps, and that of the watchdogs, which stands still in lockstep: there all wait for all."""
         return self._now(), 0.0 if self._lockstep else self._steady_s()
 
     def _clock_s(self) -> float:
