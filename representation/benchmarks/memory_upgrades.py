@@ -3,19 +3,20 @@
 Episodes of the scripted experts, seen by the front camera; the class of a frame is its task. The first encoder learned
 three of the tasks, the second one all of them, the third is wider and learned longer. Each memory is filled by the
 first, and the command upgrades it twice. What the new encoders then find in it is compared with what the first found,
-and with encoding everything anew; meanwhile a reader searches by the old key all the time, and every answer is compared
-with one product of matrices.
+and with encoding everything anew; meanwhile another process searches by the old key all the time, and every answer is
+compared with one product of matrices.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
 import tempfile
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -74,8 +75,8 @@ def run(options: BenchOptions) -> list[Claim]:
     frames = Frames(opened.images, opened.episode, {LABEL: opened.columns[TASK]}, {LABEL: TASKS})
     found = []
     for seed in range(options.seeds):
-        with tempfile.TemporaryDirectory() as place:
-            found.append(measure(split(frames, seed), Path(place), seed, options))
+        with tempfile.TemporaryDirectory() as place, Reader() as reader:
+            found.append(measure(split(frames, seed), Path(place), seed, options, reader))
 
     def by_seed(name: str) -> tuple[float, ...]:
         return tuple(one[name] for one in found)
@@ -118,7 +119,7 @@ def split(frames: Frames, seed: int) -> Parts:
     return Parts(parts[2], parts[1], parts[0])
 
 
-def measure(parts: Parts, place: Path, seed: int, options: BenchOptions) -> dict[str, float]:
+def measure(parts: Parts, place: Path, seed: int, options: BenchOptions, reader: Reader) -> dict[str, float]:
     """All numbers of a seed, by path, number of upgrades and name.
 
     Args:
@@ -126,6 +127,7 @@ def measure(parts: Parts, place: Path, seed: int, options: BenchOptions) -> dict
         place: an empty directory.
         seed: of the weights.
         options: how much is trained.
+        reader: searches meanwhile.
     """
     write_frames(parts.memory, place / "stored")
     write_frames(parts.labelled, place / "labelled")
@@ -141,11 +143,11 @@ def measure(parts: Parts, place: Path, seed: int, options: BenchOptions) -> dict
                 "relative_representations": ["--anchors", str(place / "labelled"), "--anchor-count", str(ANCHORS)],
                 REINDEX: ["--memory-data", str(place / "stored")],
             }
-            with Reader(memory.directory, old, parts.queries) as reader:
+            with reader.searching(memory, old, parts.queries) as right:
                 command(memory, old, place / f"encoder{turn}", place / "labelled", path, output, seed, options, needs)
             old = output
-            found[f"{path} {turn} right meanwhile"] = reader.right()
-            found[f"{path} {turn} right afterwards"] = Reader(memory.directory, old, parts.queries).look()
+            found[f"{path} {turn} right meanwhile"] = right[0]
+            found[f"{path} {turn} right afterwards"] = reader.look(memory, old, parts.queries)
             found[f"{path} {turn} mAP"] = precision(memory, old, parts)
             cost = json.loads((output / upgrade.REPORT_FILE).read_text())["cost"]
             found |= {f"{path} {turn} {name}": float(value) for name, value in cost.items()}
@@ -212,55 +214,94 @@ def precision(memory: EpisodeMemory, encoder: Path, parts: Parts) -> float:
 
 
 class Reader:
-    """Searches a memory by a key, over and over while it is entered, and compares each answer with all cosines.
+    """A process that searches memories, and compares each answer with all cosines."""
 
-    Args:
-        directory: of the memory.
-        encoder: whose vectors are searched, and that makes the queries.
-        queries: frames to ask with.
-    """
-
-    def __init__(self, directory: Path, encoder: Path, queries: Frames) -> None:
-        self._memory, self._key = EpisodeMemory(directory), encoder_key(encoder)
-        _, stored = self._memory.vectors(FRAMES, self._key)
-        rows = np.linspace(0, len(queries) - 1, SEARCHES).astype(int)
-        self._queries = embed(_encoder(encoder), queries.subset(rows))
-        self._best = -np.sort(-_unit(self._queries) @ _unit(stored).T, axis=1)[:, :K]
-        self._answers: list[bool] = []
-        self._end = threading.Event()
-        self._thread = threading.Thread(target=self._read)
+    def __init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, end = context.Pipe()
+        self._process = context.Process(target=_read, args=(end,), daemon=True)
+        self._process.start()
+        end.close()
 
     def __enter__(self) -> Reader:
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._end.set()
-        self._thread.join()
+        self._process.terminate()
+        self._process.join()
 
-    def right(self) -> float:
-        """Share of the answers so far that were right; none is wrong."""
-        return float(np.mean(self._answers)) if self._answers else 0.0
+    @contextlib.contextmanager
+    def searching(self, memory: EpisodeMemory, encoder: Path, queries: Frames) -> Iterator[list[float]]:
+        """Search over and over; the list then holds the share of right answers.
 
-    def look(self) -> float:
+        Args:
+            memory: that is searched.
+            encoder: whose vectors are searched, and that makes the queries.
+            queries: frames to ask with.
+        """
+        right: list[float] = []
+        self._pipe.send(Task.of(memory, encoder, queries, forever=True))
+        yield right
+        self._pipe.send(None)
+        right.append(self._pipe.recv())
+
+    def look(self, memory: EpisodeMemory, encoder: Path, queries: Frames) -> float:
         """Ask every query once; the share of right answers."""
-        return float(np.mean([self._ask(number) for number in range(SEARCHES)]))
+        self._pipe.send(Task.of(memory, encoder, queries, forever=False))
+        return float(self._pipe.recv())
 
-    def _read(self) -> None:
-        number = 0
-        while not self._end.is_set():
-            self._answers.append(self._ask(number % SEARCHES))
-            number += 1
 
-    def _ask(self, number: int) -> bool:
+@dataclass(frozen=True)
+class Task:
+    """What a reader searches.
+
+    Attributes:
+        directory: of the memory.
+        key: of the encoder whose vectors are searched.
+        queries: vectors (Q, D).
+        best: (Q, K), the largest cosines that each has with the stored vectors.
+        forever: until it is told to end, or once.
+    """
+
+    directory: Path
+    key: str
+    queries: NDArray[np.float32]
+    best: NDArray[np.float32]
+    forever: bool
+
+    @classmethod
+    def of(cls, memory: EpisodeMemory, encoder: Path, queries: Frames, forever: bool) -> Task:
+        """Some of the queries, and what they are to find in what the memory holds now."""
+        key = encoder_key(encoder)
+        _, stored = memory.vectors(FRAMES, key)
+        rows = np.linspace(0, len(queries) - 1, SEARCHES).astype(int)
+        asked = embed(_encoder(encoder), queries.subset(rows))
+        best = -np.sort(-_unit(asked) @ _unit(stored).T, axis=1)[:, :K]
+        return cls(memory.directory, key, asked, best, forever)
+
+    def is_right(self, memory: EpisodeMemory, number: int) -> bool:
+        """Whether a search finds rows as near as the nearest ones."""
         try:
-            hits = self._memory.search(FRAMES, self._key, self._queries[number], SearchOptions(k=K))
+            hits = memory.search(FRAMES, self.key, self.queries[number], SearchOptions(k=K))
         except ValueError:
             return False
         similar = np.array([hit.similarity for hit in hits])
-        return len(hits) == K and bool(np.abs(similar - self._best[number]).max() < TOLERANCE)
+        return len(hits) == K and bool(np.abs(similar - self.best[number]).max() < TOLERANCE)
+
+
+def _read(pipe: Connection) -> None:
+    """Do what comes through a pipe, and answer with shares."""
+    while True:
+        task: Task = pipe.recv()
+        memory, count = EpisodeMemory(task.directory), len(task.queries)
+        answers = [task.is_right(memory, number) for number in range(count)]
+        while task.forever and not pipe.poll():
+            answers.append(task.is_right(memory, len(answers) % count))
+        if task.forever:
+            pipe.recv()
+        pipe.send(float(np.mean(answers)))
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from representation.benchmarks import memory_upgrades
 from representation.benchmarks.claims import BenchOptions
-from representation.benchmarks.memory_upgrades import Reader, filled, measure, split
+from representation.benchmarks.memory_upgrades import Reader, Task, filled, measure, split
 from representation.compatibility.retrieval import retrieval_cmc_map
 from representation.data.frames import LABEL, Frames, write_frames
 from representation.embedding import embed
@@ -52,7 +54,8 @@ def test_too_few_frames_are_told(frames):
 
 def test_memories_are_upgraded_twice_by_the_command_and_searches_stay_right(frames, tmp_path):
     parts = split(frames, 0)
-    found = measure(parts, tmp_path, 0, BenchOptions(scale=0.05))
+    with Reader() as reader:
+        found = measure(parts, tmp_path, 0, BenchOptions(scale=0.05), reader)
     for path in ("oca", "relative_representations", "reindex"):
         for turn in (1, 2):
             assert found[f"{path} {turn} right meanwhile"] == found[f"{path} {turn} right afterwards"] == 1
@@ -68,13 +71,13 @@ def test_memories_are_upgraded_twice_by_the_command_and_searches_stay_right(fram
     assert found["relative_representations 1 pictures encoded for the memory"] == 2 * 12
 
 
-def test_a_reader_tells_wrong_answers(frames, tmp_path, monkeypatch):
+def test_a_reader_tells_wrong_answers(frames, tmp_path):
     parts = split(frames, 0)
     memory_upgrades.save_encoders(parts.labelled, tmp_path, 0, BenchOptions(scale=0.05))
     write_frames(parts.memory, tmp_path / "stored")
     memory = filled(tmp_path / "memory", tmp_path / "stored", tmp_path / "encoder0")
-    reader = Reader(memory.directory, tmp_path / "encoder0", parts.queries)
-    assert reader.look() == 1
-    search = reader._memory.search
-    monkeypatch.setattr(reader._memory, "search", lambda *args: search(*args)[1:] + search(*args)[:1])
-    assert reader.look() == 0
+    task = Task.of(memory, tmp_path / "encoder0", parts.queries, forever=False)
+    assert [task.is_right(memory, number) for number in range(4)] == [True] * 4
+    other = replace(task, best=task.best - 1e-3)
+    assert not any(other.is_right(memory, number) for number in range(4))
+    assert not replace(task, key="oca_00000000").is_right(memory, 0)
