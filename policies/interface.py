@@ -148,10 +148,10 @@ class ActionChunk:
         kind: meaning of the rows.
         rows: (T, n) or (T, 7 * arms) float64.
         confidence: (T,) probability of each row in [0, 1], or None where the policy has none.
-        committed: rows, from the first, that were made to say what the chunk before says; 0 where it begins afresh, see
-            `Continuation`.
         token_log_probs: (T, 3) natural logarithms of the probabilities of the tokens that a row of one arm was decoded
             from, in the order of `TOKEN_KINDS`; the row's confidence is then their product. None where there are none.
+        committed: rows, from the first, that were made to say what the chunk before says; 0 where it begins afresh, see
+            `Continuation`.
     """
 
     stamp: float
@@ -159,8 +159,8 @@ class ActionChunk:
     kind: ChunkKind
     rows: NDArray[np.float64]
     confidence: NDArray[np.float64] | None = field(default=None)
-    committed: int = 0
     token_log_probs: NDArray[np.float64] | None = field(default=None)
+    committed: int = 0
 
     def __post_init__(self) -> None:
         if not self.dt > 0:
