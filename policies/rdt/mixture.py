@@ -83,8 +83,7 @@ class Part:
 
         Returns:
             `state` (B, 1, 128), `actions` (B, rows, 128), `slots` (B, 128), `frequency` (B,) Hz that the network is
-            told, and of the state
-            `state_std` (B, 128) over the episode and `mean_state` (B, 128) over the dataset.
+            told, and of the state `state_std` (B, 128) over the episode and `mean_state` (B, 128) over the dataset.
         """
         body, count = self.embodiment, len(steps)
         measured = self.data.steps.states[steps]
