@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -8,11 +7,11 @@ import pytest
 import rclpy
 from rcl_interfaces.srv import GetParameters
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from ros_nodes.graph_client import GraphClient, GraphError
+from tests.ros_nodes.spun_node import spun
 
 LIMIT_S = 20.0
 
@@ -45,18 +44,8 @@ class Server(Node):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    context = Context()
-    rclpy.init(context=context)
-    node = Server(context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    thread = threading.Thread(target=executor.spin, daemon=True)
-    thread.start()
-    yield node
-    executor.shutdown()
-    thread.join()
-    node.destroy_node()
-    context.try_shutdown()
+    with spun(Server) as node:
+        yield node
 
 
 @pytest.fixture

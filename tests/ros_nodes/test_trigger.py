@@ -1,23 +1,18 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import pytest
-import rclpy
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from ros_nodes.trigger import main
+from tests.ros_nodes.spun_node import spun
 
 
-@pytest.fixture
-def server() -> Iterator[Node]:
+def told(context: Context) -> Node:
     """A node with a parameter and a service that tells it."""
-    context = Context()
-    rclpy.init(context=context)
     node = Node("server", context=context, namespace="/triggered")
     node.declare_parameter("count", 1)
 
@@ -27,15 +22,13 @@ def server() -> Iterator[Node]:
         return response
 
     node.create_service(Trigger, "~/tell", answer)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    thread = threading.Thread(target=executor.spin, daemon=True)
-    thread.start()
-    yield node
-    executor.shutdown()
-    thread.join()
-    node.destroy_node()
-    context.try_shutdown()
+    return node
+
+
+@pytest.fixture
+def server() -> Iterator[Node]:
+    with spun(told) as node:
+        yield node
 
 
 def test_parameters_are_set_and_a_service_is_called_and_its_answer_told(server, capsys):
