@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ros_nodes.domains import own_domain
@@ -45,10 +47,13 @@ CHROMIUM_FLAGS = (
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
-    """One thread for each test, also after one that ran a command which asks torch for more."""
+def one_thread_and_one_seed() -> None:
+    """The same threads and the same random numbers for each test, whatever ran before it in its process."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 - scikit-learn and SciPy draw from it where they are given no generator
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture
