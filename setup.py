@@ -104,8 +104,10 @@ EXTRAS = {
     "dev": [
         "e3nn>=0.6",
         "hypothesis>=6.100",
+        "moto[server]>=5",
         "mypy>=1.11",
         "pillow>=10",
+        "pylance>=14",
         "pytest>=8.2",
         "pytest-randomly>=3.15",
         "pytest-timeout>=2.3",

@@ -70,7 +70,7 @@ class UpgradeConfig(LoopConfig):
         image_size: side that pictures are brought to first, pixels; 0 keeps them.
     """
 
-    memory: Path
+    memory: str
     key: str = ""
     new_encoder: Path
     data: Path
@@ -234,10 +234,11 @@ def read_situation(config: UpgradeConfig) -> Situation:
 
 
 def _stored(config: UpgradeConfig) -> StoredVectors:
-    if not config.memory.is_dir():
+    file = Path(config.memory)
+    if "://" not in config.memory and not file.is_dir():
         if config.key:
             raise ValueError(f"--key: expected none, as {config.memory} is no episode memory, found {config.key!r}")
-        return read_vectors(config.memory)
+        return read_vectors(file)
     from representation.memory.memory_vectors import MemoryVectors  # needs the extra `memory`
 
     if not config.key and config.old_encoder is None:

@@ -41,7 +41,7 @@ class MemoryConfig:
     Attributes:
         robot: name of the robot, told in the diagnostics.
         autostart: configure and activate without being asked.
-        path: directory of the memory.
+        path: directory or address of the memory, see `representation.memory.store`.
         create: make the memory if there is none.
         source: path of the bag that is recorded beside it, or another name of where percepts come from.
         new_encoder: begin vectors of this encoder beside those of others that are there.
@@ -112,10 +112,10 @@ class MemoryNode(LoadingLifecycleNode):
         config, encoders = self._config, self._encoder_config
         torch.set_num_threads(encoders.threads)  # of this thread, the worker's
         if not config.path or not encoders.path:
-            raise ValueError("memory.path, encoder.path: expected the directories of both, found none of one")
+            raise ValueError("memory.path, encoder.path: expected a memory and an encoder, found none of one")
         seen = self._named(encoders.path)
         states = self._named(encoders.states) if encoders.states else None
-        memory = EpisodeMemory(Path(config.path), create=config.create)
+        memory = EpisodeMemory(config.path, create=config.create)
         known = memory.encoders(FRAMES)
         alike = [key for key, columns in known.items() if columns.modality == seen.encoder.modality]
         if alike and seen.key not in known and not config.new_encoder:
@@ -148,8 +148,11 @@ class MemoryNode(LoadingLifecycleNode):
         result = super().on_deactivate(state)
         if self._live is not None and not self.fault:
             self._work()
-            with self._writing:
-                self._live.end()
+            try:
+                with self._writing:
+                    self._live.end()
+            except ConnectionError as error:
+                self._refuse(f"{self._live.waiting} percepts are not committed yet: {error}")
         return result
 
     def work_done(self, value: list[str]) -> None:
@@ -202,6 +205,8 @@ class MemoryNode(LoadingLifecycleNode):
                 if kind != "percept":
                     raise
                 self._refuse(str(error))
+            except ConnectionError as error:  # what waits is committed with what comes
+                self._refuse(f"{self._live.waiting} percepts wait: {error}")
         return answers
 
     def _do(self, kind: str, text: str) -> list[str]:
@@ -227,7 +232,7 @@ class MemoryNode(LoadingLifecycleNode):
         if self._refusal and self._steady_s() - self._refused_at < REFUSED_FOR_S:
             return Health(Level.ERROR, f"refused: {self._refusal}", self._values)
         if len(self._jobs) >= self._config.most_waiting:
-            return Health(Level.ERROR, "percepts or requests are dropped: the disk is too slow", self._values)
+            return Health(Level.ERROR, "percepts or requests are dropped: the memory is too slow", self._values)
         return Health(Level.OK, f"{self._config.path} is open", self._values)
 
     def _values(self) -> Mapping[str, object]:

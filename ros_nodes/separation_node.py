@@ -64,7 +64,7 @@ class SeparationNode(Node):
         self._futures: Futures | None = None
         self._stamp = 0.0
         self._heard_at = {"joint states": 0.0, TOPIC: 0.0}
-        self._refusal = ""
+        self._refusal, self._refused_at = "", 0.0
         self._scale, self._level, self._reason, self._nearest = 0.0, Level.ERROR, "holds: nothing came yet", ""
         self._out = self.create_publisher(Float64, "speed_scale", LATCHED)
         self._subscriptions_made = [
@@ -114,17 +114,17 @@ class SeparationNode(Node):
             self.get_logger().error(str(error), throttle_duration_sec=LOG_PERIOD_S)
 
     def _refuse(self, reason: str) -> None:
-        self._refusal = reason
+        self._refusal, self._refused_at = reason, self._steady_s()
         self.get_logger().error(reason, throttle_duration_sec=LOG_PERIOD_S)
 
     def _on_tick(self) -> None:
         now, limit = self._steady_s(), self._config.max_age_s
         late = [name for name, at in self._heard_at.items() if now - at > limit]
         if self._joints is None or self._places is None or late:
-            missing = f"no {' and no '.join(late)} within {limit:g} s" if late else self._refusal
+            refused = now - self._refused_at <= limit
+            missing = self._refusal if refused else f"no {' and no '.join(late)} within {limit:g} s"
             self._tell(0.0, Level.ERROR, f"holds: {missing}")
             return
-        self._refusal = ""
         if not self._places:
             self._tell(1.0, Level.OK, "full speed: nobody is there")
             return

@@ -40,11 +40,11 @@ class Survival(NamedTuple):
     halves: int
 
 
-def survive(directory: Path, kills: int, rng: np.random.Generator) -> Survival:
+def survive(address: str | Path, kills: int, rng: np.random.Generator) -> Survival:
     """Kill a writer again and again, and count after each kill what the memory holds.
 
     Args:
-        directory: of a new memory.
+        address: of a new memory.
         kills: number of them.
         rng: chooses their moments.
 
@@ -52,13 +52,13 @@ def survive(directory: Path, kills: int, rng: np.random.Generator) -> Survival:
         ValueError: the memory cannot be read after a kill.
         RuntimeError: the writer ended by itself.
     """
-    EpisodeMemory(directory, create=True).register(ENCODER)
+    EpisodeMemory(address, create=True).register(ENCODER)
     committed: set[int] = set()
     lost = halves = 0
     for _ in range(kills):
         first = max(committed, default=-1) + 2  # the batch that was being written is never written again
-        committed |= _killed(directory, first, float(rng.uniform(0, LONGEST_S)))
-        memory = EpisodeMemory(directory)
+        committed |= _killed(address, first, float(rng.uniform(0, LONGEST_S)))
+        memory = EpisodeMemory(address)
         rows, vectors = memory.vectors(FRAMES, ENCODER.key)
         whole = dict(zip((row.frame for row in rows), vectors, strict=True))
         expected = np.concatenate([_vectors(batch) for batch in sorted(committed)])
@@ -72,9 +72,9 @@ def survive(directory: Path, kills: int, rng: np.random.Generator) -> Survival:
     return Survival(len(committed) * BATCH, lost, halves)
 
 
-def _killed(directory: Path, first: int, delay_s: float) -> set[int]:
+def _killed(address: str | Path, first: int, delay_s: float) -> set[int]:
     """Numbers of the batches that a writer told to be committed before it was killed."""
-    command = [sys.executable, "-m", "representation.benchmarks.memory_kills", str(directory), str(first)]
+    command = [sys.executable, "-m", "representation.benchmarks.memory_kills", str(address), str(first)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
         try:
             told = [int(writer.stdout.readline() or "-1")]
@@ -93,7 +93,7 @@ def _vectors(batch: int) -> NDArray[np.float32]:
 
 def main() -> None:
     """Write until killed."""
-    memory, first = EpisodeMemory(Path(sys.argv[1])), int(sys.argv[2])
+    memory, first = EpisodeMemory(sys.argv[1]), int(sys.argv[2])
     for batch in range(first, sys.maxsize):
         rows = [Row("writer", "", batch, batch * BATCH + place, 0.0) for place in range(BATCH)]
         memory.add(FRAMES, rows, {ENCODER.key: _vectors(batch)})

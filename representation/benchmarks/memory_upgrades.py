@@ -194,7 +194,7 @@ def command(
     needs: dict[str, Sequence[str]],
 ) -> None:
     """Upgrade a memory as the command line does."""
-    words = ["--memory", str(memory.directory), "--old-encoder", str(old), "--new-encoder", str(new)]
+    words = ["--memory", memory.address, "--old-encoder", str(old), "--new-encoder", str(new)]
     words += ["--data", str(labelled), "--path", path, "--output", str(output), "--seed", str(seed)]
     words += ["--steps", str(options.steps(UPGRADE_STEPS)), "--batch-size", "32", "--warmup-steps", "20"]
     words += ["--threads", str(torch.get_num_threads()), *needs.get(path, ())]
@@ -258,14 +258,14 @@ class Task:
     """What a reader searches.
 
     Attributes:
-        directory: of the memory.
+        address: of the memory.
         key: of the encoder whose vectors are searched.
         queries: vectors (Q, D).
         best: (Q, K), the largest cosines that each has with the stored vectors.
         forever: until it is told to end, or once.
     """
 
-    directory: Path
+    address: str
     key: str
     queries: NDArray[np.float32]
     best: NDArray[np.float32]
@@ -279,7 +279,7 @@ class Task:
         rows = np.linspace(0, len(queries) - 1, SEARCHES).astype(int)
         asked = embed(_encoder(encoder), queries.subset(rows))
         best = -np.sort(-_unit(asked) @ _unit(stored).T, axis=1)[:, :K]
-        return cls(memory.directory, key, asked, best, forever)
+        return cls(memory.address, key, asked, best, forever)
 
     def is_right(self, memory: EpisodeMemory, number: int) -> bool:
         """Whether a search finds rows as near as the nearest ones."""
@@ -295,7 +295,7 @@ def _read(pipe: Connection) -> None:
     """Do what comes through a pipe, and answer with shares."""
     while True:
         task: Task = pipe.recv()
-        memory, count = EpisodeMemory(task.directory), len(task.queries)
+        memory, count = EpisodeMemory(task.address), len(task.queries)
         answers = [task.is_right(memory, number) for number in range(count)]
         while task.forever and not pipe.poll():
             answers.append(task.is_right(memory, len(answers) % count))

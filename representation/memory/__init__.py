@@ -3,8 +3,8 @@
 `python -m representation.memory VERB`; docs/memory.md tells how to use it.
 
 - `schema.py`: what a row is, and which columns the vectors of an encoder take.
-- `episode_memory.py`: the store, on LanceDB. `filters.py`: which rows; `search.py`: which vectors are near;
-  `export.py`: parquet files.
+- `episode_memory.py`: the memory, on LanceDB; `store.py`: in a directory, an object store, or with a server.
+  `filters.py`: which rows; `search.py`: which vectors are near; `export.py`: parquet files.
 - `sources.py`: rows and vectors of datasets; `queries.py`: vectors of pictures, texts and JSON; `pictures.py` and
   `hits_page.py`: what was found, to look at; `live_memory.py`: what `memory_node` wires.
 - `binary_frames.py`: frames that are kept as bits, repaired and told from what was not seen before.

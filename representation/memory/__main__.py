@@ -26,7 +26,7 @@ from representation.memory.search import Mode, SearchOptions
 from representation.memory.sources import SourceOptions, remember
 from representation.registry import load_encoder
 
-Memory = Annotated[Path, tyro.conf.Positional]
+Memory = Annotated[str, tyro.conf.Positional]
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Add:
     """Add the frames and episodes of a dataset.
 
     Attributes:
-        memory: directory of the memory; made if it is not there.
+        memory: directory or address of the memory, see `memory.store`; made if it is not there.
         encoders: directories of encoders, or of runs that trained them.
         source: which dataset.
         prefix: numbers that a funnel begins with; 0 keeps none. For nested vectors, see `matryoshka`.
@@ -66,7 +66,7 @@ class Search:
     """Find what is like a picture, a text, a JSON value, or another row.
 
     Attributes:
-        memory: directory of the memory.
+        memory: directory or address of the memory.
         encoder: directory of the encoder that the memory was made with; not needed with `--like`.
         image: picture to look for.
         text: text to look for, with an encoder of pictures and texts.
@@ -133,7 +133,7 @@ class Show:
     """Tell what a memory holds, or all of one row.
 
     Attributes:
-        memory: directory of the memory.
+        memory: directory or address of the memory.
         id: of a row.
     """
 
@@ -149,8 +149,7 @@ class Show:
                 raise ValueError(f"--id: expected a row of {self.memory}, found none of id {self.id!r}")
             print("\n".join(f"{name:<8}{value}" for row in rows for name, value in asdict(row).items()))
             return
-        size = sum(file.stat().st_size for file in self.memory.rglob("*") if file.is_file())
-        print(f"{self.memory}: {size / 1e6:.1f} MB")
+        print(f"{self.memory}: {memory.size() / 1e6:.1f} MB")
         for table in TABLES:
             print(f"{table}: {memory.count(table)}")
             for key, encoder in memory.encoders(table).items():
@@ -173,7 +172,7 @@ class Index:
     """Make searches of large memories faster.
 
     Attributes:
-        memory: directory of the memory.
+        memory: directory or address of the memory.
         key: of the encoder.
         mode: of the searches.
         episodes: of episodes, not of frames.
@@ -196,7 +195,7 @@ class Delete:
     """Delete rows.
 
     Attributes:
-        memory: directory of the memory.
+        memory: directory or address of the memory.
         where: which ones; at least one condition.
     """
 
@@ -213,7 +212,7 @@ class Forget:
     """Drop the vectors of an encoder; the rows stay.
 
     Attributes:
-        memory: directory of the memory.
+        memory: directory or address of the memory.
         key: of the encoder.
     """
 
@@ -231,7 +230,7 @@ class Compact:
     """Join small files and drop what only old versions hold.
 
     Attributes:
-        memory: directory of the memory.
+        memory: directory or address of the memory.
         keep_min: minutes; versions as young stay, for who reads them now.
     """
 
@@ -251,7 +250,7 @@ class Export:
     """Write both tables as parquet files.
 
     Attributes:
-        memory: directory of the memory.
+        memory: directory or address of the memory.
         output: directory that gets them.
     """
 
@@ -269,7 +268,7 @@ class Repair:
     """Fill in what something hid in a frame, and write the picture; for bits of `binary_latent_diffusion`.
 
     Attributes:
-        memory: directory of the memory.
+        memory: directory or address of the memory.
         prior: directory of the run that trained the prior over the bits.
         id: of the frame.
         mask: picture, white where the frame is hidden; brought to the frame's size.
@@ -307,7 +306,7 @@ class Alarm:
     """Tell pictures that are unlike what was seen before; for bits of `binary_latent_diffusion`.
 
     Attributes:
-        memory: directory of the memory, whose frames say what is usual.
+        memory: directory or address of the memory, whose frames say what is usual.
         prior: directory of the run that trained the prior over the bits, best on other frames than the memory's.
         images: pictures to judge.
         rate: share of usual frames at most that give an alarm.

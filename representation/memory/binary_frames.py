@@ -43,7 +43,7 @@ def stored_key(memory: EpisodeMemory, directory: Path, encoder: BinaryEncoder) -
     known = memory.encoders(FRAMES)
     keys = [key for key in (encoder.bits_of, encoder_key(directory)) if key in known]
     if not keys:
-        raise ValueError(f"{memory.directory}: expected bits of {encoder.bits_of}, found vectors of {sorted(known)}")
+        raise ValueError(f"{memory.address}: expected bits of {encoder.bits_of}, found vectors of {sorted(known)}")
     if known[keys[0]].width != encoder.width:
         raise ValueError(f"{keys[0]}: expected {encoder.width} bits, found {known[keys[0]].width}")
     return keys[0]
@@ -59,7 +59,7 @@ def stored_bits(
     """
     rows = sorted(memory.rows(FRAMES, where, key), key=lambda row: row.id)
     if not rows:
-        raise ValueError(f"{memory.directory}: expected frames with bits of {key}, found none that fulfils {where}")
+        raise ValueError(f"{memory.address}: expected frames with bits of {key}, found none that fulfils {where}")
     chosen = np.random.default_rng(seed).permutation(len(rows))[:most]
     rows, vectors = memory.vectors(FRAMES, key, Filter(ids=tuple(rows[place].id for place in chosen)))
     config = encoder.config

@@ -29,6 +29,7 @@ KINDS = ("text", "state", "vector", "like", "now")
 OPTIONS = ("k", "mode", "shortlist", "cells")
 MAX_REQUEST = 2_000_000  # characters
 MAX_HITS = 1000
+MAX_WAITING = 20_000  # percepts, while the memory cannot be reached
 
 
 class Named(NamedTuple):
@@ -51,7 +52,7 @@ class LiveMemory:
     def __init__(self, memory: EpisodeMemory, seen: Named, states: Named | None = None, source: str = "live") -> None:
         self._memory, self._seen, self._states, self._source = memory, seen, states, source
         self._columns = memory.encoders(FRAMES)[seen.key]
-        self._waiting: list[tuple[Row, NDArray[np.float32]]] = []
+        self._waiting: dict[str, list[tuple[Row, NDArray[np.float32]]]] = {FRAMES: [], EPISODES: []}
         self._newest: NDArray[np.float32] | None = None
         self._newest_frame = -1
         self._task = ""
@@ -61,14 +62,16 @@ class LiveMemory:
     @property
     def waiting(self) -> int:
         """Percepts that are not committed yet."""
-        return len(self._waiting)
+        return len(self._waiting[FRAMES])
 
     def take(self, text: str) -> None:
         """Keep a percept until `flush`; one with the stamp of the one before is the same and is passed over.
 
         Raises:
-            ValueError: it is damaged, or of another encoder.
+            ValueError: it is damaged, or of another encoder, or too many wait.
         """
+        if self.waiting >= MAX_WAITING:
+            raise ValueError(f"percept: expected a memory that takes percepts, found {self.waiting} that wait for it")
         content = _object(text, "percept")
         stamp, camera = content.get("stamp", math.nan), content.get("camera", "")
         if content.get("encoder") != self._seen.key:
@@ -84,34 +87,51 @@ class LiveMemory:
         episode = frame if self._first is None else self._first.episode
         row = Row(self._source, camera, episode, frame, float(stamp), 1, self._task)
         self._first = self._first or row
-        self._waiting.append((row, vector))
+        self._waiting[FRAMES].append((row, vector))
         self._newest, self._newest_frame = vector, frame
         self._directions += vector / np.linalg.norm(vector)
         self._length += 1
 
     def begin(self, task: str) -> None:
-        """Another episode begins; the one before is committed as a whole."""
-        self.end()
+        """Another episode begins; the one before is committed as a whole.
+
+        Raises:
+            ConnectionError: see `flush`; the other episode has begun.
+        """
+        self._close()
         self._task = task
+        self.flush()
 
     def flush(self) -> int:
-        """Commit what waits; returns how many percepts that were."""
-        if self._waiting:
-            # A clock that jumped back may bring stamps again; the newer percept counts.
-            rows, vectors = zip(*{row.id: (row, vector) for row, vector in self._waiting}.values(), strict=True)
-            self._memory.add(FRAMES, rows, {self._seen.key: np.stack(vectors)})
-        count = len(self._waiting)
-        self._waiting = []
+        """Commit what waits; returns how many percepts that were.
+
+        Raises:
+            ConnectionError: the memory cannot be reached; what waits is kept for the next time.
+        """
+        count = self.waiting
+        for table, waiting in self._waiting.items():
+            if waiting:
+                # A clock that jumped back may bring stamps again; the newer percept counts.
+                rows, vectors = zip(*{row.id: (row, vector) for row, vector in waiting}.values(), strict=True)
+                self._memory.add(table, rows, {self._seen.key: np.stack(vectors)})
+                waiting.clear()
         return count
 
     def end(self) -> None:
-        """Commit all of the episode that runs, if one does."""
+        """Commit all of the episode that runs, if one does.
+
+        Raises:
+            ConnectionError: see `flush`.
+        """
+        self._close()
         self.flush()
+
+    def _close(self) -> None:
         if self._first is not None and self._newest is not None:
             row = replace(self._first, frame=0, length=self._length)
             # As `sources.episode_vector` has it.
             whole = self._newest if self._columns.modality == "clip" else self._directions / self._length
-            self._memory.add(EPISODES, [row], {self._seen.key: whole[None]})
+            self._waiting[EPISODES].append((row, whole))
         self._first, self._length, self._directions = None, 0, np.zeros_like(self._directions)
 
     def answer(self, text: str) -> str:
@@ -121,7 +141,7 @@ class LiveMemory:
             request = _object(text, "request")
             name = request.get("id")
             return json.dumps({"id": name, "hits": self._hits(request)})
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, ConnectionError) as error:
             return json.dumps({"id": name if isinstance(name, str | int) else None, "error": str(error)})
 
     def _hits(self, request: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -36,17 +36,18 @@ class MemoryVectors:
     names: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, directory: Path, key: str) -> MemoryVectors:
+    def read(cls, address: str, key: str) -> MemoryVectors:
         """The vectors of frames by an encoder.
 
         Raises:
             FileNotFoundError: there is no memory.
             ValueError: it is damaged, or holds none of that encoder.
+            ConnectionError: it cannot be reached.
         """
-        memory = EpisodeMemory(directory)
+        memory = EpisodeMemory(address)
         rows, vectors = memory.vectors(FRAMES, key)
         if not rows:
-            raise ValueError(f"{directory}: expected vectors of {key}, found none")
+            raise ValueError(f"{address}: expected vectors of {key}, found none")
         order = sorted(range(len(rows)), key=lambda number: (*_episode(rows[number]), rows[number].frame))
         return cls(memory, [rows[number] for number in order], vectors[order])
 

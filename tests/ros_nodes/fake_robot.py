@@ -172,7 +172,12 @@ class FakeRobot:
         while not condition():
             if time.monotonic() > limit:
                 told = {name: (level, text) for name, (level, text, _) in dict(self.diagnostics).items()}
-                raise AssertionError(f"expected {what} within {limit_s} s; diagnostics: {told}; refused {self.refused}")
+                silent = self.time() - self.trace[-1].at
+                raise AssertionError(
+                    f"expected {what} within {limit_s} s; diagnostics: {told}; refused {self.refused}; "
+                    f"{len(self.planned)} plans and {len(self.commands)} commands heard, the arm's thread "
+                    f"{'lives' if self._thread.is_alive() else 'has ended'} and moved it {silent:.2f} s ago"
+                )
             time.sleep(0.01)
 
     def health(self, concern: str) -> tuple[int, str, dict[str, str]] | None:

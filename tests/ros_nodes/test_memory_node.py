@@ -19,7 +19,9 @@ from representation.memory.episode_memory import EpisodeMemory
 from representation.memory.mbat_vsa import JSONEncoder
 from representation.memory.schema import EPISODES, FRAMES, EncoderColumns
 from representation.registry import module_of
+from representation.vector_text import to_text
 from ros_nodes.qos import STATUS
+from tests.representation.memory.served import OBJECT_STORE, ROAD, free_port, make_bucket, started, to_object_store
 from tests.ros_nodes.fake_robot import FakeRobot, node_process
 
 OK, ERROR = 0, 2
@@ -156,3 +158,38 @@ def test_what_cannot_be_opened_is_named(encoders, tmp_path, namespace, place, wo
         assert not robot.change_state(NODE, Transition.TRANSITION_CONFIGURE)
         robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "not loaded", words)
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_percepts_of_an_outage_of_the_object_store_are_committed_when_it_is_back(encoders, monkeypatch):
+    store_port, port, key = free_port(), free_port(), encoder_key(encoders["first"])
+    for name, value in to_object_store(port).items():
+        monkeypatch.setenv(name, value)
+    encoder, address = f"encoder.path:={encoders['first']}", "s3://fleet/arm"
+    parameters = (f"memory.path:={address}", "memory.create:=true", "memory.commit_period_s:=0.2", encoder)
+    processes = [started(OBJECT_STORE, store_port), started(ROAD, port, str(store_port))]
+    make_bucket(store_port, "fleet")
+    vector = to_text(np.ones(16, np.float32))
+    try:
+        with FakeRobot("/far") as robot, node_process(NODE, robot.namespace, *parameters):
+            for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+                assert robot.change_state(NODE, transition)
+            percepts = robot.node.create_publisher(String, f"{SIGHT}/percept", STATUS)
+            robot.wait_for(percepts.get_subscription_count, "the memory")
+            memory = EpisodeMemory(address)
+
+            def see(stamp: float) -> None:
+                percepts.publish(String(data=json.dumps({"encoder": key, "stamp": stamp, "vector": vector})))
+
+            see(1.0)
+            robot.wait_for(lambda: memory.count(FRAMES) == 1, "the first row")
+            processes[1].kill()
+            processes[1].wait()
+            see(2.0)
+            robot.wait_for_diagnostic(MEMORY, ERROR, "1 percepts wait", "arm: expected frames of a memory")
+            processes[1] = started(ROAD, port, str(store_port))
+            robot.wait_for(lambda: memory.count(FRAMES) == 2, "the row of the outage")
+            robot.wait_for_diagnostic(MEMORY, OK, "is open")
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()

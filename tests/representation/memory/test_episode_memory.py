@@ -1,21 +1,22 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from representation.benchmarks.memory_kills import survive
 from representation.checkpoint import encoder_key
-from representation.memory.episode_memory import MARK_FILE, EpisodeMemory
+from representation.memory.episode_memory import MARK, MARK_TABLE, EpisodeMemory
 from representation.memory.export import export
 from representation.memory.filters import Filter
-from representation.memory.schema import EPISODES, FRAMES, EncoderColumns, Row, encoders_of
+from representation.memory.schema import EPISODES, FRAMES, ROW_SCHEMA, EncoderColumns, Row, encoders_of
 from representation.memory.search import MODES, SearchOptions
+from representation.memory.store import Store
 
 A = EncoderColumns("a_1", "image", 32, prefix=8, signs=True)
 B = EncoderColumns("b_1", "json", 16)
@@ -118,7 +119,7 @@ def test_a_second_encoder_stands_beside_the_first_and_does_not_find_what_it_did_
     again, vectors = memory.vectors(FRAMES, A.key)
     order = [[row.id for row in again].index(row.id) for row in rows]
     np.testing.assert_array_equal(vectors[order], directions(30))
-    assert EpisodeMemory(memory.directory).encoders(EPISODES) == {A.key: A, B.key: B}
+    assert EpisodeMemory(memory.address).encoders(EPISODES) == {A.key: A, B.key: B}
     with pytest.raises(ValueError, match="as it was registered"):
         memory.register(EncoderColumns("b_1", "json", 8))
 
@@ -179,17 +180,28 @@ def test_missing_foreign_and_damaged_memories_are_named(memory, tmp_path):
         with pytest.raises(ValueError, match="found something else"):
             EpisodeMemory(tmp_path / "other", create)
     memory.add(FRAMES, some_rows(50), {A.key: directions(50)})
-    for file in (memory.directory / "frames.lance" / "data").iterdir():
+    place = tmp_path / "memory"
+    for file in (place / "frames.lance" / "data").iterdir():
         file.write_bytes(file.read_bytes()[:100])
     with pytest.raises(ValueError, match=r"memory: expected frames of a memory, found"):
-        EpisodeMemory(memory.directory).search(FRAMES, A.key, directions(1)[0])
-    for file in (memory.directory / "frames.lance" / "_versions").glob("*.manifest"):
+        EpisodeMemory(place).search(FRAMES, A.key, directions(1)[0])
+    for file in (place / "frames.lance" / "_versions").glob("*.manifest"):
         file.write_bytes(b"junk" * 8)
-    with pytest.raises(ValueError, match=r"memory: expected its tables of a memory, found"):
-        EpisodeMemory(memory.directory)
-    (memory.directory / MARK_FILE).write_text(json.dumps({"format": "polyarm episode memory", "version": 99}))
-    with pytest.raises(ValueError, match=r"expected .*'version': 1.*found .*99"):
-        EpisodeMemory(memory.directory)
+    with pytest.raises(ValueError, match=r"memory: expected frames of a memory, found"):
+        EpisodeMemory(place)
+    Store(str(place)).open(MARK_TABLE).update(values={"version": 99})
+    with pytest.raises(ValueError, match=r"expected .*'version': 2.*found .*99"):
+        EpisodeMemory(place)
+
+
+def test_what_was_killed_while_it_was_made_is_finished(tmp_path):
+    for made in range(3):
+        place = tmp_path / f"made_{made}"
+        store = Store(str(place))
+        for name, content in ((MARK_TABLE, pa.Table.from_pylist([MARK])), (FRAMES, ROW_SCHEMA.empty_table()))[:made]:
+            store.create(name, content)
+        finished = EpisodeMemory(place, create=True)
+        assert (finished.count(FRAMES), finished.count(EPISODES)) == (0, 0)
 
 
 def test_export_holds_rows_vectors_and_encoders(memory, tmp_path):
@@ -220,7 +232,7 @@ def test_a_reader_sees_whole_commits_while_another_process_writes(memory):
         "    memory.add(FRAMES, some_rows(25, f's{i}'), {A.key: directions(25, seed=i)})\n"
     )
     seen = []
-    with subprocess.Popen([sys.executable, "-c", code, str(memory.directory)]) as writer:
+    with subprocess.Popen([sys.executable, "-c", code, memory.address]) as writer:
         while writer.poll() is None:
             seen.append(memory.count(FRAMES))
             for hit in memory.search(FRAMES, A.key, directions(1)[0], SearchOptions(k=300)):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from representation.memory import live_memory
 from representation.memory.episode_memory import EpisodeMemory
 from representation.memory.live_memory import LiveMemory, Named
 from representation.memory.mbat_vsa import JSONConfig, JSONEncoder
@@ -80,3 +81,27 @@ def test_what_was_just_seen_is_found_before_it_is_committed(live):
     assert answer["hits"][0]["time"] == 1.0
     assert json.loads(live.answer('{"state": {"a": 1}}'))["hits"][0]["time"] == 1.0
     assert "expected an encoder of pictures and texts" in json.loads(live.answer('{"text": "x"}'))["error"]
+
+
+def test_what_waits_while_the_memory_is_out_of_reach_is_committed_afterwards(live, monkeypatch):
+    live, memory = live
+    live.begin("push")
+    live.take(percept(1.0, 1))
+
+    def out_of_reach(*_):
+        raise ConnectionError("s3://fleet/arm: expected frames of a memory, found: nobody answers")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(memory, "add", out_of_reach)
+        for commit in (live.flush, lambda: live.begin("pull")):
+            with pytest.raises(ConnectionError, match="nobody answers"):
+                commit()
+        live.take(percept(2.0, 2))
+        assert "nobody answers" in json.loads(live.answer('{"now": true}'))["error"]
+        assert (live.waiting, memory.count(FRAMES), memory.count(EPISODES)) == (2, 0, 0)
+        outage.setattr(live_memory, "MAX_WAITING", 2)
+        with pytest.raises(ValueError, match="found 2 that wait for it"):
+            live.take(percept(3.0, 3))
+    live.end()
+    assert {(row.time, row.task) for row in memory.rows(FRAMES)} == {(1.0, "push"), (2.0, "pull")}
+    assert {(row.task, row.length) for row in memory.rows(EPISODES)} == {("push", 1), ("pull", 1)}
