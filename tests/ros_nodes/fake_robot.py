@@ -214,9 +214,10 @@ class FakeRobot:
     def check_limits(self) -> None:
         """Fail if the commands lead outside the limits, or faster than they allow."""
         times, positions = self.replay()
-        # Between the gateway's look at its clock and the sending, a starved machine may take long.
+        # Between the gateway's look at its clock and the sending, a starved machine may take long: what this process had
+        # to wait for at most, and as much again, as the gateway is another process.
         starved_s = float(np.max(np.diff([sample.at for sample in self.trace]), initial=0.0))
-        jump = JUMP_TOLERANCE + SPEED * starved_s
+        jump = JUMP_TOLERANCE + 2 * SPEED * starved_s
         steps = np.abs(np.diff(positions, axis=0)) - SPEC.max_velocity * REPLAY_PERIOD_S
         for what, worst, limit in (
             ("below the lower limit", SPEC.lower - positions, 1e-6),
@@ -243,8 +244,8 @@ class FakeRobot:
         return JointTrajectory(self.time(), times, positions, velocities)
 
     def wait_for_motion(self) -> None:
-        """Wait until the base joint moves."""
-        self.wait_for(lambda: abs(self.trace[-1].velocities[0]) > SPEED / 2, "motion")
+        """Wait until the base joint moves; slowly, where its gateway had to catch up with a plan that came late."""
+        self.wait_for(lambda: abs(self.trace[-1].velocities[0]) > SPEED / 10, "motion")
 
     def wait_for_rest(self) -> None:
         """Wait until no joint moves."""
