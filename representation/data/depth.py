@@ -1,7 +1,7 @@
 """Depth in metres to and from the 16-bit codes that a dataset stores.
 
 A code is the z-depth in units of 0.1 mm, from 1 to 65535 (6.5535 m); 0 means that the depth is unknown. Stored codes
-come back exactly (FFV1 is lossless), and so do depths that lie on that grid.
+come back exactly (they are stored without loss), and so do depths that lie on that grid.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 CODES_PER_METRE = 10_000
 MAX_DEPTH_M = 65535 / CODES_PER_METRE
 
-DEPTH_ENCODING = {"codec": "ffv1", "pix_fmt": "gray16le", "unit_m": 1 / CODES_PER_METRE, "unknown": 0}
-"""How `info.json` describes a depth feature."""
+DEPTH_ENCODING = {"pix_fmt": "gray16le", "unit_m": 1 / CODES_PER_METRE, "unknown": 0}
+"""How `info.json` describes a depth feature, beside its codec."""
 
 _METRES = (np.arange(65536) / CODES_PER_METRE).astype(np.float32)
 _METRES[0] = np.nan

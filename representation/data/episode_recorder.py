@@ -27,9 +27,9 @@ ROWS_FILE = "rows.parquet"
 EPISODE_FILE = "episode.json"
 
 
-def video_file(feature: Feature) -> str:
+def video_file(feature: Feature, codec: VideoCodec) -> str:
     """Name of a feature's video in the folder of an episode."""
-    return f"{feature.key}.{'mkv' if feature.dtype == 'depth' else 'mp4'}"
+    return f"{feature.key}{codec.suffix}"
 
 
 class EpisodeRecorder:
@@ -97,8 +97,9 @@ class EpisodeRecorder:
     def _write_image(self, feature: Feature, image: NDArray) -> None:
         if feature.key not in self._encoders:
             self._folder.mkdir(parents=True, exist_ok=True)
-            path = self._folder / video_file(feature)
-            self._encoders[feature.key] = ImageEncoder(path, feature, self._codec_of(feature), self._info.fps)
+            codec = self._codec_of(feature)
+            path = self._folder / video_file(feature, codec)
+            self._encoders[feature.key] = ImageEncoder(path, feature, codec, self._info.fps)
         self._encoders[feature.key].write(image)
 
 

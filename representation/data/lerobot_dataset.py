@@ -181,7 +181,7 @@ class LeRobotDataset:
             if kept is not None:
                 kept[1].close()
                 del self._videos[feature.key]
-            codec = video.DEPTH if feature.dtype == "depth" else video.COLOUR
+            codec = video.depth_codec(place.path) if feature.dtype == "depth" else video.COLOUR
             path = resolve_inside(self.root, place.path)
             reader = video.VideoReader(path, codec, self.info.fps, *feature.shape[:2], name=place.path)
             self._videos[feature.key] = kept = (place.path, reader)

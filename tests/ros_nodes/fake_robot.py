@@ -214,8 +214,8 @@ class FakeRobot:
     def check_limits(self) -> None:
         """Fail if the commands lead outside the limits, or faster than they allow."""
         times, positions = self.replay()
-        # Between the gateway's look at its clock and the sending, a starved machine may take long: what this process had
-        # to wait for at most, and as much again, as the gateway is another process.
+        # Between the gateway's look at its clock and the sending, a starved machine may take long: as long as this
+        # process had to wait at most, and as much again, as the gateway is another one.
         starved_s = float(np.max(np.diff([sample.at for sample in self.trace]), initial=0.0))
         jump = JUMP_TOLERANCE + 2 * SPEED * starved_s
         steps = np.abs(np.diff(positions, axis=0)) - SPEC.max_velocity * REPLAY_PERIOD_S

@@ -184,8 +184,11 @@ def test_a_fast_dataset_stays_fast_when_it_is_continued_and_shows_the_same_pictu
     for one, other in zip(LeRobotDataset(tmp_path / "fast"), LeRobotDataset(tmp_path / "small"), strict=True):
         here, there = (episode["observation.images.front"].astype(int) for episode in (one, other))
         assert np.abs(here - there).mean() < 2
+        assert one["observation.depth.front"].tobytes() == other["observation.depth.front"].tobytes()
     info = json.loads((tmp_path / "fast/meta/info.json").read_text())
     assert info["features"]["observation.images.front"]["info"]["video.preset"] == "ultrafast"
+    assert info["depth_features"]["observation.depth.front"]["info"]["codec"] == "ffvhuff"
+    assert len(list((tmp_path / "fast" / "depth").rglob("*.avi"))) == 2
 
 
 def test_an_interrupted_dataset_says_how_to_complete_it(tmp_path):
