@@ -186,8 +186,8 @@ class BagEpisodes:
             if self._running and self._used:
                 self._waiting.clear()
                 yield from self._end(None)
-        observation = self._inputs.take(now)
-        if observation is not None and self._running and self._cadence.due(observation.stamp):
+        observation = self._inputs.take(now, lambda stamp: self._running and self._cadence.due(stamp))
+        if observation is not None:
             self._cadence.use(observation.stamp)
             self._waiting.append(observation)
             self._used = True

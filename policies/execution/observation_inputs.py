@@ -16,7 +16,7 @@ from policies.interface import Observation
 from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
 from representation.data.camera_messages import (
-    depth_from_image,
+    depth_pixels,
     intrinsics_from_camera_info,
     rgb_from_image,
     seconds,
@@ -97,16 +97,17 @@ class ObservationInputs:
         self.sync.clear()
         self._frames.clear()
 
-    def take(self, now: float) -> Observation | None:
+    def take(self, now: float, wanted: Callable[[float], bool] = lambda stamp: True) -> Observation | None:
         """The newest complete observation that was not handed out yet, or None.
 
         Args:
             now: present time, as given to the `add_*`.
+            wanted: see `ObservationSynchronizer.take`.
 
         Raises:
             ValueError: the images of a camera and its calibration have different sizes.
         """
-        return None if self.unplaced() else self.sync.take(now)
+        return None if self.unplaced() else self.sync.take(now, wanted)
 
     def add_instruction(self, message: Any, now: float = 0.0) -> bool:
         """Take a std_msgs/String that says what to do, with which an episode begins."""
@@ -140,7 +141,7 @@ class ObservationInputs:
 
     def add_depth(self, camera: str, message: Any, now: float) -> bool:
         """Take a depth sensor_msgs/Image, registered to the colour."""
-        return self.sync.add_depth(camera, seconds(message.header.stamp), depth_from_image(message), now)
+        return self.sync.add_depth(camera, seconds(message.header.stamp), depth_pixels(message), now)
 
     def add_info(self, camera: str, message: Any, now: float) -> bool:
         """Take a sensor_msgs/CameraInfo."""

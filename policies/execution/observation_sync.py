@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from policies.execution.earlier_pictures import EarlierPictures
 from policies.interface import CameraView, Observation
+from representation.data.camera_messages import metres
 
 JOINTS = "joint_states"
 PARTS = ("color", "depth", "info")
@@ -127,8 +128,11 @@ class ObservationSynchronizer:
             self._earlier.add(camera, stamp, rgb)
         return rewound
 
-    def add_depth(self, camera: str, stamp: float, depth: NDArray[np.float32], now: float) -> bool:
-        """Add a depth image (H, W), metres, registered to the colour image."""
+    def add_depth(self, camera: str, stamp: float, depth: NDArray[np.uint16] | NDArray[np.float32], now: float) -> bool:
+        """Add a depth image (H, W), uint16 millimetres or float32 metres, registered to the colour image.
+
+        It becomes metres where it is part of an observation: cameras see more often than policies look.
+        """
         return self._add(f"{camera}/depth", stamp - self._latencies[camera], depth, now)
 
     def add_intrinsics(
@@ -143,11 +147,13 @@ class ObservationSynchronizer:
         """Add joint positions and velocities, each (n,)."""
         return self._add(JOINTS, stamp, (positions, velocities), now)
 
-    def take(self, now: float) -> Observation | None:
+    def take(self, now: float, wanted: Callable[[float], bool] = lambda stamp: True) -> Observation | None:
         """The newest complete observation that was not handed out yet, or None.
 
         Args:
             now: present time, as given to the `add_*`.
+            wanted: whether an observation of that stamp is of use; one that is not is over all the same, and is not
+                made.
 
         Raises:
             ValueError: the images of a camera and its calibration have different sizes; the set is forgotten.
@@ -160,7 +166,8 @@ class ObservationSynchronizer:
         for stamp, _ in reversed(self._streams[f"{cameras[0]}/color" if cameras else JOINTS].items):
             found = {name: self._streams[name].nearest(stamp) for name in names}
             if all(item is not None and abs(item[0] - stamp) <= self._config.max_skew_s for item in found.values()):
-                return self._join(stamp, cameras, {name: item for name, item in found.items() if item is not None})
+                parts = {name: item for name, item in found.items() if item is not None}
+                return self._join(stamp, cameras, parts, wanted(stamp))
         return None
 
     def lost_cameras(self, now: float) -> list[str]:
@@ -230,7 +237,9 @@ class ObservationSynchronizer:
             return False
         return now - (since if received_at is None else max(since, received_at)) > self._config.max_age_s
 
-    def _join(self, stamp: float, cameras: Sequence[str], parts: dict[str, tuple[float, Any]]) -> Observation:
+    def _join(
+        self, stamp: float, cameras: Sequence[str], parts: dict[str, tuple[float, Any]], wanted: bool
+    ) -> Observation | None:
         earlier = self._pictures_before(stamp, {camera: parts[f"{camera}/color"][0] for camera in cameras})
         for camera, (shown, _) in earlier.items():
             self._streams[f"{camera}/color"].remove(lambda other, shown=shown: other == shown)
@@ -240,6 +249,8 @@ class ObservationSynchronizer:
             older = stream.remove(lambda other, used=used: other <= used) - 1
             # Arms report more often than cameras see: a joint state between two images is no loss.
             stream.status.dropped += 0 if name == JOINTS else older
+        if not wanted:
+            return None
         positions, velocities = parts[JOINTS][1]
         views = {camera: self._view(camera, parts) for camera in cameras}
         pictures = {camera: rgb for camera, (_, rgb) in earlier.items()}
@@ -261,4 +272,4 @@ class ObservationSynchronizer:
                 f"camera '{camera}': expected colour, depth and camera_info of one size (height, width), found "
                 f"{rgb.shape[:2]}, {depth.shape}, {size}; register the depth image to the colour camera"
             )
-        return CameraView(rgb, depth, intrinsics, self._camera_pose(camera, taken))
+        return CameraView(rgb, metres(depth), intrinsics, self._camera_pose(camera, taken))

@@ -65,6 +65,15 @@ def depth_from_image(message: Any) -> NDArray[np.float32]:
     """Depth of a sensor_msgs/Image as (H, W) float32 metres along the optical axis, NaN where unknown (REP 118).
 
     Raises:
+        ValueError: see `depth_pixels`.
+    """
+    return metres(depth_pixels(message))
+
+
+def depth_pixels(message: Any) -> NDArray[np.uint16] | NDArray[np.float32]:
+    """Depth of a sensor_msgs/Image as it came, (H, W): uint16 millimetres or float32 metres.
+
+    Raises:
         ValueError: the encoding is not 32FC1 (metres) or 16UC1 (millimetres), or the sizes do not fit the data.
     """
     item = _DEPTH_TYPES.get(message.encoding)
@@ -72,8 +81,12 @@ def depth_from_image(message: Any) -> NDArray[np.float32]:
         raise ValueError(
             f"depth image: expected encoding 32FC1 (metres) or 16UC1 (millimetres), found '{message.encoding}'"
         )
-    pixels = _pixels(message, item, 1)[:, :, 0]
-    if item.kind == "u":
+    return _pixels(message, item, 1)[:, :, 0]
+
+
+def metres(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Metres, NaN where unknown, of `depth_pixels`."""
+    if pixels.dtype.kind == "u":
         # No code is out of bounds: clipping leaves out the check, and takes half the time.
         return _METRES.take(pixels, mode="clip")
     if np.isinf(pixels).any():

@@ -16,7 +16,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from representation.data.atomic_files import write_json, write_table
-from representation.data.depth import encode_depth
 from representation.data.image_encoder import ImageEncoder
 from representation.data.lerobot_format import INDEX_FEATURES, DatasetInfo, Feature
 from representation.data.parquet_columns import column_from_values
@@ -119,7 +118,7 @@ def _checked_value(feature: Feature, value: Any) -> NDArray:
     if feature.dtype == "depth":
         if array.dtype != np.float32:
             raise ValueError(f"{feature.key}: expected float32 metres, found {array.dtype}")
-        return encode_depth(array)
+        return np.array(array, order="C")
     if not np.can_cast(array.dtype, feature.dtype, casting="same_kind"):
         raise ValueError(f"{feature.key}: expected {feature.dtype}, found {array.dtype}")
     if not np.isfinite(array).all():

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from representation.data import video
-from representation.data.depth import CODES_PER_METRE
+from representation.data.depth import CODES_PER_METRE, encode_depth
 from representation.data.lerobot_format import Feature
 from representation.data.statistics import Statistics, histogram_statistics
 
@@ -39,7 +39,7 @@ class ImageEncoder:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=f"encode {feature.key}")
 
     def write(self, image: NDArray) -> None:
-        """Append one frame: (H, W, 3) uint8 or (H, W) uint16, not to be changed afterwards."""
+        """Append one frame: (H, W, 3) uint8, or (H, W) float32 metres of depth; not to be changed afterwards."""
         while len(self._waiting) >= MAX_WAITING:
             self._waiting.popleft().result()
         self._waiting.append(self._pool.submit(self._encode, image))
@@ -67,6 +67,8 @@ class ImageEncoder:
         return histogram_statistics(counts, _LEVELS[self._dtype], int(counts.sum()))
 
     def _encode(self, image: NDArray) -> None:
+        if self._dtype == "depth":
+            image = encode_depth(image)
         self._writer.write(image)
         levels = self._counts.shape[1]
         for channel in range(self._channels):
