@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,19 +104,6 @@ class _CutError(Exception):
 
 
 def _records(stream: io.BufferedReader, size: int) -> Iterator[McapRecord]:
-    """All records; while those of a chunk are used, the next chunk is read and unpacked in another thread."""
-    with ThreadPoolExecutor(1, thread_name_prefix="unpack") as pool:
-        unpacked = _unpacked(stream, size)
-        ahead = pool.submit(next, unpacked, None)
-        while (record := ahead.result()) is not None:
-            ahead = pool.submit(next, unpacked, None)
-            if isinstance(record, Chunk):
-                yield from breakup_chunk(record)
-            else:
-                yield record
-
-
-def _unpacked(stream: io.BufferedReader, size: int) -> Iterator[McapRecord]:
     reader = StreamReader(stream, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES)
     records = iter(reader.records)
     while True:
@@ -130,7 +115,10 @@ def _unpacked(stream: io.BufferedReader, size: int) -> Iterator[McapRecord]:
             if stream.tell() >= size:
                 raise _CutError(f"byte {size}") from error
             raise
-        yield _decompressed(record) if isinstance(record, Chunk) else record
+        if isinstance(record, Chunk):
+            yield from breakup_chunk(_decompressed(record), validate_crc=True)
+        else:
+            yield record
 
 
 def _decompressed(chunk: Chunk) -> Chunk:
@@ -149,8 +137,6 @@ def _decompressed(chunk: Chunk) -> Chunk:
         raise ValueError(f"chunk: expected compression lz4, zstd or none, found {chunk.compression!r:.50}")
     if len(data) != size:
         raise ValueError(f"chunk: expected {size} bytes, found {len(data)}")
-    if chunk.uncompressed_crc not in (0, found := zlib.crc32(data)):
-        raise ValueError(f"chunk: expected the checksum {chunk.uncompressed_crc:08x}, found {found:08x}")
     return replace(chunk, compression="", data=data)
 
 
