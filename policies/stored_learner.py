@@ -10,7 +10,7 @@ from accelerate import Accelerator
 
 from policies.loading import model_type
 from policies.rdt.learner import RDTLearner
-from policies.rdt.settings import read_settings
+from policies.rdt.policy import RDTPolicy
 from policies.rdt.training_options import RDTTraining
 from policies.spatialvla.learner import SpatialVLALearner
 from policies.spatialvla.policy import SpatialVLAPolicy
@@ -77,8 +77,9 @@ def stored_learner(
         processor = SpatialVLAPolicy.from_pretrained(directory).processor
         config = replace(config, camera=processor.settings.camera, ego3d=processor.config.use_ego3d)
     else:
-        settings = read_settings(directory)
-        options = RDTTraining(objective=settings.objective, max_delay=settings.max_delay or 0, drop=0.0, freeze=False)
+        policy = RDTPolicy.from_pretrained(directory)
+        objective, max_delay = policy.settings.objective, policy.max_delay
+        options = RDTTraining(objective=objective, max_delay=max_delay, drop=0.0, freeze=False)
         config = replace(config, rdt=options)
     accelerator = new_accelerator(config)
     learner = LEARNERS[kind](config, accelerator)

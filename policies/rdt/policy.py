@@ -64,6 +64,7 @@ class RDTPolicy:
         instructions: the only ones that it understands; empty for any.
         may_lack_cameras: a camera that an observation lacks is seen as missing, as in training.
         looks_back: whether it looks at pictures of one step ago.
+        max_delay: most rows that it may be given clean at the start of a chunk.
 
     Raises:
         ValueError: encoders, embodiment, robot and network do not fit each other; says which.
@@ -102,7 +103,7 @@ class RDTPolicy:
         self._seen: list[tuple[Picture, Tensor]] = []
         self._language: tuple[str, Attended] | None = None
         self._running = RunningChunk(embodiment)
-        self._max_delay = _max_delay(model, settings)
+        self.max_delay = _max_delay(model, settings)
         self._generator = torch.Generator().manual_seed(DEFAULT_SEED)
 
     def reset(self, seed: int | None = None) -> None:
@@ -139,7 +140,7 @@ class RDTPolicy:
         self._look(observation)
         prefix = self._running.prefix(observation.stamp, self._state(observation), continuation)
         if prefix is not None and prefix.mode == "clean":
-            prefix = replace(prefix, committed=min(prefix.committed, self._max_delay))
+            prefix = replace(prefix, committed=min(prefix.committed, self.max_delay))
         if prefix is None or continuation.method != "select":
             return self._answered(observation, prefix)
         chunks = self.draw(observation, self.pictures(observation), SELECTED_FROM)

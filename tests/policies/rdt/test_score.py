@@ -69,6 +69,15 @@ def test_a_kind_alone_scores_as_beside_the_other(policy, demonstrations, scores,
     assert capsys.readouterr().out.splitlines()[1:] == report(scores).splitlines()[1:2]
 
 
+def test_a_policy_with_clean_rows_that_does_not_say_how_many_scores_too(policy, demonstrations, scores, tmp_path):
+    settings = shutil.copytree(policy, tmp_path / "policy") / "policy.json"
+    content = json.loads(settings.read_text())
+    assert content.pop("max_delay") == 2
+    settings.write_text(json.dumps(content))
+    options = ScoreOptions(str(settings.parent), (demonstrations,), episodes=2, steps=40, threads=1, norm_stat=("var",))
+    assert score(options)["var"][SAMPLE_MSE] == pytest.approx(scores["var"][SAMPLE_MSE], rel=1e-4)
+
+
 def test_errors_are_those_of_what_the_policy_samples(policy, demonstrations, monkeypatch):
     """With every sample off by 0.1 in the unified space, the errors have closed forms."""
     seen = []
