@@ -11,12 +11,21 @@ from typing import Annotated
 
 import tyro
 
-from policies.benchmarks import bag_conversion, chunk_latency, condition_cache, history_mixer, sphere_depth, two_modes
+from policies.benchmarks import (
+    bag_conversion,
+    chunk_latency,
+    condition_cache,
+    history_mixer,
+    remote,
+    sphere_depth,
+    two_modes,
+)
 from policies.benchmarks.bag_conversion import ConversionSettings
 from policies.benchmarks.benchmark import Benchmark
 from policies.benchmarks.chunk_latency import LatencySettings
 from policies.benchmarks.condition_cache import CacheSettings
 from policies.benchmarks.history_mixer import HistorySettings
+from policies.benchmarks.remote import RemoteSettings
 from policies.benchmarks.sphere_depth import SphereSettings
 from policies.benchmarks.two_modes import TwoModesSettings
 
@@ -30,8 +39,8 @@ class Arguments:
     Attributes:
         name: chunk_latency (time for a chunk beside plain decoding), sphere_depth (what Ego3D is good for),
             two_modes (what diffusion is good for), condition_cache (what keeping RDT's conditions saves),
-            history_mixer (what histories of the joints are good for, and cost), or bag_conversion (how fast bags become
-            datasets).
+            history_mixer (what histories of the joints are good for, and cost), bag_conversion (how fast bags become
+            datasets), or remote (what asking over the network costs).
         write: also write NAME.json and NAME.md into docs/benchmarks.
         json: print JSON instead of a table.
         latency: what chunk_latency measures.
@@ -40,6 +49,7 @@ class Arguments:
         cache: what condition_cache measures.
         history: what history_mixer trains and measures.
         conversion: what bag_conversion converts.
+        remote: what remote asks.
     """
 
     name: Annotated[str, tyro.conf.Positional] = "chunk_latency"
@@ -51,6 +61,7 @@ class Arguments:
     cache: CacheSettings = field(default_factory=CacheSettings)
     history: HistorySettings = field(default_factory=HistorySettings)
     conversion: ConversionSettings = field(default_factory=ConversionSettings)
+    remote: RemoteSettings = field(default_factory=RemoteSettings)
 
 
 BENCHMARKS = {
@@ -78,6 +89,7 @@ BENCHMARKS = {
         bag_conversion.format_text,
         bag_conversion.format_markdown,
     ),
+    "remote": Benchmark(lambda arguments: remote.run(arguments.remote), remote.format_text, remote.format_markdown),
 }
 
 
