@@ -98,16 +98,22 @@ class ObservationTopics:
             ):
                 self._needed.append(self._subscribe(kind, topic, partial(handle, camera), sensor(mode)))
 
-    def take(self) -> Observation | None:
-        """The newest complete observation that was not handed out yet, or None."""
+    def take(self, wanted: Callable[[float], bool] = lambda stamp: True) -> Observation | None:
+        """The newest complete observation that was not handed out yet, or None.
+
+        Args:
+            wanted: whether an observation of that stamp is of use; see `ObservationSynchronizer.take`.
+        """
+
+        def complete(stamp: float) -> bool:
+            self._taken_at = self._now()
+            return wanted(stamp)
+
         try:
-            observation = self._inputs.take(self._now())
+            return self._inputs.take(self._now(), complete)
         except ValueError as error:
             self._refuse("observation", error)
             return None
-        if observation is not None:
-            self._taken_at = self._now()
-        return observation
 
     def without_publisher(self) -> list[str]:
         """Topics of joints and cameras that nobody publishes, as they are named after remapping."""

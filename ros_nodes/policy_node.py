@@ -234,8 +234,8 @@ class PolicyNode(LoadingLifecycleNode):
     def _on_input(self) -> None:
         if not self.active:
             return
-        observation = self._topics.take()
-        if observation is not None and (self._cadence.due(observation.stamp) or self.worker.has_waiting):
+        observation = self._topics.take(lambda stamp: self._cadence.due(stamp) or self.worker.has_waiting)
+        if observation is not None:
             implausible = self._implausible(observation)
             if implausible:
                 self.fail(implausible)

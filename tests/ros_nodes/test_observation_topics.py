@@ -73,6 +73,15 @@ def test_messages_become_an_observation_with_the_pose_of_a_camera_on_the_hand(to
     assert topics.health().level is Level.OK
 
 
+def test_an_observation_that_is_not_wanted_is_no_lack(topics):
+    topics._on_mount("wrist", convert.transform_from_mount(MOUNT, 0.0, "wrist_optical_frame"), INFO)
+    topics._taken_at = -1e9
+    feed(topics, 1.5)
+    assert topics.take(lambda stamp: False) is None
+    assert topics.take() is None
+    assert topics.health().level is Level.OK
+
+
 def test_without_a_mount_there_is_no_observation_and_the_lack_is_named(topics):
     feed(topics, 1.5)
     assert topics.take() is None

@@ -68,6 +68,28 @@ def test_observation_waits_for_an_instruction():
     assert sync.missing(now=0.0) == ["instruction never came"]
 
 
+def test_an_observation_that_is_not_wanted_is_over_and_is_not_made():
+    sync = make_sync()
+    add_camera(sync, "front", 1.0)
+    add_joints(sync, 1.0)
+    asked = []
+    assert sync.take(0.0, lambda stamp: asked.append(stamp)) is None
+    assert asked == [1.0]
+    assert sync.take(0.0) is None
+    assert sync.statuses()["front/color"].dropped == 0
+
+
+def test_millimetres_become_metres():
+    sync = make_sync()
+    add_camera(sync, "front", 1.0, parts=("color", "info"))
+    sync.add_depth("front", 1.0, np.array([[0] + [1500] * 5] * 4, np.uint16), 0.0)
+    add_joints(sync, 1.0)
+    depth = sync.take(0.0).cameras["front"].depth
+    assert depth.dtype == np.float32
+    assert np.isnan(depth[:, 0]).all()
+    assert depth[:, 1:] == pytest.approx(1.5)
+
+
 def test_observation_is_handed_out_once():
     sync = make_sync()
     add_camera(sync, "front", 1.0)
