@@ -1,7 +1,7 @@
 """Handwritten digits of which three of each class are labelled: KTF with noise as its source, beside no source.
 
 800 digits are unlabelled and trained with; the other thousand are held out. The source is Gaussian noise of 10 classes,
-50 vectors of each.
+50 vectors of each. What is asked of a fit's time, and of sources that must not help, is asked of the worst seed.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ def run(options: BenchOptions) -> list[Claim]:
         Claim("discriminability of noise, minus cross-entropy", "0", by_seed("discriminability"), zero, None),
         Claim("transferability of noise, minus L_MMD", "0", by_seed("transferability"), zero, None),
         Claim(
-            f"seconds of a fit of {STEPS} steps, negated",
+            f"largest seconds of a fit of {STEPS} steps over seeds, negated",
             f"asked: {LONGEST_S:g}, negated",
-            tuple(-seconds for seconds in by_seed("seconds")),
+            (-max(by_seed("seconds")),) * options.seeds,
             (-LONGEST_S,) * options.seeds,
         ),
     ]

@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from representation.benchmarks.rich_representations import DigitNet, accuracy, member_net, source_and_target
+from representation.benchmarks.rich_representations import (
+    MEMBERS,
+    STRENGTH,
+    DigitNet,
+    accuracy,
+    member_net,
+    source_and_target,
+)
 from representation.data.frames import Frames, write_frames
 from representation.embedding import embed
 from representation.image_tower import TowerConfig, TowerEncoder
@@ -145,6 +152,13 @@ def test_five_trainings_know_more_directions_than_one_and_copies_know_no_more():
     single = np.mean([rank(encoder) for encoder in encoders])
     assert rank(CatEncoder(encoders)) >= 2 * single
     assert rank(CatEncoder([encoders[0]] * 5)) == rank(encoders[0])
+
+
+def test_copies_of_one_training_tell_what_it_tells_where_they_cost_as_much():
+    source, target = source_and_target(0)
+    (member,) = train_members(member_net, source[0], 1, [0], TrainConfig(epochs=12, batch=32))
+    copies = CatEncoder([member.encoder] * MEMBERS)
+    assert accuracy(copies, target, STRENGTH / MEMBERS) == pytest.approx(accuracy(member.encoder, target), abs=0.01)
 
 
 def test_five_trainings_tell_more_of_unseen_digits_than_one():
