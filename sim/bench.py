@@ -12,10 +12,19 @@ from typing import Annotated, Any
 import tyro
 
 from policies.benchmarks.benchmark import Benchmark
-from sim.benchmarks import calibration, chunk_seams, fused_things, new_robot, simulation_speed, success_detection
+from sim.benchmarks import (
+    calibration,
+    chunk_seams,
+    fused_things,
+    low_rank_heads,
+    new_robot,
+    simulation_speed,
+    success_detection,
+)
 from sim.benchmarks.calibration import CalibrationSettings
 from sim.benchmarks.chunk_seams import SeamSettings
 from sim.benchmarks.fused_things import FusedSettings
+from sim.benchmarks.low_rank_heads import HeadSettings
 from sim.benchmarks.new_robot import NewRobotSettings
 from sim.benchmarks.simulation_speed import SpeedSettings
 from sim.benchmarks.success_detection import SuccessSettings
@@ -29,15 +38,17 @@ class Arguments:
 
     Attributes:
         name: simulation_speed (control steps per second beside other simulations), calibration, chunk_seams (how an arm
-            passes from one chunk to the next), fused_things (things found by two cameras and by one), new_robot (what a
-            robot that is new gains from others that have learned) or success_detection (whether a CLIP sees that an
-            instruction has been carried out); all of them if left out.
+            passes from one chunk to the next), fused_things (things found by two cameras and by one), low_rank_heads
+            (what a policy loses with a head of low rank), new_robot (what a robot that is new gains from others that
+            have learned) or success_detection (whether a CLIP sees that an instruction has been carried out); all of
+            them if left out.
         write: also write NAME.json and NAME.md, with its picture if it has one, into docs/benchmarks.
         json: print JSON instead of tables.
         speed: how long simulation_speed measures.
         calibration: how many calibrations, with how much noise.
         seams: how much chunk_seams trains and drives.
         fused: how much fused_things learns and looks.
+        heads: how much low_rank_heads records and tries.
         success: how much success_detection drives and trains.
         new_robot: how much new_robot draws and trains.
     """
@@ -49,6 +60,7 @@ class Arguments:
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     seams: SeamSettings = field(default_factory=SeamSettings)
     fused: FusedSettings = field(default_factory=FusedSettings)
+    heads: HeadSettings = field(default_factory=HeadSettings)
     success: SuccessSettings = field(default_factory=SuccessSettings)
     new_robot: NewRobotSettings = field(default_factory=NewRobotSettings)
 
@@ -69,6 +81,11 @@ BENCHMARKS = {
     ),
     "fused_things": Benchmark(
         lambda arguments: fused_things.run(arguments.fused), fused_things.format_text, fused_things.format_markdown
+    ),
+    "low_rank_heads": Benchmark(
+        lambda arguments: low_rank_heads.run(arguments.heads),
+        low_rank_heads.format_text,
+        low_rank_heads.format_markdown,
     ),
     "new_robot": Benchmark(
         lambda arguments: new_robot.run(arguments.new_robot), new_robot.format_text, new_robot.format_markdown
