@@ -197,14 +197,14 @@ def format_text(result: Mapping[str, Any]) -> str:
 def _table(result: Mapping[str, Any]) -> list[str]:
     lines = [
         "| policy, task | tolerance | ranks kept, by seed | numbers of the head | of the whole head | answers differ "
-        "| successes | minus the whole (95 %) |",
-        "|---|---|---|---:|---:|---:|---:|---|",
+        "| successes | lost, gained | minus the whole (95 %) |",
+        "|---|---|---|---:|---:|---:|---:|---:|---|",
     ]
     episodes = result["settings"]["episodes"] * result["settings"]["seeds"]
     for policy, one in result["policies"].items():
         before = one["tolerances"][0]["heads"][0]["numbers"][0]
         total = f"{sum(one['successes'])} of {episodes}"
-        lines.append(f"| {policy}, {one['task']} | whole |  | {before} | 100.0 % |  | {total} |  |")
+        lines.append(f"| {policy}, {one['task']} | whole |  | {before} | 100.0 % |  | {total} |  |  |")
         lines += [_row(f"{policy}, {one['task']}", row, episodes) for row in one["tolerances"]]
     return lines
 
@@ -226,6 +226,7 @@ def _row(name: str, row: Mapping[str, Any], episodes: int) -> str:
         f"{100 * share(row):.1f} %",
         f"{100 * differ:.1f} %",
         f"{sum(head['successes'] for head in heads)} of {episodes}",
+        f"{paired['only_first']}, {paired['only_second']}",
         f"{100 * paired['success_difference']:+.1f} % ({100 * low:+.1f} to {100 * high:+.1f})",
     ]
     return f"| {' | '.join(cells)} |"
@@ -238,6 +239,7 @@ def _told(result: Mapping[str, Any]) -> list[str]:
 def format_markdown(result: Mapping[str, Any]) -> str:
     """Lay a result out as a page."""
     machine, settings = result["machine"], result["settings"]
+    pairs = settings["seeds"] * settings["episodes"]
     parts = [one["tolerances"][0]["heads"][0] for one in result["policies"].values()]
     sizes = ", ".join(
         f"{part['numbers'][0] / part['network_numbers']:.0%} of the {part['network_numbers']} numbers of {name}"
@@ -247,7 +249,8 @@ def format_markdown(result: Mapping[str, Any]) -> str:
         table="\n".join(_table(result)),
         told="\n".join(f"- {line}" for line in _told(result)),
         sizes=sizes,
-        pairs=settings["seeds"] * settings["episodes"],
+        pairs=pairs,
+        unseen=f"{1 - 0.05 ** (1 / pairs):.1%}".replace("%", " %"),
         control=f"{settings['tolerances'][-1]:g}",
         policies=" ".join(settings["policies"]),
         conditions=f"{result['seconds']:.0f} s; {machine['cpu']}, {machine['cores']} cores",
@@ -278,7 +281,9 @@ How to read it:
   else becomes smaller. The policy that is written out and tried holds each map as one matrix, so that it takes as long
   as the whole one.
 - Differences are paired, low rank minus whole, with 95 % bootstrap intervals over the {pairs} episodes of all seeds
-  (`sim.compare`). An interval that reaches 0 says that no loss was seen; its lower end, how large one may still be.
+  (`sim.compare`). Lost are episodes in which only the whole policy succeeds, gained the others that differ. An interval
+  that reaches 0 says that no loss was shown; its lower end, how large one may still be. Where all pairs agree it has no
+  width, and a loss in up to {unseen} of episodes may still go unseen (95 %).
 - Tolerance {control} is a control, too coarse on purpose: its loss must be seen.
 
 {conditions}. Run it again with `python -m sim.bench low_rank_heads --write --heads.policies {policies}`.

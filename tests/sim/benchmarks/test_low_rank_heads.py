@@ -78,7 +78,8 @@ def test_the_page_has_ranks_compression_successes_and_what_is_asked(tried):
     _, found = tried
     page = low_rank_heads.format_markdown(found)
     ranks = "translation (lm_head) 7, 7; rotation (lm_head) whole, whole"
-    assert f"| {POLICY}, pick | 0.05 | {ranks} | 80 | 80.0 % | 5.0 % | 10 of 12 | -16.7 % (" in page
+    assert f"| {POLICY}, pick | 0.05 | {ranks} | 80 | 80.0 % | 5.0 % | 10 of 12 | 2, 0 | -16.7 % (" in page
+    assert "up to 22.1 % of episodes" in page
     assert "10% of the 1000 numbers of spatialvla_small" in page
     assert all(f"- {line}" in page for line in low_rank_heads.format_text(found).splitlines() if "asked" in line)
     assert "asked: below 0 (control): yes" in page
