@@ -3,6 +3,7 @@
 Colour, shape, size, place, turn, light and camera of each picture are drawn independently and written down, with a
 caption: what is needed to ask what a representation keeps. The format is that of `representation.data.frames`. With
 `--points` each picture also has the points of its object that the camera sees; `--size 96` or more then shows enough.
+With `--vary color position` only these change, of a large red cube in the middle of the table.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import mujoco
 import numpy as np
@@ -45,6 +47,16 @@ _EXTENTS = {
     "capsule": (0.6, 0.8, 0.0),
     "ellipsoid": (1.3, 0.8, 0.9),
 }
+Factor = Literal["color", "shape", "scale", "position", "turn", "light", "camera"]
+FACTORS: tuple[Factor, ...] = get_args(Factor)
+_KINDS: Mapping[str, Mapping] = {"color": COLORS, "shape": SHAPES, "scale": SIZES}
+_FIXED_KIND = {"color": "red", "shape": "cube", "scale": "large"}
+_FIXED = {
+    "position": np.zeros(2),
+    "turn": np.array(0.0),
+    "light": np.array([0.0, 0.0, -1.0]),
+    "camera": np.array([0.0, -0.26, 0.26]),
+}
 _REACH = 0.09  # m, half side of the square that objects lie in
 _ABOVE_TABLE = 0.003  # m
 _MODEL = """
@@ -66,9 +78,10 @@ class RenderOptions:
 
     Attributes:
         output: directory to write; must not hold frames.
-        count: pictures of each combination of colour, shape and size.
+        count: pictures of each combination of colour, shape and size, of those that vary.
         size: side of the pictures, pixels.
         points: of the cloud of each object; 0 for none.
+        vary: what changes from picture to picture.
         seed: of everything that is drawn.
     """
 
@@ -76,6 +89,7 @@ class RenderOptions:
     count: int = 40
     size: int = 32
     points: int = 0
+    vary: tuple[Factor, ...] = FACTORS
     seed: int = 0
 
 
@@ -139,23 +153,28 @@ class ObjectScene:
         self._renderer.close()
 
 
-def render(count: int, size: int, seed: int, points: int = 0) -> Frames:
+def render(count: int, size: int, seed: int, points: int = 0, vary: Sequence[str] = FACTORS) -> Frames:
     """Draw the pictures, all combinations of colour, shape and size alike; arguments as in `RenderOptions`.
 
     Returns:
         Frames with the columns `color`, `shape`, `scale` (numbered), `label` (colour and shape together), `position`
         (x, y in metres), `turn` (rad about the vertical), `light` (its direction) and `camera` (its place, metres);
         with points, `points` as `representation.data.clouds` has them.
+
+    Raises:
+        ValueError: nothing varies, or something that is none of `FACTORS`.
     """
+    if not vary or not set(vary) <= set(FACTORS):
+        raise ValueError(f"vary: expected some of {', '.join(FACTORS)}, found {', '.join(vary) or 'none'}")
     rng, points_rng = np.random.default_rng(seed), np.random.default_rng((seed, 1))
     scene = ObjectScene(size)
-    kinds = list(itertools.product(range(len(COLORS)), range(len(SHAPES)), range(len(SIZES))))
+    kinds = list(itertools.product(*(_numbers(name, name in vary) for name in _KINDS)))
     chosen = np.array([kind for kind in kinds for _ in range(count)])
     rng.shuffle(chosen)
     images, texts, clouds = [], [], []
     drawn: dict[str, list] = {name: [] for name in ("position", "turn", "light", "camera")}
     for color, shape, scale in tqdm(chosen, desc="renders", unit="picture"):
-        factors = draw_factors(rng)
+        factors = draw_factors(rng) | {name: value for name, value in _FIXED.items() if name not in vary}
         image, depth = scene.picture((color, shape, scale), factors)
         images.append(image)
         if points:
@@ -165,14 +184,20 @@ def render(count: int, size: int, seed: int, points: int = 0) -> Frames:
         words = {"color": list(COLORS)[color], "shape": list(SHAPES)[shape], "size": list(SIZES)[scale]}
         texts.append(TEMPLATES[rng.integers(len(TEMPLATES))].format(**words))
     scene.close()
-    names = {"color": tuple(COLORS), "shape": tuple(SHAPES), "scale": tuple(SIZES)}
+    names = {name: tuple(values) for name, values in _KINDS.items()}
     names[LABEL] = tuple(f"{color} {shape}" for color in COLORS for shape in SHAPES)
-    columns = dict(zip(("color", "shape", "scale"), chosen.T, strict=True))
+    columns = dict(zip(_KINDS, chosen.T, strict=True))
     columns[LABEL] = columns["color"] * len(SHAPES) + columns["shape"]
     columns |= {name: np.array(values, np.float32) for name, values in drawn.items()}
     if points:
         columns[POINTS] = np.stack(clouds)
     return Frames(np.stack(images), np.arange(len(images)), columns, names, texts)
+
+
+def _numbers(name: str, varies: bool) -> list[int]:
+    """Numbers of the values that a colour, shape or size takes."""
+    values = list(_KINDS[name])
+    return list(range(len(values))) if varies else [values.index(_FIXED_KIND[name])]
 
 
 def _object(shape: str) -> str:
@@ -189,7 +214,7 @@ def draw_factors(rng: np.random.Generator) -> dict[str, np.ndarray]:
         "position": rng.uniform(-_REACH, _REACH, 2),
         "turn": np.array(rng.uniform(-np.pi, np.pi)),
         "light": light,
-        "camera": np.array([0.0, -0.26, 0.26]) + rng.uniform(-0.04, 0.04, 3),
+        "camera": _FIXED["camera"] + rng.uniform(-0.04, 0.04, 3),
     }
 
 
@@ -204,11 +229,11 @@ def _arrange(
     body.quat[:] = (np.cos(factors["turn"] / 2), 0.0, 0.0, np.sin(factors["turn"] / 2))
 
 
-def main() -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Draw and write."""
-    options = tyro.cli(RenderOptions, description=__doc__)
+    options = tyro.cli(RenderOptions, args=args, description=__doc__)
     expect_empty(options.output)
-    frames = render(options.count, options.size, options.seed, options.points)
+    frames = render(options.count, options.size, options.seed, options.points, options.vary)
     write_frames(frames, options.output)
     print(f"{options.output}: {len(frames)} pictures, {options.size} pixels wide")
 
