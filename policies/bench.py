@@ -12,6 +12,7 @@ from typing import Annotated
 import tyro
 
 from policies.benchmarks import (
+    activation_noise,
     bag_conversion,
     chunk_latency,
     condition_cache,
@@ -20,6 +21,7 @@ from policies.benchmarks import (
     sphere_depth,
     two_modes,
 )
+from policies.benchmarks.activation_noise import NoiseSettings
 from policies.benchmarks.bag_conversion import ConversionSettings
 from policies.benchmarks.benchmark import Benchmark
 from policies.benchmarks.chunk_latency import LatencySettings
@@ -40,7 +42,8 @@ class Arguments:
         name: chunk_latency (time for a chunk beside plain decoding), sphere_depth (what Ego3D is good for),
             two_modes (what diffusion is good for), condition_cache (what keeping RDT's conditions saves),
             history_mixer (what histories of the joints are good for, and cost), bag_conversion (how fast bags become
-            datasets), or remote (what asking over the network costs).
+            datasets), remote (what asking over the network costs), or activation_noise (how actions change with
+            noise in the network).
         write: also write NAME.json and NAME.md into docs/benchmarks.
         json: print JSON instead of a table.
         latency: what chunk_latency measures.
@@ -50,6 +53,7 @@ class Arguments:
         history: what history_mixer trains and measures.
         conversion: what bag_conversion converts.
         remote: what remote asks.
+        noise: what activation_noise measures.
     """
 
     name: Annotated[str, tyro.conf.Positional] = "chunk_latency"
@@ -62,6 +66,7 @@ class Arguments:
     history: HistorySettings = field(default_factory=HistorySettings)
     conversion: ConversionSettings = field(default_factory=ConversionSettings)
     remote: RemoteSettings = field(default_factory=RemoteSettings)
+    noise: NoiseSettings = field(default_factory=NoiseSettings)
 
 
 BENCHMARKS = {
@@ -90,6 +95,11 @@ BENCHMARKS = {
         bag_conversion.format_markdown,
     ),
     "remote": Benchmark(lambda arguments: remote.run(arguments.remote), remote.format_text, remote.format_markdown),
+    "activation_noise": Benchmark(
+        lambda arguments: activation_noise.run(arguments.noise),
+        activation_noise.format_text,
+        activation_noise.format_markdown,
+    ),
 }
 
 

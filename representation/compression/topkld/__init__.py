@@ -21,6 +21,7 @@ from representation.compression.topkld.fake_quantization import (
 )
 from representation.compression.topkld.formats import FloatFormat, Format, IntFormat, format_named
 from representation.compression.topkld.losses import forward_kld, reverse_kld, topkld
+from representation.compression.topkld.noise import noisy_inputs
 from representation.compression.topkld.quantized_linear import QuantizedLinear, packed
 from representation.compression.topkld.quantizer import QTensor, dequantize, pack, quantize, unpack
 from representation.compression.topkld.scaling import ScalingLaw, fit_scaling, model_bits
@@ -45,6 +46,7 @@ __all__ = [
     "gptq_by_hessian",
     "linear_maps",
     "model_bits",
+    "noisy_inputs",
     "observe_inputs",
     "pack",
     "packed",

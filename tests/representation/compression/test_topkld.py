@@ -21,6 +21,7 @@ from representation.compression.topkld import (
     gptq_by_hessian,
     linear_maps,
     model_bits,
+    noisy_inputs,
     observe_inputs,
     pack,
     packed,
@@ -315,3 +316,18 @@ def test_a_student_learns_to_answer_like_its_teacher(learned):
 def test_steps_are_learned_of_symmetric_integers_alone():
     with pytest.raises(ValueError, match="learned_step: expected a symmetric format"):
         fake_quantize(network(), FloatFormat(2, 1), learned_step=True)
+
+
+def test_noise_in_inputs_has_its_size_by_token_and_ends():
+    linear, x = torch.nn.Linear(400, 400, bias=False), torch.randn(200, 400, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.eye_(linear.weight)
+    x[0] *= 100
+    with torch.no_grad():
+        with noisy_inputs([linear], 0.1, torch.Generator().manual_seed(1)):
+            noise = linear(x) - x
+            assert not torch.equal(linear(x) - x, noise)
+        assert torch.equal(linear(x), x)
+    sizes = noise.square().mean(1).sqrt() / x.square().mean(1).sqrt()
+    torch.testing.assert_close(sizes, torch.full((200,), 0.1), atol=0.02, rtol=0)
+    with pytest.raises(ValueError, match="size: expected at least 0, found -1"), noisy_inputs([linear], -1, None):
+        pass
