@@ -251,5 +251,6 @@ def pictures(options: BenchOptions, file: Path) -> None:
             axis.set_xticks([])
             axis.set_yticks([])
         line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+    file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=70, bbox_inches="tight")
     plt.close(figure)

@@ -34,7 +34,7 @@ from representation.generative.dts import (
     sample,
 )
 from representation.generative.dts.monitor import BEHAVIOUR, DOMAIN
-from representation.generative.dts.signals import BEAT_NOISE, ROBOTS, SKILLS, heart_beats, robot_windows, waves
+from representation.generative.dts.signals import ROBOTS, SKILLS, heart_beats, robot_windows, waves
 from representation.probes import linear_probe
 
 SERIES, LENGTH, STEPS, LR, WARMUP = 2000, 40, 1200, 2e-3, 1 / 3
@@ -155,13 +155,12 @@ def told_by_groups(seed: int, options: BenchOptions, adversary: float) -> tuple[
 
 
 def pictures(options: BenchOptions, file: Path) -> None:
-    """Heart beats: what each number of a vector does, while the others stay."""
+    """Heart beats, in units of their deviation: what each number of a vector does, while the others stay."""
     from matplotlib.figure import Figure
 
     series, _ = heart_beats(1000, LENGTH, 0)
-    x = torch.from_numpy(series)
-    model = DTSModel(1, replace(CAREFUL, hidden=32, sigma=BEAT_NOISE), 0)
-    fit(model, x, TrainingOptions(steps=options.steps(600), lr=LR, warmup=WARMUP))
+    x, model = torch.from_numpy((series - series.mean()) / series.std()), DTSModel(1, CAREFUL, 0)
+    fit(model, x, TrainingOptions(steps=options.steps(STEPS), lr=LR, warmup=WARMUP))
     with torch.no_grad():
         mu = model.encode(x)[0]
     order, values = mu.var(dim=0).argsort(descending=True), (-2.0, -1.0, 0.0, 1.0, 2.0)
@@ -173,4 +172,5 @@ def pictures(options: BenchOptions, file: Path) -> None:
         if place == 0:
             axes.legend(fontsize=7)
     figure.suptitle("a heart beat while one number of its vector takes five values")
+    file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=80)

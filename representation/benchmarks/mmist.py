@@ -22,6 +22,7 @@ from scipy.stats import spearmanr
 from torch.nn import functional as F  # noqa: N812
 
 from representation.benchmarks.claims import BenchOptions, Claim
+from representation.benchmarks.picture_grid import write_grid
 from representation.benchmarks.short_training import train_shortly
 from representation.data.batches import BatchOrder
 from representation.data.frames import SEGMENTATION, Frames, as_pixels, open_frames
@@ -218,19 +219,16 @@ def run(options: BenchOptions) -> list[Claim]:
 
 
 def pictures(options: BenchOptions, file: Path) -> None:
-    """Plain frames, then a line for each of four looks: a style picture and the frames in it."""
+    """Plain frames, then a row for each of four looks: the frames in it and its style picture."""
     training = split(open_frames(options.data.parent / APPEARANCES))[0]
     model = fitted(training, replace(options, scale=0.4 * options.scale))
-    frames, contents = training.images[300 - 6 : 300], as_pixels(training.images[:16])
+    frames, contents = training.images[-6:], as_pixels(training.images[:16])
     inverter, restyler = model.inverter(), Restyler(model, [], least_edges=0.0)
-    inverter.steps = LOOK_STEPS
-    lines = [[np.full_like(frames[0], 255), *frames]]
+    inverter.steps, inverter.n_candidates = options.steps(LOOK_STEPS), options.steps(inverter.n_candidates)
+    rows = {"plain frames": as_pixels(frames)}
     for number in (0, 1, 2, 6):
         text = LOOKS[number]
         look = Look(text, inverter.invert(StyleSpec({text: 1.0}), contents, LOOK_PICTURES, number))
-        style = (255 * look.images[0]).byte().permute(1, 2, 0).numpy()
-        lines.append([style, *restyler.frames(frames, model.style(look))])
-    grid = np.concatenate([np.concatenate(line, axis=1) for line in lines])
-    grid = cv2.resize(grid, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(file), cv2.cvtColor(grid, cv2.COLOR_RGB2BGR))
+        restyled_frames = as_pixels(restyler.frames(frames, model.style(look)))
+        rows[f"{text}, and its style picture"] = torch.cat([restyled_frames, look.images[:1]])
+    write_grid(rows, file, side=96)
