@@ -55,6 +55,7 @@ bench-policies: setup
 bench-representation: setup
 	test -f runs/renders/frames.json || $(BIN)/python -m sim.renders --size 48 --output runs/renders
 	test -f runs/one_block/frames.json || $(BIN)/python -m sim.renders --vary color position turn --count 334 --output runs/one_block
+	test -f runs/renders_64/frames.json || $(BIN)/python -m sim.renders --size 64 --output runs/renders_64
 	test -f runs/piles/scene_graphs.jsonl || $(BIN)/python -m sim.scene_graphs --output runs/piles
 	test -f runs/posed/frames.json || $(BIN)/python -m sim.posed_objects --output runs/posed
 	test -f runs/clouds/frames.json || $(BIN)/python -m sim.renders --count 10 --size 96 --points 1024 --output runs/clouds
