@@ -78,3 +78,14 @@ def test_everything_is_measured_of_both_kinds_of_pictures(data, few):
     claims = addp.claims([found, found], f"test {data}", "classes", "")
     assert [claim.least for claim in claims] == [0.0, 0.0, 0.1, 0.0, 0.0]
     assert claims[0].ours[0] == pytest.approx(1 - found.samples / found.by_place)
+
+
+def test_claims_of_renders_stand_beside_those_of_digits(tmp_path, few, monkeypatch):
+    write_frames(squares(72, 64), tmp_path / addp.RENDERS)
+    monkeypatch.setattr(
+        addp, "measured", lambda data, least, options, seed: addp.Measured(data.train.shape[-1], 128, 1, 0, 0, least)
+    )
+    claims = addp.run(BenchOptions(seeds=2, data=tmp_path / "renders"))
+    assert len({claim.claim for claim in claims}) == len(claims) == 10
+    assert [claims[k].ours for k in (0, 5)] == [(0.75, 0.75), (0.5, 0.5)]
+    assert [claims[k].ours for k in (4, 9)] == [(addp.WRONG,) * 2, (addp.WRONG_RENDERED,) * 2]
