@@ -103,8 +103,10 @@ EXTRAS = {
     "gym-aloha": ["gym-aloha==0.1.5"],
     "dev": [
         "e3nn>=0.6",
+        "flask>=3",
+        "flask-cors>=5",
         "hypothesis>=6.100",
-        "moto[server]>=5",
+        "moto[s3]>=5",
         "mypy>=1.11",
         "pillow>=10",
         "pylance>=14",
