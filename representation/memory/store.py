@@ -49,7 +49,8 @@ class Store:
             raise ValueError(f"{address}: expected a directory, or an address of {known}, found {scheme}")
         host, _, path = rest.partition("/")
         if not host or not path.strip("/") or "@" in host or urlsplit(address).query:
-            raise ValueError(f"{address}: expected {scheme}://HOST/NAME and no more, found {rest!r}")
+            found = "credentials" if "@" in host else repr(rest)  # which no log shall tell
+            raise ValueError(f"memory: expected {scheme}://HOST/NAME and no more, found {found}")
         if scheme in SERVERS:
             server, name = address.rstrip("/").rsplit("/", 1)
             key = os.environ.get(API_KEY_VARIABLE)
