@@ -6,7 +6,7 @@ of ROS 2 (MCAP bags) are read by `bag_reader.py` and become datasets by `python 
 - `lerobot_format.py`: what `meta/info.json` says: features, path templates, versions; checked.
 - `episode_index.py`: where each episode's rows and frames are; `episode_recorder.py`: one episode while it is recorded.
 - `image_encoder.py`: one image feature into its video, in a thread of its own.
-- `parquet_columns.py`: rows of numbers; `video.py`: colour videos (H.264); `depth.py`: lossless depth (FFV1, 0.1 mm).
+- `parquet_columns.py`: rows of numbers; `video.py`: colour videos (H.264); `depth.py`: lossless depth (0.1 mm).
 - `statistics.py`: minimum, maximum, mean, deviation and quantiles per feature.
 - `checksums.py`: SHA-256 of every file, to tell a damaged copy.
 - `untrusted_files.py`, `array_files.py`: size caps and path checks under everything that is read.

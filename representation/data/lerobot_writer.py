@@ -79,7 +79,7 @@ class LeRobotWriter:
             ((H, W) float32 metres, NaN where unknown) or that of a row of numbers ((n,)).
         robot_type: name of the robot.
         file_megabytes: size of staged episodes at which they are joined into one set of files.
-        fast: encode colour in a third of the time, into twice the size, and depth in a tenth, into half again the size.
+        fast: encode colour in a third of the time, into twice the size, and depth in a ninth, into half again the size.
 
     Raises:
         ValueError: a feature is not one that can be written, or `root` holds a dataset.
