@@ -153,5 +153,6 @@ def format_markdown(result: Mapping[str, Any]) -> str:
         "# From bag to dataset\n\nThe command `python -m policies.data.convert` on a synthetic recording with sensor "
         f"noise. {ASKED_TIMES_REAL_TIME:g} times real time is aimed at; the last line tells whether it is reached. "
         "On a busy machine only the processor time says something.\n\n"
-        f"```\n{format_text(result)}\n```\n\nRun it again with `python -m policies.bench bag_conversion --write`.\n"
+        f"```\n{format_text(result)}\n```\n\nRun it again with "
+        f"`python -m policies.bench bag_conversion --write --conversion.seconds {result['seconds']:g}`.\n"
     )
