@@ -54,9 +54,10 @@ class EpisodeMemory:
     def __init__(self, address: str | Path, create: bool = False) -> None:
         self.address = str(address)
         self._store = Store(self.address)
+        is_foreign = self._store.is_foreign  # before the tables, which others may be making
         there = self._store.tables()
         if MARK_TABLE not in there:
-            if there or self._store.is_foreign:
+            if there or is_foreign:
                 raise ValueError(f"{address}: expected a memory, found something else: no table {MARK_TABLE!r}")
             if not create:
                 raise FileNotFoundError(f"{address}: expected a memory, found none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -14,10 +15,12 @@ from urllib.parse import urlsplit
 
 import lancedb
 import pyarrow as pa
+from lance_namespace.errors import LanceNamespaceError
 
 OBJECT_STORES = ("s3", "gs", "az")
 SERVERS = ("http", "https")
 API_KEY_VARIABLE = "LANCEDB_API_KEY"
+MADE_BY_ANOTHER = ("already exists", "concurrently created", "concurrent transaction")
 MAKING_S = 5.0  # a table is listed before it can be opened
 
 
@@ -75,7 +78,7 @@ class Store:
         with self.told("its tables", ValueError):
             try:
                 return set(self._database.list_tables(namespace_path=self._namespace).tables)
-            except RuntimeError as error:
+            except (RuntimeError, LanceNamespaceError) as error:
                 if "Namespace not found" in str(error):
                     return set()
                 raise
@@ -86,14 +89,23 @@ class Store:
             try:
                 if self._namespace:
                     self._database.create_namespace(self._namespace)
-            except RuntimeError as error:
-                if "already exists" not in str(error):
+            except (RuntimeError, LanceNamespaceError) as error:
+                if not any(sign in str(error) for sign in MADE_BY_ANOTHER):
                     raise
 
     def create(self, name: str, content: pa.Table) -> Any:
-        """A new table with a content, or the one that is there already, or comes there at the same time."""
-        with self.told(name, ValueError):
-            return self._database.create_table(name, content, namespace_path=self._namespace, exist_ok=True)
+        """A new table with a content, or the one that is there already, or comes there at the same time.
+
+        On an object store a creation that stalls may replace a table that another made and began to fill meanwhile, so
+        make the memory of a fleet once before its arms start.
+        """
+        with self.told(name, ValueError), self._alone():
+            try:
+                return self._database.create_table(name, content, namespace_path=self._namespace)
+            except (ValueError, RuntimeError, LanceNamespaceError) as error:
+                if not any(sign in str(error) for sign in MADE_BY_ANOTHER):
+                    raise
+        return self.open(name)
 
     def open(self, name: str) -> Any:
         """A table that is there, or is just being made; each read of it sees the newest commit."""
@@ -102,14 +114,28 @@ class Store:
             while True:
                 try:
                     return self._database.open_table(name, namespace_path=self._namespace)
-                except (ValueError, RuntimeError) as error:
+                except (ValueError, RuntimeError, LanceNamespaceError) as error:
                     if "not found" not in str(error) or time.monotonic() > limit:
                         raise
                 time.sleep(MAKING_S / 50)
 
     @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the lock of the directory, if it is one: LanceDB's creations there may replace each other."""
+        if self.directory is None:
+            yield
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        lock = os.open(self.directory, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(lock)
+
+    @contextmanager
     def told(self, what: str, *others: type[Exception]) -> Iterator[None]:
-        """Turn what LanceDB raises, RuntimeError, OSError and others, into an error that names the memory.
+        """Turn what LanceDB raises, and others, into an error that names the memory.
 
         Raises:
             ValueError: of a directory: it is damaged.
@@ -117,7 +143,7 @@ class Store:
         """
         try:
             yield
-        except (RuntimeError, OSError, *others) as error:
+        except (RuntimeError, OSError, LanceNamespaceError, *others) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             kind = ConnectionError if self.directory is None else ValueError
             raise kind(f"{self.address}: expected {what} of a memory, found: {reason:.300}") from error

@@ -106,6 +106,20 @@ def test_arms_write_at_once_and_nothing_of_theirs_is_lost(fleet):
     assert memory.count(FRAMES, key=ENCODER.key) == memory.count(FRAMES) == 200
 
 
+def test_who_makes_it_late_finds_what_others_made_and_filled_meanwhile(fleet, tmp_path, monkeypatch):
+    for address in (f"{fleet}/late", str(tmp_path / "late")):
+        first = EpisodeMemory(address, create=True)
+        first.register(ENCODER)
+        first.add(FRAMES, frames(10), {ENCODER.key: directions(10)})
+        with monkeypatch.context() as earlier:
+            earlier.setattr(Store, "tables", lambda _: set())
+            earlier.setattr(Store, "is_foreign", False)
+            late = EpisodeMemory(address, create=True)
+        late.register(ENCODER)
+        late.add(FRAMES, frames(10, "there"), {ENCODER.key: directions(10)})
+        assert first.count(FRAMES, key=ENCODER.key) == late.count(FRAMES) == 20
+
+
 def test_kills_lose_no_committed_row_there(fleet):
     found = survive(f"{fleet}/killed", 2, np.random.default_rng(0))
     assert found.committed >= 100
