@@ -6,6 +6,7 @@ import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from representation.checkpoint import read_config
 from representation.interface import DocumentEncoder, Encoder
@@ -501,11 +502,11 @@ def module_of(name: str) -> ModuleType:
     return importlib.import_module(SYSTEMS[name].module)
 
 
-def load_encoder(directory: Path) -> Encoder | DocumentEncoder:
-    """Read an encoder that a system saved; in evaluation mode.
+def load_model(directory: Path) -> Any:
+    """Read what a system saved, an encoder or any other model; in evaluation mode.
 
     Args:
-        directory: the encoder's, or a run's that has one in `encoder/`.
+        directory: the model's, or a run's that has one in `encoder/`.
 
     Raises:
         FileNotFoundError: there is none.
@@ -513,4 +514,25 @@ def load_encoder(directory: Path) -> Encoder | DocumentEncoder:
     """
     inner = directory / "encoder"
     directory = inner if inner.is_dir() else directory
-    return module_of(read_config(directory)["system"]).load(directory)
+    system = read_config(directory)["system"]
+    load = getattr(module_of(system), "load", None)
+    if load is None:
+        raise ValueError(f"{directory}: system: expected one that saves models, found {system}")
+    return load(directory)
+
+
+def load_encoder(directory: Path) -> Encoder | DocumentEncoder:
+    """Read an encoder that a system saved; in evaluation mode.
+
+    Args:
+        directory: see `load_model`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: of no known system, or damaged, or no encoder.
+    """
+    model = load_model(directory)
+    if not hasattr(model, "modality"):
+        raise ValueError(f"{directory}: expected an encoder, found another model, {type(model).__name__}")
+    encoder: Encoder | DocumentEncoder = model
+    return encoder

@@ -38,7 +38,7 @@ from representation.dynamics.gcrl.forecaster import (
     Window,
 )
 from representation.dynamics.gcrl.model import GCRL
-from representation.registry import load_encoder
+from representation.registry import load_model
 from ros_nodes.diagnostics import Health, Latencies, Level
 from ros_nodes.forecast_messages import TOPIC, message_from_futures, places
 from ros_nodes.lifecycle_node import LoadingLifecycleNode
@@ -150,7 +150,7 @@ class ForecastNode(LoadingLifecycleNode):
         torch.set_num_threads(config.threads)  # of this thread, the worker's
         if not config.path:
             raise ValueError("model.path: expected the directory of a model of gcrl, found none")
-        model = load_encoder(Path(config.path))
+        model = load_model(Path(config.path))
         if not isinstance(model, GCRL):
             raise ValueError(f"model.path: expected a model of gcrl, found {type(model).__name__}")
         blank = Window(0.0, ("first", "second"), np.zeros((model.config.observed, 2, 2), np.float32))

@@ -2,7 +2,7 @@
 
     python -m sim.benchmarks.few_demonstrations --encoder RUN --dataset DIR [DIR ...] --task NAME --output DIR
 
-For each seed the same small share of the demonstrations trains three RDT policies for the same time: with the encoder
+For each seed the same small share of the demonstrations trains three RDT policies for the same steps: with the encoder
 frozen, with the encoder trained on, and with the same network from random weights. All are evaluated on the same
 episodes, so the differences are paired.
 """
@@ -45,10 +45,11 @@ class Settings:
         task: tasks to try, separated by commas.
         output: directory to write; must not hold files.
         share: of the demonstrations that are learned from.
-        minutes: of each training.
+        steps: of each training.
         seeds: trainings of each kind; the demonstrations are drawn anew for each.
         episodes: of each task that each policy is tried on.
         query_steps: control steps between two queries of the policy.
+        cameras: names of the exterior, the right (or only) wrist's and the left wrist's; "" for none.
         chunk: rows of a chunk.
         image_size: side of the pictures, pixels.
         batch_size: frames per step.
@@ -62,10 +63,11 @@ class Settings:
     task: str
     output: Path
     share: float = 0.1
-    minutes: float = 6.0
+    steps: int = 3000
     seeds: int = 3
     episodes: int = 20
     query_steps: int = 8
+    cameras: tuple[str, str, str] = ("top", "right_wrist", "left_wrist")
     chunk: int = 16
     image_size: int = 96
     batch_size: int = 64
@@ -126,22 +128,25 @@ def run(settings: Settings) -> dict[str, Any]:
 
 
 def _train(settings: Settings, encoder: Path, frozen: bool, output: Path, seed: int) -> None:
+    exterior, right_wrist, left_wrist = settings.cameras
     config = TrainConfig(
         dataset=settings.dataset,
         output=output,
         policy="rdt",
         share=settings.share,
-        steps=1_000_000,
-        max_minutes=settings.minutes,
+        steps=settings.steps,
         batch_size=settings.batch_size,
-        warmup_steps=100,
+        warmup_steps=min(100, settings.steps),
         jitter=0.1,
-        validate_every=1_000_000,
+        validate_every=settings.steps,
         validation_episodes=len(settings.dataset),
         threads=settings.threads,
         seed=seed,
         mixed_precision=settings.mixed_precision,
         rdt=RDTTraining(
+            exterior=exterior,
+            right_wrist=right_wrist,
+            left_wrist=left_wrist,
             history=False,
             relative=True,
             chunk=settings.chunk,
@@ -175,7 +180,7 @@ def format_text(result: Mapping[str, Any]) -> str:
     """Lay a result out for people."""
     settings, machine = result["settings"], result["machine"]
     lines = [
-        f"{settings['share']} of the demonstrations, {settings['minutes']} minutes of training, "
+        f"{settings['share']} of the demonstrations, {settings['steps']} steps of training, "
         f"{result['episodes']} episodes of {settings['task']}",
         f"{'tower':<12}{'successes by seed':>24}{'minus random, in %, with 95 % interval, by seed':>60}",
     ]

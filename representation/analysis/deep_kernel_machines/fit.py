@@ -5,7 +5,7 @@ arrays, features or columns, and `--vectors` adds those of an encoder (`python -
 N` the target is its change over N steps of an episode. Whole episodes are held out: a fifth to choose nu by, which
 says how freely kernels are learned, and a fifth to test. Beside the machine stand the same with fixed kernels (NNGP),
 a plain Gaussian process and ridge regression, or logistic regression for classes. The predictor comes back by
-`representation.registry.load_encoder(OUTPUT)`; figures are in `OUTPUT/report.json`.
+`representation.registry.load_model(OUTPUT)`; figures are in `OUTPUT/report.json`.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ class GCRL(nn.Module):
         return self.futures(past, q_z.mean + q_z.stddev * noise_z, q_s.mean + q_s.stddev * noise_s)
 
     def save(self, directory: Path) -> None:
-        """Write what `registry.load_encoder` reads."""
+        """Write what `registry.load_model` reads."""
         save_encoder(self, SYSTEM, self.config, directory)
 
 

@@ -22,7 +22,7 @@ from representation.dynamics.gcrl.model import GCRL, GRAPH, GCRLConfig, Network
 from representation.dynamics.gcrl.scenes import simulate_crossing
 from representation.dynamics.gcrl.tracks import Tracks, read_tracks
 from representation.dynamics.gcrl.training import adapt, fit
-from representation.registry import load_encoder
+from representation.registry import load_model
 
 CONFIGS: dict[Network, GCRLConfig] = {"pair": GCRLConfig(), "graph": GRAPH}
 
@@ -90,7 +90,7 @@ def main(args: Sequence[str] | None = None) -> None:
         config = CONFIGS[options.network]
         if tracks:
             config = dataclasses.replace(config, period_s=tracks[0].period_s)
-        model = GCRL(config) if options.model is None else load_encoder(options.model)
+        model = GCRL(config) if options.model is None else load_model(options.model)
         if not isinstance(model, GCRL):
             raise SystemExit(f"--model: expected a model of gcrl, found {type(model).__name__}")
         environments = environments_of(tracks, model.config, options.scenes)

@@ -87,7 +87,7 @@ class HamiltonianNet(nn.Module):
         return torch.cat([over_p, -over_q], dim=-1)
 
     def save(self, directory: Path) -> None:
-        """Write what `registry.load_encoder` reads."""
+        """Write what `registry.load_model` reads."""
         save_encoder(self, SYSTEM, self.config, directory)
 
 

@@ -17,7 +17,7 @@ import tyro
 from representation.dynamics.hamiltonian_meta.energy_alarm import AlarmConfig, EnergyAlarm
 from representation.dynamics.hamiltonian_meta.network import HamiltonianNet
 from representation.dynamics.hamiltonian_meta.windows import HeldTools, read_held_tools
-from representation.registry import load_encoder
+from representation.registry import load_model
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def main(args: Sequence[str] | None = None) -> None:
     """Print it."""
     options = tyro.cli(WatchOptions, args=args, description=__doc__)
     try:
-        net, tools = load_encoder(options.model), read_held_tools(options.tools)
+        net, tools = load_model(options.model), read_held_tools(options.tools)
         if not isinstance(net, HamiltonianNet):
             raise ValueError(f"{options.model}: expected a Hamiltonian network, found {type(net).__name__}")
         rows = watch(net, tools, options)

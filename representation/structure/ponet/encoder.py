@@ -227,7 +227,7 @@ class PoNetEncoder(nn.Module):
         return x, x.sum(dim=1) / present.sum(dim=1, keepdim=True).clamp(min=1)
 
     def save(self, directory: Path) -> None:
-        """Write what `registry.load_encoder` reads."""
+        """Write what `registry.load_model` reads."""
         save_encoder(self, SYSTEM, asdict(self.config), directory)
 
 

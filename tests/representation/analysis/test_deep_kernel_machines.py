@@ -24,7 +24,7 @@ from representation.analysis.deep_kernel_machines.sparse import GramBatchNorm
 from representation.analysis.deep_kernel_machines.tables import read_table
 from representation.benchmarks import deep_kernel_machines as benchmark
 from representation.data.frames import Frames, write_frames
-from representation.registry import load_encoder
+from representation.registry import load_model
 
 
 def drawn(n, d=5, seed=0):
@@ -209,7 +209,7 @@ def test_the_command_chooses_nu_and_what_it_leaves_predicts_again(tmp_path, caps
     ]
     assert len(report["divergences"]) == 2
     assert len(report["alignments"]) == 3
-    model = load_encoder(tmp_path / "run")
+    model = load_model(tmp_path / "run")
     mean, variance = model.predict(state)
     assert mean.shape == variance.shape == (60, 1)
     assert np.sqrt(((mean[:, 0] - force) ** 2).mean()) < force.std()

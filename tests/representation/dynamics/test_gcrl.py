@@ -14,7 +14,7 @@ from representation.dynamics.gcrl.model import coupled_bound, log_likelihood
 from representation.dynamics.gcrl.scenes import simulate_crossing, simulate_people
 from representation.dynamics.gcrl.train import held_out, main
 from representation.dynamics.gcrl.training import adapt, constant_velocity, fit, forecast_error, min_ade_fde
-from representation.registry import load_encoder
+from representation.registry import load_model
 
 
 @pytest.mark.parametrize("dim", [2, 4, 8])
@@ -77,7 +77,7 @@ def test_training_lowers_errors_and_adapting_keeps_z(coupled, tmp_path):
     assert all(torch.equal(a, p) for a, p in zip(kept, (p for m in model.z_side for p in m.parameters()), strict=True))
     assert not torch.equal(decoder, model.future_decoder.read[0].weight)
     model.save(tmp_path / "model")
-    again = load_encoder(tmp_path / "model")
+    again = load_model(tmp_path / "model")
     told = [m.predict(past, 5, torch.Generator().manual_seed(1)) for m in (model, again)]
     assert torch.equal(*told)
 
@@ -180,7 +180,7 @@ def test_training_the_graph_lowers_errors_and_adapting_keeps_z(tmp_path):
     assert all(torch.equal(a, p) for a, p in zip(kept, (p for m in model.z_side for p in m.parameters()), strict=True))
     assert all(p.isfinite().all() for p in model.parameters())
     model.save(tmp_path / "model")
-    again = load_encoder(tmp_path / "model")
+    again = load_model(tmp_path / "model")
     told = [m.predict(past, 5, torch.Generator().manual_seed(1)) for m in (model, again)]
     torch.testing.assert_close(*told, equal_nan=True)
 
@@ -239,7 +239,7 @@ def test_the_command_trains_on_files_of_any_number_of_agents_and_tunes(tmp_path,
     tuned = ["--output", str(tmp_path / "b"), "--model", str(tmp_path / "a"), "--epochs", "1"]
     main([*tuned, "--tracks", files[1], "--scenes", "3"])
     assert "tuned on 3 scenes" in capsys.readouterr().out
-    assert load_encoder(tmp_path / "b").predict(people(1, 5)[:, :8], 2, torch.Generator()).shape == (2, 1, 12, 5, 2)
+    assert load_model(tmp_path / "b").predict(people(1, 5)[:, :8], 2, torch.Generator()).shape == (2, 1, 12, 5, 2)
     with pytest.raises(SystemExit, match=r"expected \(B, 8, 2, 2\), found"):
         main(["--output", str(tmp_path / "c"), "--tracks", files[0], "--epochs", "1"])
     np.save(tmp_path / "short.npy", people(4, 2)[:, :9].numpy())

@@ -20,7 +20,7 @@ from representation.dynamics.hamiltonian_meta.energy_alarm import (
 )
 from representation.dynamics.hamiltonian_meta.rollout import rk4, yoshida4
 from representation.dynamics.hamiltonian_meta.systems import SYSTEMS, Trajectories
-from representation.registry import load_encoder
+from representation.registry import load_model
 
 KINDS = [HamiltonianConfig("mlp", bodies=2, hidden=16), HamiltonianConfig("gnn", hidden=16)]
 
@@ -198,7 +198,7 @@ def test_it_comes_back_equal_and_wrong_input_is_named(tmp_path):
     net = HamiltonianNet(HamiltonianConfig("gnn", coordinates=1, hidden=8))
     net.save(tmp_path / "net")
     states = torch.randn(3, 2, 2)
-    assert torch.equal(load_encoder(tmp_path / "net")(states), net(states))
+    assert torch.equal(load_model(tmp_path / "net")(states), net(states))
     with pytest.raises(ValueError, match="kind: expected one of mlp, gnn, found 'cnn'"):
         HamiltonianConfig("cnn")
     with pytest.raises(ValueError, match="window: expected at least 9 rows"):

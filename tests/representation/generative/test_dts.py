@@ -33,7 +33,7 @@ from representation.generative.dts import (
 from representation.generative.dts.objectives import log_normal
 from representation.generative.dts.signals import heart_beats, robot_windows
 from representation.generative.dts.windows import cut, read_recordings
-from representation.registry import load_encoder
+from representation.registry import load_model
 
 SMALL = DTSConfig(4, {"behaviour": 2, "domain": 2}, hidden=8)
 
@@ -250,7 +250,7 @@ def test_a_monitor_follows_a_second_arm_whose_skills_nobody_told_it(tmp_path, ca
     parts = report["information"]
     assert parts["kl"] == pytest.approx(parts["mi"] + parts["tc"] + parts["dwkl"])
     assert "of 8 units active" in capsys.readouterr().out
-    monitor = load_encoder(tmp_path / "run")
+    monitor = load_model(tmp_path / "run")
     words = ["--model", str(tmp_path / "run"), "--data", str(tmp_path / "two"), "--robot", "two", "--threads", "1"]
     assert watch.main([*words, "--output", str(tmp_path / "seen"), "--truth", "skill"]) == 0
     seen = json.loads((tmp_path / "seen" / "episodes.json").read_text())
@@ -279,11 +279,11 @@ def test_series_of_a_file_are_clustered_where_nothing_is_known(tmp_path, capsys)
     words = ["--data", str(tmp_path / "series.npz"), "--output", str(tmp_path / "run"), "--length", "12"]
     words += ["--steps", "10", "--skills", "3", "--factors", "skill", "--set.hidden", "8", "--threads", "1"]
     assert train.main(words) == 0
-    monitor = load_encoder(tmp_path / "run")
+    monitor = load_model(tmp_path / "run")
     assert monitor.config.skills == ("cluster 0", "cluster 1", "cluster 2")
     words += ["--objective", "individual", "--labels", "skill"]
     assert train.main([*words[:3], str(tmp_path / "labelled"), *words[4:]]) == 0
-    labelled = load_encoder(tmp_path / "labelled")
+    labelled = load_model(tmp_path / "labelled")
     assert labelled.config.skills == ("skill=0", "skill=1", "skill=2", "skill=3")
     report = json.loads((tmp_path / "labelled" / "report.json").read_text())
     assert report["probes"]["skill of series by the monitor"]["score"] > 0

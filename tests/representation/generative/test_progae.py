@@ -32,7 +32,7 @@ from representation.generative.progae.ensembles import main as draw_ensemble
 from representation.generative.progae.fit import main as fit
 from representation.generative.progae.geometry import mean_curvature, mean_direction, random_rotations
 from representation.generative.progae.shape_goals import main as write_goals
-from representation.registry import load_encoder
+from representation.registry import load_model
 
 NODES = 16
 
@@ -314,7 +314,7 @@ def test_nodes_of_a_simulation_are_bodies_or_vertices_of_a_flex():
 def test_a_model_comes_back_equal(tmp_path):
     model = model_of()
     model.save(tmp_path)
-    again = load_encoder(tmp_path)
+    again = load_model(tmp_path)
     assert again.config == model.config
     assert torch.equal(again(chains(2)), model(chains(2)))
 

@@ -3,7 +3,7 @@ import torch
 
 from representation.benchmarks import spen as benchmark
 from representation.data.scene_graphs import SceneGraph, SceneNode, write_scene_graphs
-from representation.registry import load_encoder
+from representation.registry import load_model
 from representation.structure.classify_scenes import has_loop, logits_of, main, plain_graph
 
 TABLE = SceneNode("table", (0.6, 0.6, 0.05), (0.0, 0.0, -0.05))
@@ -23,7 +23,7 @@ def test_the_command_learns_to_tell_bridges(tmp_path, capsys):
     main(words)
     assert "2 scenes: 1.000 told, 0.500 the same class" in capsys.readouterr().out
     graphs = [plain_graph(scene) for scene in (TOWER, BRIDGE)]
-    assert logits_of(load_encoder(tmp_path / "run"), graphs).argmax(dim=1).tolist() == [0, 1]
+    assert logits_of(load_model(tmp_path / "run"), graphs).argmax(dim=1).tolist() == [0, 1]
 
 
 def test_graphs_of_the_benchmark_have_four_neighbours_and_counted_triangles(monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from representation.data.scene_graphs import SceneGraph, SceneNode
-from representation.registry import load_encoder
+from representation.registry import load_model
 from representation.structure.d_sla import (
     DSLA,
     GINConfig,
@@ -130,7 +130,7 @@ def test_vectors_do_not_mind_the_numbers_of_nodes_nor_other_graphs(tmp_path):
     assert torch.allclose(encoder([graph])[0], first, atol=1e-6)
     assert discrepancy(encoder, graph, other) < 1e-4 < discrepancy(encoder, graph, drawn(3))
     encoder.save(tmp_path)
-    assert torch.equal(load_encoder(tmp_path)([graph]), encoder([graph]))
+    assert torch.equal(load_model(tmp_path)([graph]), encoder([graph]))
     with pytest.raises(ValueError, match="nodes: expected types from 0 to 3, found 0 to 4"):
         encoder([typed_graph(torch.tensor([0, 4]), {(0, 1): 0})])
 

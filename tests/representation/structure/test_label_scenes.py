@@ -3,7 +3,7 @@ import torch
 
 from representation.benchmarks.scene_roles import NETWORKS, scores
 from representation.data.scene_graphs import SceneGraph, SceneNode, write_scene_graphs
-from representation.registry import load_encoder
+from representation.registry import load_model
 from representation.structure.label_scenes import ROLES, main, roles, split, together
 
 TABLE = SceneNode("table", (0.6, 0.6, 0.05), (0.0, 0.0, -0.05))
@@ -30,7 +30,7 @@ def test_the_command_learns_from_contacts_what_sizes_do_not_tell(tmp_path, capsy
     write_scene_graphs([TOWER, BESIDE] * 10, tmp_path / "data")
     main(["--data", str(tmp_path / "data"), "--output", str(tmp_path / "run"), "--steps", "60", "--layers", "2"])
     assert "4 scenes: 1.000 of the roles told, 0.400 the same one" in capsys.readouterr().out
-    model = load_encoder(tmp_path / "run")
+    model = load_model(tmp_path / "run")
     x, edge_index, wanted = together([TOWER])
     assert torch.equal(model(x, edge_index).argmax(dim=1), wanted)
     found = scores(0, [TOWER, BESIDE] * 5, steps=2)

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from representation.registry import load_encoder
+from representation.registry import load_model
 from representation.structure.sheaf_diffusion import (
     SheafConfig,
     SheafDiffusion,
@@ -133,7 +133,7 @@ def test_a_network_comes_back_equal_and_wrong_graphs_are_refused(tmp_path):
     edge_index, _ = heterophilic_graph(10, 2, 0.1, 3, seed=0)
     model.save(tmp_path)
     x = torch.randn(10, 4)
-    assert torch.equal(load_encoder(tmp_path)(x, edge_index), model(x, edge_index))
+    assert torch.equal(load_model(tmp_path)(x, edge_index), model(x, edge_index))
     assert model.last_maps.shape == (edge_index.shape[1], 2, 2)
     assert model(x, edge_index[:, :0]).shape == (10, 2)
     for wrong in ([[0], [1]], [[0, 0], [0, 0]], [[0, 1, 0, 1], [1, 0, 1, 0]]):

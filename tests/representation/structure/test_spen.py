@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from representation.registry import load_encoder
+from representation.registry import load_model
 from representation.structure import spen
 from representation.structure.d_sla import GINConfig, GINEncoder, TypedGraph
 from representation.structure.spen import (
@@ -126,7 +126,7 @@ def test_graphs_do_not_mind_numbers_nor_neighbours(tmp_path):
     both = model(torch.cat([x, torch.randn(6, 2)]), edges, more, torch.tensor([0] * n + [1] * 6))
     assert torch.allclose(both[0], logits[0], atol=1e-5)
     model.save(tmp_path)
-    assert torch.equal(load_encoder(tmp_path)(x, DECALIN, weights, alone), logits)
+    assert torch.equal(load_model(tmp_path)(x, DECALIN, weights, alone), logits)
 
 
 def test_ego_networks_see_what_the_whole_does_not():

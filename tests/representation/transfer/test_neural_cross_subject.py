@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from representation.registry import load_encoder
+from representation.registry import load_model
 from representation.transfer.neural_cross_subject import (
     CrossSubjectConfig,
     CrossSubjectModel,
@@ -131,7 +131,7 @@ def test_a_model_comes_back_equal(tmp_path):
     model.add_subject("so101", 12)
     model.adapter("so101").set_statistics(drawn(9, 12, seed=4))
     model.save(tmp_path)
-    found, x = load_encoder(tmp_path), drawn(4, 12)
+    found, x = load_model(tmp_path), drawn(4, 12)
     model.eval()
     assert all(torch.equal(a, b) for a, b in zip(found(x, "so101"), model(x, "so101"), strict=True))
     assert torch.equal(found.read(x, "so101", "tool"), model.read(x, "so101", "tool"))

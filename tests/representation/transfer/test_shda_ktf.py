@@ -6,7 +6,7 @@ from sklearn.base import clone
 
 from representation.benchmarks.digit_encoders import all_digits
 from representation.compatibility.stored_vectors import VectorFile, read_vectors
-from representation.registry import load_encoder
+from representation.registry import load_model
 from representation.transfer import label_few
 from representation.transfer.shda_ktf import (
     KTF,
@@ -185,7 +185,7 @@ def test_a_network_comes_back_equal(tmp_path):
     model = KTF(D, C, common_dim=7, slope=0.1)
     model.save(tmp_path)
     x = drawn(4).float()
-    assert torch.equal(load_encoder(tmp_path)(x), model(x))
+    assert torch.equal(load_model(tmp_path)(x), model(x))
 
 
 def test_wrong_input_is_refused():
@@ -277,7 +277,7 @@ def test_the_command_labels_what_has_no_labels(tmp_path, capsys):
     found = read_vectors(tmp_path / "out" / "labels.npz")
     assert len(found.labels) == 200
     assert found.names == names
-    assert load_encoder(tmp_path / "out" / "model").config["target_dim"] == 64
+    assert load_model(tmp_path / "out" / "model").config["target_dim"] == 64
     assert "200 vectors labelled after 30 labels of 10 classes" in capsys.readouterr().out
     for method, place in (("ktf", "bank"), ("stn", "projected")):
         label_few.main(

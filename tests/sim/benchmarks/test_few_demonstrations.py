@@ -36,7 +36,7 @@ def test_all_kinds_of_towers_learn_from_the_same_share_and_are_tried(tmp_path, c
     collect(CollectConfig(output=tmp_path / "data", task="lift_tray", episodes=3, size=32, noisy=False))
     encoder_of(tmp_path / "encoder")
     words = ["--encoder", str(tmp_path / "encoder"), "--dataset", str(tmp_path / "data"), "--task", "lift_tray"]
-    words += ["--output", str(tmp_path / "out"), "--share", "0.5", "--minutes", "0.01", "--seeds", "1"]
+    words += ["--output", str(tmp_path / "out"), "--share", "0.5", "--steps", "2", "--seeds", "1"]
     words += ["--episodes", "1", "--query-steps", "16", "--image-size", "32", "--batch-size", "8", "--threads", "1"]
     main([*words, "--mixed-precision", "no", "--workers", "1"])
     result = json.loads((tmp_path / "out" / "result.json").read_text())

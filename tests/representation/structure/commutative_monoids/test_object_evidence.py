@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from representation.checkpoint import CONFIG_FILE
-from representation.registry import load_encoder
+from representation.registry import load_model
 from representation.structure.commutative_monoids.object_evidence import (
     CENTRE,
     EvidenceConfig,
@@ -49,7 +49,7 @@ def test_drawn_sights_are_of_their_objects():
 def test_a_fuser_comes_back_equal_and_others_are_refused(tmp_path):
     model = ObjectEvidence(EvidenceConfig(dim=8), seeded())
     model.save(tmp_path)
-    again = load_encoder(tmp_path)
+    again = load_model(tmp_path)
     sights, _ = drawn_sights(3, 5, seeded())
     told = [one.told(one.monoid.fold(one.elements(sights), sights[..., 3] > 0)) for one in (model, again)]
     assert torch.equal(*told)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.func import jacrev
 
-from representation.registry import load_encoder
+from representation.registry import load_model
 from representation.structure.ponet import (
     PoNetConfig,
     PoNetEncoder,
@@ -109,7 +109,7 @@ def test_it_comes_back_equal_and_wrong_input_is_named(tmp_path):
     encoder = PoNetEncoder(PoNetConfig(in_features=3, max_len=20, segments=4)).eval()
     encoder.save(tmp_path / "encoder")
     steps = torch.randn(2, 20, 3)
-    for found, expected in zip(load_encoder(tmp_path / "encoder")(steps), encoder(steps), strict=True):
+    for found, expected in zip(load_model(tmp_path / "encoder")(steps), encoder(steps), strict=True):
         assert torch.equal(found, expected)
     with pytest.raises(ValueError, match="steps: expected at most 20, found 21"):
         encoder(torch.randn(1, 21, 3))
