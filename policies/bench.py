@@ -17,6 +17,7 @@ from policies.benchmarks import (
     chunk_latency,
     condition_cache,
     history_mixer,
+    released_speed,
     remote,
     sphere_depth,
     two_modes,
@@ -27,6 +28,7 @@ from policies.benchmarks.benchmark import Benchmark
 from policies.benchmarks.chunk_latency import LatencySettings
 from policies.benchmarks.condition_cache import CacheSettings
 from policies.benchmarks.history_mixer import HistorySettings
+from policies.benchmarks.released_speed import ReleasedSettings
 from policies.benchmarks.remote import RemoteSettings
 from policies.benchmarks.sphere_depth import SphereSettings
 from policies.benchmarks.two_modes import TwoModesSettings
@@ -42,8 +44,8 @@ class Arguments:
         name: chunk_latency (time for a chunk beside plain decoding), sphere_depth (what Ego3D is good for),
             two_modes (what diffusion is good for), condition_cache (what keeping RDT's conditions saves),
             history_mixer (what histories of the joints are good for, and cost), bag_conversion (how fast bags become
-            datasets), remote (what asking over the network costs), or activation_noise (how actions change with
-            noise in the network).
+            datasets), remote (what asking over the network costs), activation_noise (how actions change with noise
+            in the network), or released_speed (how fast networks of the released sizes answer, beside the floor).
         write: also write NAME.json and NAME.md into docs/benchmarks.
         json: print JSON instead of a table.
         latency: what chunk_latency measures.
@@ -54,6 +56,7 @@ class Arguments:
         conversion: what bag_conversion converts.
         remote: what remote asks.
         noise: what activation_noise measures.
+        released: what released_speed measures.
     """
 
     name: Annotated[str, tyro.conf.Positional] = "chunk_latency"
@@ -67,6 +70,7 @@ class Arguments:
     conversion: ConversionSettings = field(default_factory=ConversionSettings)
     remote: RemoteSettings = field(default_factory=RemoteSettings)
     noise: NoiseSettings = field(default_factory=NoiseSettings)
+    released: ReleasedSettings = field(default_factory=ReleasedSettings)
 
 
 BENCHMARKS = {
@@ -99,6 +103,11 @@ BENCHMARKS = {
         lambda arguments: activation_noise.run(arguments.noise),
         activation_noise.format_text,
         activation_noise.format_markdown,
+    ),
+    "released_speed": Benchmark(
+        lambda arguments: released_speed.run(arguments.released),
+        released_speed.format_text,
+        released_speed.format_markdown,
     ),
 }
 
