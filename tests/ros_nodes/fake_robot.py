@@ -461,7 +461,7 @@ def node_process(node: str, namespace: str, *parameters: str, remap: Sequence[st
         finally:
             process.terminate()
             try:
-                process.wait(10)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -49,14 +49,14 @@ def test_without_delay_a_job_runs_at_once_in_the_callers_thread_and_no_thread_is
 
 def test_jobs_run_in_the_order_in_which_they_are_due(line):
     done = Done()
-    line.send("camera", 0.3, done.job("late"))
-    line.send("joints", 0.1, done.job("early"))
+    line.send("camera", 1.0, done.job("late"))
+    line.send("joints", 0.5, done.job("early"))
     assert done.wait(2) == ["early", "late"]
 
 
 def test_no_job_overtakes_another_of_its_stream(line):
     done = Done()
-    line.send("joints", 0.2, done.job("first"))
+    line.send("joints", 0.5, done.job("first"))
     line.send("joints", 0.0, done.job("second"))
     line.send("camera", 0.0, done.job("other stream"))
     assert done.names == ["other stream"]
@@ -77,7 +77,7 @@ def test_a_full_line_drops_and_counts():
     done = Done()
     line = DelayLine(failed=lambda error: None, capacity=2)
     for name in "abc":
-        line.send("joints", 0.05, done.job(name))
+        line.send("joints", 0.5, done.job(name))
     assert line.dropped == 1
     assert done.wait(2) == ["a", "b"]
     line.stop()

@@ -39,7 +39,7 @@ def test_a_killed_gateway_leaves_the_arm_at_the_end_of_its_last_trajectory():
         robot.plan(robot.ramp(knots=60))
         robot.wait_for(lambda: robot.commands, "a command")
         process.send_signal(signal.SIGKILL)
-        process.wait(10)
+        process.wait(30)
         last = robot.commands[-1].message.points[-1]
         assert not any(last.velocities)
         assert not any(last.accelerations)

@@ -131,7 +131,7 @@ def test_latency_delays_and_keeps_order_and_stamps(rig):
 
 
 def test_the_late_camera_alone_is_late(rig):
-    late = rig(late_camera="front", late_camera_s=0.1)
+    late = rig(late_camera="front", late_camera_s=0.5)
     late.picture("front")
     late.picture("wrist")
     assert [name for name, _ in late.topics.frames] == ["wrist"]
