@@ -77,7 +77,7 @@ EXTRAS = {
         "rosbags>=0.10",
         "zstandard>=0.22",
     ],
-    "memory": ["lancedb>=0.40", "opencv-python-headless>=4.9", "pyarrow>=16"],
+    "memory": ["lance-namespace>=0.13", "lancedb>=0.40", "opencv-python-headless>=4.9", "pyarrow>=16"],
     "remote": ["msgpack>=1.0.8", "pillow>=10", "websockets>=17.1"],
     "menagerie": ["mujoco-menagerie>=2026.1"],
     # The commands of policies.calibration without ROS.

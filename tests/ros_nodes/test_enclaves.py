@@ -42,7 +42,7 @@ from tests.ros_nodes.fake_robot import REPOSITORY
 from tests.ros_nodes.faulty_policies import Sweep
 from tests.ros_nodes.test_replay import write_dataset
 
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0  # more than a conductor waits for anything, so that it says what did not come
 RUNS = 4
 NAMESPACE = "/guarded"
 CAMERAS = ("front", "wrist")
