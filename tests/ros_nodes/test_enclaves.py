@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -217,14 +218,18 @@ def seen_in_a_run(words: list[str], names: list[str], graph: str, observe) -> di
             [sys.executable, "-m", "ros_nodes.bringup", *words],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PYTHONFAULTHANDLER": "1"},
         )
         try:
             end = time.monotonic() + PATIENCE_S
-            while process.poll() is None:
-                assert time.monotonic() < end, f"expected the end of the graph, found {log.read_text()}"
+            while process.poll() is None and time.monotonic() < end:
                 found = {name: observe(name, f"/{graph}") for name in names}
                 time.sleep(0.02)
+            if process.poll() is None:  # what every node is doing goes to the log
+                for node in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+                    os.kill(int(node), signal.SIGABRT)
+                process.wait(30)
+                pytest.fail(f"expected the end of the graph, found {log.read_text()}")
         finally:
             process.terminate()
             process.wait(30)
