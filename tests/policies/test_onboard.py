@@ -9,7 +9,7 @@ from policies import onboard
 from policies.execution.kinematics import Kinematics
 from policies.robots import get_robot
 from representation.data.lerobot_writer import LeRobotWriter
-from representation.registry import load_encoder
+from representation.registry import load_model
 
 ENCODER = Path("policies/checkpoints/rdt_small/image_tower")
 SIDE = 32
@@ -43,13 +43,13 @@ def test_two_robots_learn_and_a_third_is_let_in(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "panda: tool" in out
     assert "aloha: tool" in out
-    known = load_encoder(tmp_path / "known" / "model")
+    known = load_model(tmp_path / "known" / "model")
     assert known.dims == {"panda": 16, "aloha": 28}
     words = ["--dataset", places[2], "--model", tmp_path / "known", "--samples", "8"]
     onboard.main(options(tmp_path, *words, "--output", tmp_path / "all"))
     told = json.loads((tmp_path / "all" / "onboard.json").read_text())
     assert set(told) == {"adapter only", "from scratch", "ridge regression"}
-    model = load_encoder(tmp_path / "all" / "model")
+    model = load_model(tmp_path / "all" / "model")
     assert list(model.dims) == ["panda", "aloha", "ur5e"]
     x = torch.randn(3, 16)
     assert all(torch.equal(a, b) for a, b in zip(known(x, "panda"), model(x, "panda"), strict=True))
