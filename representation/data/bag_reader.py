@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import struct
+from collections import deque
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from mcap.stream_reader import StreamReader, breakup_chunk
 MAX_RECORD_BYTES = 256 * 2**20
 MAX_TOPICS = 10_000
 _READ_BYTES = 2**20
+_AHEAD = 4  # chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +107,17 @@ class _CutError(Exception):
 
 
 def _records(stream: io.BufferedReader, size: int) -> Iterator[McapRecord]:
+    """The records of a file, those of chunks in their places; a thread reads and unpacks ahead of who uses them."""
+    groups = _groups(stream, size)
+    with ThreadPoolExecutor(1) as thread:
+        coming = deque(thread.submit(next, groups, None) for _ in range(_AHEAD))
+        while (group := coming.popleft().result()) is not None:
+            coming.append(thread.submit(next, groups, None))
+            yield from group
+
+
+def _groups(stream: io.BufferedReader, size: int) -> Iterator[list[McapRecord]]:
+    """The records of each chunk, and between chunks those that tell of messages."""
     reader = StreamReader(stream, emit_chunks=True, record_size_limit=MAX_RECORD_BYTES)
     records = iter(reader.records)
     while True:
@@ -116,9 +130,9 @@ def _records(stream: io.BufferedReader, size: int) -> Iterator[McapRecord]:
                 raise _CutError(f"byte {size}") from error
             raise
         if isinstance(record, Chunk):
-            yield from breakup_chunk(_decompressed(record), validate_crc=True)
-        else:
-            yield record
+            yield breakup_chunk(_decompressed(record), validate_crc=True)
+        elif isinstance(record, Channel | Schema | Message):
+            yield [record]
 
 
 def _decompressed(chunk: Chunk) -> Chunk:
