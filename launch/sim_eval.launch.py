@@ -103,7 +103,9 @@ def generate_launch_description() -> LaunchDescription:
                 choices=["true", "false"],
             ),
             DeclareLaunchArgument(
-                "videos", default_value="1", description="film so many episodes of each task, suite and severity"
+                "videos",
+                default_value="1",
+                description="lockstep: film so many episodes of each task, suite and severity",
             ),
             DeclareLaunchArgument(
                 "joint_targets",
@@ -184,6 +186,9 @@ def generate_launch_description() -> LaunchDescription:
                     "evaluation.shuffle_instructions": value("shuffle_instructions", bool),
                     "evaluation.videos": value("videos", int),
                     "evaluation.joint_targets": value("joint_targets", bool),
+                    "evaluation.scheduler": value("scheduler", str),
+                    "evaluation.device": value("device", str),
+                    "evaluation.robot": value("robot", str),
                 },
             ),
         ]

@@ -2,6 +2,9 @@
 
 It configures and activates the policy, begins one episode after the other, listens until each is over, and ends with
 exit code 0, or with 1 and the cause when a node reports an error or anything takes longer than its limit.
+
+In realtime the scene is laid out anew while the policy is inactive: the arm is then in another place at once, which
+neither policy nor gateway may take for a motion. The time of an episode runs from there, so it includes the activation.
 """
 
 from __future__ import annotations
@@ -24,11 +27,14 @@ from rclpy.logging import get_logger
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
+from policies.execution.chunk_scheduler import SchedulerMode
+from policies.execution.gateway_states import GatewayState
+from policies.robots import get_robot
 from ros_nodes.convert import seconds
 from ros_nodes.diagnostics import Level, figures_by_name
 from ros_nodes.graph_client import GraphClient, GraphError, StopRequestedError
 from ros_nodes.params import declare
-from ros_nodes.qos import LATCHED, STATUS
+from ros_nodes.qos import LATCHED, STATUS, Mode
 from ros_nodes.simulator_status import SimulatorStatus
 from ros_nodes.stop_signals import stop_on_signals
 from ros_nodes.transport import use_shared_memory_profile
@@ -70,8 +76,11 @@ class EvaluationParameters:
         query_steps: control steps between two queries of the policy.
         blank_images: the policy sees black images and unknown depth.
         shuffle_instructions: the policy gets the instruction of an episode with another target.
-        videos: film the first so many episodes of each task, suite and severity.
+        videos: lockstep: film the first so many episodes of each task, suite and severity.
         joint_targets: store all joint targets in episodes.parquet, not only their hashes.
+        scheduler: how overlapping chunks of the policy become one motion.
+        device: torch device of the policy.
+        robot: name, or YAML file, of the robot.
     """
 
     policy: str = "spatialvla_small"
@@ -86,15 +95,18 @@ class EvaluationParameters:
     shuffle_instructions: bool = False
     videos: int = field(default=1, metadata={"range": (0, 1_000_000)})
     joint_targets: bool = False
+    scheduler: SchedulerMode = "receding_horizon"
+    device: str = "cpu"
+    robot: str = ""
 
     def arguments(self) -> Arguments:
         """The same as arguments of `sim.evaluate`."""
         values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return Arguments(**values | {"output": Path(self.output)})
 
-    def command(self) -> str:
+    def command(self, mode: Mode) -> str:
         """Shell command that repeats the evaluation."""
-        words = ["python", "-m", "ros_nodes.evaluate"]
+        words = ["python", "-m", "ros_nodes.evaluate", *(["--mode", mode] if mode != "lockstep" else [])]
         for entry in fields(self):
             value, option = getattr(self, entry.name), "--" + entry.name.replace("_", "-")
             if isinstance(value, bool):
@@ -132,6 +144,7 @@ class EpisodeRunnerNode(GraphClient):
         self._limits = declare(self, LimitParameters)
         self._arguments = self._evaluation.arguments()
         self._protocol = self._arguments.protocol()
+        self._lockstep = True
         self._rejected = 0
         self._gateway_reports = 0
         self._status = SimulatorStatus()
@@ -152,12 +165,14 @@ class EpisodeRunnerNode(GraphClient):
             GraphError: a node failed or a limit passed; names which.
             StopRequestedError: the process is to end.
         """
-        self._start_policy()
-        transport = self._take_over_settings()
-        self._rejected = self._reset_gateway()
+        self._change_policy(Transition.TRANSITION_CONFIGURE, "load its policy")
+        self._take_over_settings()
+        if self._lockstep:
+            self._change_policy(Transition.TRANSITION_ACTIVATE, "become active")
+            self._rejected = self._reset_gateway()
         episodes, results, began = self._protocol.episode_ids(), [], time.monotonic()
         for number, episode in enumerate(episodes, 1):
-            result = self._run_episode(episode, filmed=episode.index < self._evaluation.videos)
+            result = self._run_episode(episode, filmed=self._lockstep and episode.index < self._evaluation.videos)
             results.append(result)
             outcome = "success" if result.success else f"progress {result.progress:.2f}"
             left_s = (time.monotonic() - began) / number * (len(episodes) - number)
@@ -165,24 +180,24 @@ class EpisodeRunnerNode(GraphClient):
                 f"[{number}/{len(episodes)}, {left_s:.0f} s left] {episode}: {outcome} in {result.steps} steps"
             )
         policy = describe_policy(self._evaluation.policy)
-        run = RunDescription(policy, self._protocol, self._evaluation.command(), transport)
+        transport = "ros" if self._lockstep else "ros_realtime"
+        command = self._evaluation.command("lockstep" if self._lockstep else "realtime")
+        run = RunDescription(policy, self._protocol, command, transport)
         summary = write_results(self._arguments.output, results, run, self._evaluation.joint_targets)
         self.get_logger().info("\n" + format_table(summary))
 
-    def _start_policy(self) -> None:
-        limit = self._limits.start_limit_s
-        self.change_state_of("policy_node", Transition.TRANSITION_CONFIGURE, "load its policy", limit)
-        self.change_state_of("policy_node", Transition.TRANSITION_ACTIVATE, "become active", limit)
+    def _change_policy(self, transition: int, label: str) -> None:
+        self.change_state_of("policy_node", transition, label, self._limits.start_limit_s)
 
-    def _take_over_settings(self) -> str:
-        """Note in the protocol what the nodes really do; returns the name of the transport."""
+    def _take_over_settings(self) -> None:
+        """Note in the protocol what the nodes really do, and whether time waits for them."""
         limit = self._limits.service_limit_s
         status = "simulator_node/status"
         self.wait_until(lambda: self.count_publishers(status) > 0, limit, f"a publisher of {status}")
         if self.count_publishers(status) > 1:
             raise GraphError("expected one simulator_node in this ROS domain, found several; set ROS_DOMAIN_ID")
         found = self.parameters_of("simulator_node", ["mode", *PROTOCOL_PARAMETERS], limit)
-        mode = found.pop("mode")
+        self._lockstep = found.pop("mode") == "lockstep"
         protocol = replace(self._protocol, **{name.split(".")[-1]: value for name, value in found.items()})
         for name in ("query_steps", "blank_images", "shuffle_instructions"):
             asked, real = getattr(self._evaluation, name), getattr(protocol, name)
@@ -194,7 +209,6 @@ class EpisodeRunnerNode(GraphClient):
             "safety": self._settings_of("arm_gateway_node", "gateway.limits", settings["safety"]),
         }
         self._protocol = replace(protocol, execution=execution)
-        return "ros" if mode == "lockstep" else "ros_realtime"
 
     def _settings_of(self, node: str, prefix: str, like: Mapping[str, Any]) -> dict[str, Any]:
         """Parameters of a node below a prefix, by the names in `like`."""
@@ -217,9 +231,10 @@ class EpisodeRunnerNode(GraphClient):
         )
         return int(self._diagnostics[concern].get("trajectory_rejected", 0))
 
-    @staticmethod
-    def _is_ready(gateway: Mapping[str, str]) -> bool:
-        return gateway["state"] == "WAITING_FOR_STATE" and gateway.get("controllers_not_connected", "0") == "0"
+    def _is_ready(self, gateway: Mapping[str, str]) -> bool:
+        # In lockstep no joint state comes between two episodes, in realtime they always come.
+        state = GatewayState.WAITING_FOR_STATE if self._lockstep else GatewayState.HOLDING
+        return gateway["state"] == state.name and gateway.get("controllers_not_connected", "0") == "0"
 
     def _run_episode(self, episode: EpisodeId, filmed: bool) -> EpisodeResult:
         began = time.monotonic()
@@ -233,8 +248,13 @@ class EpisodeRunnerNode(GraphClient):
             self.set_parameters_of("simulator_node", parameters, limit)
             self._heard_at = time.monotonic()
             self.trigger("simulator_node/reset", limit)
+            if not self._lockstep:
+                self._rejected = self._reset_gateway()
+                self._change_policy(Transition.TRANSITION_ACTIVATE, "become active")
             status = self._wait_for_end(episode)
             wall_s = time.monotonic() - began
+            if not self._lockstep:
+                self._change_policy(Transition.TRANSITION_DEACTIVATE, "become inactive")
             rejected_before, self._rejected = self._rejected, self._reset_gateway()
             video = film.read_bytes() if filmed else None
         return EpisodeResult(
@@ -246,7 +266,7 @@ class EpisodeRunnerNode(GraphClient):
             instruction=status.instruction,
             wall_s=wall_s,
             inference_s=np.array([self._inference_s[stamp] for stamp in sorted(self._inference_s)]),
-            joint_targets=np.array(status.joint_targets),
+            joint_targets=np.reshape(status.joint_targets, (-1, len(get_robot(self._protocol.robot).joint_names))),
             rejected=self._rejected - rejected_before,
             video=video,
         )

@@ -1,7 +1,7 @@
 """`python -m ros_nodes.evaluate`: measure a policy on the simulated tasks, over the ROS graph.
 
 The same arguments and the same results as `python -m sim.evaluate`, which needs no ROS; in lockstep both send the arm
-the same joint targets.
+the same joint targets. In `--mode realtime` the policy has as much time as it would have on a real arm.
 """
 
 from __future__ import annotations
@@ -10,19 +10,32 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import tyro
 
 from ros_nodes.bringup import run_graph
 from ros_nodes.domains import own_domain
 from ros_nodes.graphs import SIM_EVAL
+from ros_nodes.qos import Mode
 from sim.episode_worker import EXPERT
 from sim.evaluate import Arguments, describe_policy
 from sim.executors import THREAD_LIMITS
 from sim.summary import read_run
 
 
-def graph_values(arguments: Arguments) -> dict[str, str]:
+@dataclass(frozen=True, slots=True)
+class GraphArguments(Arguments):
+    """Measure a policy over the ROS graph; write summary.json, episodes.parquet, videos/ and report.html.
+
+    Attributes:
+        mode: lockstep (simulated time waits for the policy) or realtime (the wall clock does not; nothing is filmed).
+    """
+
+    mode: Mode = "lockstep"
+
+
+def graph_values(arguments: GraphArguments) -> dict[str, str]:
     """Arguments of the graph that runs an evaluation.
 
     Raises:
@@ -36,9 +49,12 @@ def graph_values(arguments: Arguments) -> dict[str, str]:
             f"workers, executor: one graph runs one episode at a time, found {arguments.workers} workers on "
             f"{arguments.executor!r}; use sim.evaluate, which gives the same results"
         )
+    if arguments.control_hz is not None:
+        raise ValueError("control_hz: over the graph it is the robot's; use sim.evaluate for another")
     arguments.protocol()
     describe_policy(arguments.policy)
-    names = set(SIM_EVAL.arguments) & set(Arguments.__slots__) - ({"robot"} if not arguments.robot else set())
+    names = set(SIM_EVAL.arguments) & {entry.name for entry in fields(arguments)}
+    names -= set() if arguments.robot else {"robot"}
     given = {name: getattr(arguments, name) for name in names} | {"output": arguments.output.absolute()}
     return SIM_EVAL.resolve(
         {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
@@ -47,7 +63,7 @@ def graph_values(arguments: Arguments) -> dict[str, str]:
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    arguments = tyro.cli(Arguments, args=args, prog="python -m ros_nodes.evaluate")
+    arguments = tyro.cli(GraphArguments, args=args, prog="python -m ros_nodes.evaluate")
     try:
         values = graph_values(arguments)
     except (OSError, ValueError) as error:

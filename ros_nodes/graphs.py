@@ -159,6 +159,9 @@ SIM_EVAL = Graph(
                 "evaluation.shuffle_instructions": "shuffle_instructions",
                 "evaluation.videos": "videos",
                 "evaluation.joint_targets": "joint_targets",
+                "evaluation.scheduler": "scheduler",
+                "evaluation.device": "device",
+                "evaluation.robot": "robot",
             },
         ),
     ),
@@ -180,7 +183,7 @@ SIM_EVAL = Graph(
         ),
         "blank_images": GraphArgument("false", "show the policy black images", BOOLEAN, bool),
         "shuffle_instructions": GraphArgument("false", "give the policy wrong instructions", BOOLEAN, bool),
-        "videos": GraphArgument("1", "film so many episodes of each task, suite and severity", kind=int),
+        "videos": GraphArgument("1", "lockstep: film so many episodes of each task, suite and severity", kind=int),
         "joint_targets": GraphArgument("false", "store all joint targets in episodes.parquet", BOOLEAN, bool),
         "output": GraphArgument("runs/eval", "directory for summary, episodes, videos and report"),
         "mode": GraphArgument(

@@ -16,6 +16,7 @@ from policies.execution.trajectory import JointTrajectory
 from ros_nodes.imperfect_sensors import ImperfectSensors
 from ros_nodes.simulator_status import SimulatorStatus
 from sim.episode_id import EpisodeId
+from sim.perturbation import Perturbation
 from sim.rendering import OffscreenRenderer, intrinsics
 from sim.simulation import TabletopSimulation
 
@@ -33,6 +34,10 @@ class RealtimeDrive:
         joint_rate_hz: joint states per second.
         clock: seconds on the clock that stamps are given in.
         changed: called, from any thread, when the status has changed.
+        perturbation: what is taken from the policy.
+
+    Raises:
+        ValueError: pictures are to be blank, which policies' nodes take for broken cameras.
     """
 
     def __init__(
@@ -43,7 +48,11 @@ class RealtimeDrive:
         joint_rate_hz: float,
         clock: Callable[[], float],
         changed: Callable[[], None],
+        perturbation: Perturbation | None = None,
     ) -> None:
+        self._perturbation = perturbation or Perturbation()
+        if self._perturbation.blank_images:
+            raise ValueError("blank_images: expected false in realtime, where pictures that never change stop a policy")
         self._simulation = simulation
         self._topics = topics
         self._periods = {"camera": 1.0 / camera_rate_hz, "joints": 1.0 / joint_rate_hz}
@@ -66,7 +75,7 @@ class RealtimeDrive:
     def begin(self, episode: EpisodeId, cameras: Sequence[str]) -> None:
         """Begin an episode; `cameras` are those that take pictures."""
         with self._rendering, self._physics:
-            self._simulation.reset(episode)
+            self._perturbation.begin(self._simulation, episode)
             self._origin = self._clock()
             self._judged_ns = 0
             self._targets = []

@@ -140,6 +140,7 @@ class SimulatorNode(Node):
         self.get_logger().info(f"simulating {self._simulation.robot.name} in {config.mode}")
 
     def _make_drive(self, config: SimulatorConfig, topics: SensorTopics) -> LockstepDrive | RealtimeDrive:
+        perturbation = declare(self, Perturbation, "perturbation")
         if config.mode == "realtime":
             return RealtimeDrive(
                 self._simulation,
@@ -148,6 +149,7 @@ class SimulatorNode(Node):
                 config.joint_rate_hz,
                 lambda: self.get_clock().now().nanoseconds / 1e9,
                 self._publish_status,
+                perturbation,
             )
         drive = LockstepDrive(
             self._simulation,
@@ -156,7 +158,7 @@ class SimulatorNode(Node):
             config.partner_limit_s,
             config.answer_limit_s,
             time.monotonic,
-            declare(self, Perturbation, "perturbation"),
+            perturbation,
         )
         # Steady: simulated time stands still while the drive waits.
         self._poller = self.create_timer(POLL_S, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,35 +10,64 @@ import time
 from pathlib import Path
 
 import pytest
+import tyro
 
-from ros_nodes.evaluate import graph_values, main
-from sim.evaluate import Arguments
+from ros_nodes.bringup import run_graph
+from ros_nodes.episode_runner_node import EvaluationParameters
+from ros_nodes.evaluate import GraphArguments, graph_values, main
+from ros_nodes.graphs import SIM_EVAL
+from sim.summary import read_run
 
 PATIENCE_S = 120.0
 
 
 def test_the_expert_is_refused_with_the_reason():
     with pytest.raises(ValueError, match=r"expert.*sim\.evaluate"):
-        graph_values(Arguments("expert", Path("out")))
+        graph_values(GraphArguments("expert", Path("out")))
 
 
 @pytest.mark.parametrize("setting", [{"workers": 2}, {"executor": "ray"}])
 def test_one_graph_is_one_worker(setting):
     with pytest.raises(ValueError, match=r"one episode at a time.*sim\.evaluate"):
-        graph_values(Arguments("noop", Path("out"), **setting))
+        graph_values(GraphArguments("noop", Path("out"), **setting))
 
 
 def test_every_argument_reaches_the_graph():
-    arguments = Arguments(
-        "random", Path("out"), "push", "camera", "2", 7, 3, query_steps=2, blank_images=True, videos=0, device="cuda"
+    arguments = GraphArguments(
+        "random",
+        Path("out"),
+        "push",
+        "camera",
+        "2",
+        7,
+        3,
+        query_steps=2,
+        blank_images=True,
+        videos=0,
+        device="cuda",
+        scheduler="temporal_ensembling",
+        mode="realtime",
     )
     values = graph_values(arguments)
     expected = {"policy": "random", "task": "push", "suite": "camera", "severity": "2", "episodes": "7", "seed": "3"}
     expected |= {"query_steps": "2", "blank_images": "true", "joint_targets": "false", "videos": "0", "device": "cuda"}
+    expected |= {"scheduler": "temporal_ensembling", "mode": "realtime"}
     assert expected.items() <= values.items()
     assert values["output"] == str(Path("out").absolute())
     assert values["robot"] == "panda"
-    assert graph_values(Arguments("noop", Path("out"), "reach", robot="ur5e"))["robot"] == "ur5e"
+    assert graph_values(GraphArguments("noop", Path("out"), "reach", robot="ur5e"))["robot"] == "ur5e"
+
+
+def test_a_control_rate_that_the_graph_cannot_change_is_refused():
+    with pytest.raises(ValueError, match=r"control_hz.*sim\.evaluate"):
+        graph_values(GraphArguments("noop", Path("out"), control_hz=5.0))
+
+
+def test_the_command_of_the_report_asks_for_the_same_again():
+    given = {"policy": "random", "task": "push", "episodes": 3, "scheduler": "temporal_ensembling", "robot": "ur5e"}
+    words = shlex.split(EvaluationParameters(**given, output="out").command("realtime"))
+    again = tyro.cli(GraphArguments, args=words[3:])
+    assert again == GraphArguments(**given, output=Path("out"), videos=1, mode="realtime")
 
 
 @pytest.mark.parametrize(
@@ -106,3 +136,16 @@ def test_no_node_outlives_a_killed_evaluation(evaluation):
     process.kill()
     process.communicate()
     assert_all_end(list(nodes.values()))
+
+
+def test_in_realtime_every_episode_moves_the_arm_from_its_own_start(tmp_path):
+    wanted = {"mode": "realtime", "policy": "random", "task": "reach", "episodes": "2", "joint_targets": "true"}
+    assert run_graph(SIM_EVAL, SIM_EVAL.resolve(wanted | {"output": str(tmp_path)}), sys.stderr) == 0
+    run = read_run(tmp_path)
+    assert run.summary["protocol"]["tasks"] == ["reach"]
+    assert run.summary["transport"] == "ros_realtime"
+    assert not list(tmp_path.glob("videos/*"))  # filming would disturb the clock
+    assert len(run.episodes) == 2
+    for episode in run.episodes.values():
+        assert episode["steps"] > 0
+        assert len(episode["joint_targets"]) > 0

@@ -252,3 +252,20 @@ def test_in_realtime_a_trajectory_moves_the_arm_and_an_empty_one_stops_it():
 
         world.until(at_rest, "rest")
         assert world.joints()[0] < stop + 0.1
+
+
+def test_in_realtime_pictures_are_not_blanked_for_a_camera_watch_would_stop_the_policy():
+    refused = pytest.raises(ValueError, match="blank_images: expected false in realtime")
+    with refused, world_in("realtime", "perturbation.blank_images:=true"):
+        pass
+
+
+def test_in_realtime_another_instruction_can_be_given():
+    with world_in("realtime", "camera_rate_hz:=5.0", "perturbation.shuffle_instructions:=true") as shuffled:
+        assert shuffled.reset(task="reach", index=3).success
+        shuffled.until(lambda: shuffled.count("instruction"), "an instruction")
+        told = shuffled.probe.newest("instruction").data
+    with world_in("realtime", "camera_rate_hz:=5.0") as world:
+        assert world.reset(task="reach", index=3).success
+        world.until(lambda: world.count("instruction"), "an instruction")
+        assert told != world.probe.newest("instruction").data
