@@ -19,7 +19,7 @@ READY := $(VENV)/.ready
 COLCON := colcon-bash colcon-core colcon-library-path colcon-package-selection colcon-python-setup-py colcon-recursive-crawl colcon-ros
 EXTRAS := ros,sim,record,memory,train,remote,ray,menagerie,dev
 
-.PHONY: setup eval test bench bench-policies bench-representation lint format clean
+.PHONY: setup eval test bench bench-simulation bench-policies bench-representation lint format clean
 
 setup: $(READY)
 
@@ -42,6 +42,9 @@ test: setup
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
 bench: setup
+	$(BIN)/python -m sim.bench simulation_speed
+
+bench-simulation: setup
 	$(BIN)/python -m sim.bench
 
 lint: setup

@@ -33,6 +33,7 @@ COMMAND_TOPIC = "arm_controller/joint_trajectory"
 START_LIMIT_S = 360.0
 SERVICE_LIMIT_S = 30.0
 WARM_UP_S = 3.0
+STREAMS = ("color", "depth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,15 @@ class LatencyReport:
     """What was measured; times are [p50, p95, p99] in milliseconds.
 
     Attributes:
-        frames_sent: colour images of all of the policy's cameras.
+        frames_sent: colour and depth images of all of the policy's cameras.
         frames_lost: of these, images that never reached the policy's node.
         camera_hz: pictures per second of each camera that the simulator achieved.
         commands: commands that the controller got in answer to observations.
         stamp_to_command_ms: from the stamp of an observation to the arrival of the command that answers it.
         rendering_ms: part of it: taking and publishing the picture, a simulated camera's own time.
-        waiting_ms: part of it: the policy was still busy with the observation before.
         inference_ms: part of it: the policy.
-        overhead_ms: all the rest: transport, conversion, inverse kinematics, scheduling, checks.
+        overhead_ms: all the rest: transport, conversion, waiting, inverse kinematics, scheduling, checks.
+        waiting_ms: part of the overhead: the policy was still busy with the observation before.
     """
 
     frames_sent: int
@@ -84,9 +85,9 @@ class LatencyReport:
     commands: int
     stamp_to_command_ms: list[float]
     rendering_ms: list[float]
-    waiting_ms: list[float]
     inference_ms: list[float]
     overhead_ms: list[float]
+    waiting_ms: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +126,11 @@ class LatencyProbe(GraphClient):
         )
 
     def frames(self, cameras: Sequence[str]) -> tuple[int, int]:
-        """Colour images that reached the policy, and that did not, as its diagnostics tell."""
+        """Colour and depth images that reached the policy, and that did not, as its diagnostics tell."""
         values = self.diagnostics["policy_node: inputs"]
         received, lost = (
-            sum(int(values[f"{camera}/color {what}"]) for camera in cameras) for what in ("received", "lost")
+            sum(int(values[f"{camera}/{stream} {what}"]) for camera in cameras for stream in STREAMS)
+            for what in ("received", "lost")
         )
         return received, lost
 
@@ -169,9 +171,9 @@ def summarise(recording: Recording, frames_sent: int, frames_lost: int, camera_h
         commands=len(stamps),
         stamp_to_command_ms=percentiles_ms(total),
         rendering_ms=percentiles_ms(rendering),
-        waiting_ms=percentiles_ms(waiting),
         inference_ms=percentiles_ms(inference),
-        overhead_ms=percentiles_ms(total - rendering - waiting - inference),
+        overhead_ms=percentiles_ms(total - rendering - inference),
+        waiting_ms=percentiles_ms(waiting),
     )
 
 
@@ -223,7 +225,7 @@ def _conduct(probe: LatencyProbe, options: LatencyOptions) -> LatencyReport:
     probe.listen(options.duration_s)
     elapsed = time.monotonic() - began
     received, lost = np.subtract(probe.frames(cameras), (received, lost))
-    rate = (received + lost) / len(cameras) / elapsed
+    rate = (received + lost) / len(cameras) / len(STREAMS) / elapsed
     return summarise(probe.recording, int(received + lost), int(lost), float(rate))
 
 
@@ -236,7 +238,7 @@ def format_report(options: LatencyOptions, report: LatencyReport) -> str:
         f"frames lost: {report.frames_lost} of {report.frames_sent}; commands: {report.commands}",
         f"{'milliseconds':<18}{'p50':>9}{'p95':>9}{'p99':>9}",
     ]
-    for name in ("stamp_to_command", "rendering", "waiting", "inference", "overhead"):
+    for name in ("stamp_to_command", "rendering", "inference", "overhead", "waiting"):
         p50, p95, p99 = getattr(report, f"{name}_ms")
         lines.append(f"{name.replace('_', ' '):<18}{p50:>9.2f}{p95:>9.2f}{p99:>9.2f}")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from ros_nodes.latency_check import LatencyOptions, Recording, format_report, ma
 
 
 def recording(count: int = 100) -> Recording:
-    """Each answer: 20 ms rendering, 5 ms waiting, 100 ms inference and 4 ms of everything else."""
+    """Each answer: 20 ms rendering, 100 ms inference and 9 ms of everything else, 5 ms of them waiting."""
     stamps = [index / 4 for index in range(count)]
     return Recording(
         published={stamp: stamp + 0.020 for stamp in stamps},
@@ -25,7 +25,7 @@ def test_latency_is_taken_apart():
     assert report.rendering_ms == pytest.approx([20.0] * 3)
     assert report.waiting_ms == pytest.approx([5.0] * 3)
     assert report.inference_ms == pytest.approx([100.0] * 3)
-    assert report.overhead_ms == pytest.approx([4.0] * 3, abs=1e-3)
+    assert report.overhead_ms == pytest.approx([9.0] * 3, abs=1e-3)
     assert (report.frames_sent, report.frames_lost, report.commands) == (200, 3, 100)
 
 
@@ -47,9 +47,9 @@ def test_the_report_for_people_names_every_part():
     assert [line.split()[0] for line in text.splitlines()[3:]] == [
         "stamp",
         "rendering",
-        "waiting",
         "inference",
         "overhead",
+        "waiting",
     ]
 
 
@@ -58,6 +58,6 @@ def test_the_graph_is_measured_on_the_wall_clock(capsys):
     options = ["--duration-s", "4", "--width", "64", "--height", "48", "--camera-rate-hz", "10", "--json"]
     assert main(options) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["frames_sent"] > 10
+    assert report["frames_sent"] > 2 * 10  # colour and depth
     assert report["commands"] > 1
     assert 0 < report["inference_ms"][0] < report["stamp_to_command_ms"][0]
