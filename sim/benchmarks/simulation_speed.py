@@ -20,15 +20,17 @@ import numpy as np
 from tqdm import tqdm
 
 from policies.machine import describe_machine, library_versions
-from policies.robots import get_robot
 from sim.environments import environment_python
+from sim.episode_id import EpisodeId
 from sim.gym_aloha.environment import REQUIREMENTS as GYM_ALOHA
 from sim.rendering import PROFILES, OffscreenRenderer, choose_gl_backend
 from sim.scene import Scene
+from sim.simulation import TabletopSimulation
 
 SCHEMA_VERSION = 1
 SIZE = 224
 FRAME_SIZES = ((96, 96), (224, 224), (640, 480))
+PICTURED = EpisodeId("pick", "nominal", 1, 0, 0)
 _STEP_RATE = Path(__file__).with_name("step_rate.py")
 _TIME_LIMIT_S = 900
 
@@ -137,7 +139,7 @@ def compare(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, A
 
 
 def frame_costs(frames: int = 15) -> list[dict[str, Any]]:
-    """Time single RGB-D pictures of our front camera, by profile and size.
+    """Time single RGB-D pictures of our front camera over a laid table, by profile and size.
 
     Args:
         frames: pictures of each kind; the median counts.
@@ -145,7 +147,9 @@ def frame_costs(frames: int = 15) -> list[dict[str, Any]]:
     Returns:
         Entries with `profile`, `width`, `height`, `wall_ms` and `cpu_ms`.
     """
-    scene = Scene(get_robot("panda"))
+    simulation = TabletopSimulation()
+    simulation.reset(PICTURED)
+    scene = simulation.scene
     entries = []
     for profile in PROFILES:
         for width, height in FRAME_SIZES:
@@ -314,10 +318,11 @@ How to read it:
 - Processor time counts all threads of the process and hardly depends on what else the machine does; steps per second
   do. "Rendering" is the share of the wall-clock time spent on pictures.
 
-One RGB-D picture of the front camera:
+One RGB-D picture of the front camera over a laid table:
 
 {frames}
 
-Run it again with `python -m sim.bench simulation_speed --write`. The first time it installs robosuite and gym-aloha in
-environments of their own below `.bench/`, for which it needs the network.
+Run it again with `python -m sim.bench simulation_speed --write`, `--repetitions` and `--seconds` as told above. The
+first time it installs robosuite and gym-aloha in environments of their own below `.bench/`, for which it needs the
+network.
 """
