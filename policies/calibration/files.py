@@ -24,6 +24,7 @@ from policies.calibration.intrinsics import CameraIntrinsics
 MAX_BYTES = 64 * 2**20
 MAX_IMAGES = 1000
 JOINTS_FILE = "joints.csv"
+POLICY_NODE = "policy_node"
 
 
 def mount_parameters(camera: str, calibration: HandEyeCalibration, parent_frame: str) -> dict[str, Any]:

@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from policies.calibration import pose_diversity, report
 from policies.calibration.board import Board, Detection, blur_px
-from policies.calibration.files import mount_parameters, write_camera_info, write_parameters, write_views
+from policies.calibration.files import POLICY_NODE, mount_parameters, write_camera_info, write_parameters, write_views
 from policies.calibration.hand_eye import HandEyeCalibration, HandEyeView, Setup, calibrate_hand_eye
 from policies.calibration.intrinsics import CameraIntrinsics, calibrate_intrinsics, missing_views
 from policies.calibration.joint_track import JointTrack
 from policies.calibration.latency import LEAST_IMAGES, estimate_latency
 from policies.execution.kinematics import Kinematics
 
-POLICY_NODE = "policy_node"
 REST_S = 0.2
 """The arm must have rested so long before an image, and for as long after it."""
 MAX_REST_MOTION = 1e-3  # rad (m)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from policies.execution.cadence import Cadence
+from policies.execution.camera_pose import CameraConfig
 from policies.execution.controller_trajectories import ControllerTrajectories
 from policies.execution.observation_inputs import Handler, ObservationInputs
 from policies.execution.observation_sync import SyncConfig
@@ -123,6 +124,10 @@ class BagEpisodes:
         sync: tolerances of the synchroniser, as in the policy's node.
         hz: rate of the frames.
         namespace: of the robot's topics.
+        calibrations: by camera, its latency, and its mount in place of the one that a topic tells.
+
+    Raises:
+        ValueError: a calibration's mount is none; names the camera.
 
     Attributes:
         counts: filled while iterating.
@@ -138,11 +143,12 @@ class BagEpisodes:
         sync: SyncConfig,
         hz: float,
         namespace: str = "",
+        calibrations: Mapping[str, CameraConfig] | None = None,
     ) -> None:
         self.reader = BagReader(path)
         self.counts = BagCounts()
         self._drivers = drivers
-        self._inputs = ObservationInputs(spec, drivers, cameras, sync)
+        self._inputs = ObservationInputs(spec, drivers, cameras, sync, calibrations)
         self._motion = CommandedMotion(drivers)
         self._cadence = Cadence(hz)
         self._period = 1.0 / hz

@@ -20,6 +20,7 @@ import tyro
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from policies.calibration.camera_parameters import read_camera_parameters
 from policies.data.bag_episodes import BagEpisodes, EpisodeEnd, EpisodeFrame, EpisodeStart
 from policies.data.demonstration_frames import action_towards, features, frame
 from policies.execution.kinematics import Kinematics
@@ -47,6 +48,8 @@ class ConvertConfig:
         rate_tolerance: share by which the rate of an episode's frames may differ from `fps`; others are left out.
         max_gap_s: episodes with a longer time between two frames are left out, seconds.
         small: encode colour to half the size, which takes three times as long.
+        calibration: parameter files of the policy's node that tell mounts and latencies of cameras, as calibrations
+            write them; use those of the policy's node.
         namespace: of the robot's topics.
         sync: tolerances of the synchroniser; use those of the policy's node.
         json: print the report as JSON.
@@ -62,6 +65,7 @@ class ConvertConfig:
     rate_tolerance: float = 0.05
     max_gap_s: float = 0.5
     small: bool = False
+    calibration: tuple[Path, ...] = ()
     namespace: str = ""
     sync: SyncConfig = field(default_factory=SyncConfig)
     json: bool = False
@@ -177,16 +181,25 @@ def convert(config: ConvertConfig, progress: bool = False) -> Report:
     """Convert all bags; see `ConvertConfig`.
 
     Raises:
-        ValueError: a bag is damaged, the output exists, or no episode is left.
+        FileNotFoundError: no such calibration file.
+        ValueError: a bag or a calibration is damaged, the output exists, or no episode is left.
     """
     robot = get_robot(config.robot)
     fps = config.fps or robot.control_hz
+    calibrations = read_camera_parameters(config.calibration, config.cameras, config.namespace)
     report, output = Report(), _Output(config, robot, fps)
     began = time.perf_counter()
     try:
         for path in tqdm(config.bags, unit="bag", disable=not progress):
             entries = BagEpisodes(
-                path, robot, get_drivers(config.robot), config.cameras, config.sync, fps, config.namespace
+                path,
+                robot,
+                get_drivers(config.robot),
+                config.cameras,
+                config.sync,
+                fps,
+                config.namespace,
+                calibrations,
             )
             _convert_bag(path, entries, output, report)
     except BaseException:
@@ -234,7 +247,7 @@ def main(args: Sequence[str] | None = None) -> int:
     config = tyro.cli(ConvertConfig, args=args, prog="python -m policies.data.convert", description=__doc__)
     try:
         report = convert(config, progress=True)
-    except ValueError as error:
+    except (FileNotFoundError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(json.dumps(asdict(report), indent=2) if config.json else format_text(report))

@@ -15,6 +15,7 @@ from rclpy.context import Context
 from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_srvs.srv import Trigger
 
+from policies.calibration.camera_parameters import read_camera_parameters
 from policies.calibration.pose_diversity import distance
 from policies.execution.camera_pose import CameraConfig, camera_pose
 from ros_nodes import convert
@@ -128,11 +129,11 @@ def run_main() -> Iterator[Callable[..., int]]:
         signal.signal(number, handler)
 
 
-def parameters_of(path: Path, camera: str) -> CameraConfig:
+def parameters_of(path: Path, camera: str, namespace: str = "/left") -> CameraConfig:
     """What a `policy_node` in a namespace makes of the file."""
     context = Context()
     rclpy.init(args=["--ros-args", "--params-file", str(path)], context=context)
-    node = rclpy.create_node("policy_node", context=context, namespace="/left")
+    node = rclpy.create_node("policy_node", context=context, namespace=namespace)
     try:
         return declare(node, CameraConfig, f"camera.{camera}")
     finally:
@@ -155,6 +156,21 @@ def test_views_are_collected_from_the_graph_and_policy_node_can_read_the_result(
     assert config.parent_frame == "hand"
     assert "residuals over 15 views" in (tmp_path / "report.txt").read_text()
     assert (tmp_path / "reprojections.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("namespace", ["", "/left", "/cell/left"])
+@pytest.mark.parametrize(
+    "nodes", ["/**/policy_node", "/**", "/*", "policy_node", "/left/policy_node", "/*/policy_node", "/left/**"]
+)
+def test_a_conversion_reads_of_a_parameter_file_what_policy_node_does(tmp_path: Path, nodes: str, namespace: str):
+    file = tmp_path / "parameters.yaml"
+    file.write_text(f'"{nodes}": {{ros__parameters: {{camera.wrist.latency_s: 0.25}}}}')
+    try:
+        found = read_camera_parameters([file], ("wrist",), namespace)["wrist"]
+    except ValueError as error:
+        assert "found those of cameras: none" in str(error)  # noqa: PT017
+        found = CameraConfig()
+    assert found == parameters_of(file, "wrist", namespace)
 
 
 def test_a_lens_is_told_from_a_board_that_is_turned_before_it(tmp_path: Path, run_main):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from policies.benchmarks.sensor_bag import FOCAL_PX, START_S, SensorBag
+from policies.calibration.files import write_parameters
 from policies.data.bag_episodes import BagEpisodes, EpisodeFrame
 from policies.data.convert import ConvertConfig, convert, main
 from policies.execution.kinematics import Kinematics
@@ -149,6 +150,38 @@ def test_mounts_may_come_as_static_transforms(tmp_path):
         convert(ConvertConfig((recording.close(),), folder, cameras=("front",)))
         poses.append(LeRobotDataset(folder).episode(0)["observation.camera.front.base_from_camera"])
     np.testing.assert_array_equal(*poses)
+
+
+def test_a_calibration_file_places_cameras_and_takes_their_latency_off_the_stamps(tmp_path):
+    recording = Recording(tmp_path / "bag")
+    recording.episode("success", 1.0)
+    calibration, latency = tmp_path / "parameters.yaml", 0.1
+    mount = {"camera.front.parent_frame": "hand", "camera.front.position": [0.0, 0.0, 0.1]}
+    write_parameters(calibration, "policy_node", {**mount, "camera.front.latency_s": latency})
+    words = [str(recording.close()), "--cameras", "front", "--output", str(tmp_path / "dataset")]
+    assert main([*words, "--calibration", str(calibration)]) == 0
+    (episode,) = LeRobotDataset(tmp_path / "dataset")
+    kinematics = Kinematics(ROBOT)
+    # The pictures of the first 0.1 s show what was before the recording.
+    assert len(episode["task"]) == 9
+    pictures = (episode["observation.images.front"].mean((1, 2, 3)) - 10) / 5
+    for number, state, pose in zip(
+        pictures, episode["observation.state"], episode["observation.camera.front.base_from_camera"], strict=True
+    ):
+        taken = CAMERA_PERIOD * round(number) - latency
+        np.testing.assert_allclose(state, recording.positions(taken), atol=1e-6)
+        hand = kinematics.frame(state.astype(np.float64), "hand")
+        np.testing.assert_allclose(np.reshape(pose, (4, 4))[:3, 3], hand[:3, 3] + 0.1 * hand[:3, 2], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["wrist", None])
+def test_a_calibration_that_is_not_there_or_of_another_camera_is_an_error(tmp_path, name, capsys):
+    calibration = tmp_path / "parameters.yaml"
+    if name is not None:
+        write_parameters(calibration, "policy_node", {f"camera.{name}.latency_s": 0.1})
+    words = [str(tmp_path), "--cameras", "front", "--output", str(tmp_path / "dataset")]
+    assert main([*words, "--calibration", str(calibration)]) == 1
+    assert f"error: {calibration}: expected" in capsys.readouterr().err
 
 
 def test_failures_are_kept_when_asked_for_and_are_no_success(tmp_path):
