@@ -28,14 +28,15 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
 from policies.execution.arm_gateway import ArmGateway, GatewayCommand, GatewayConfig
 from policies.execution.gateway_states import GatewayState
+from policies.execution.joint_states import JointStates
 from policies.execution.outputs import Output
 from policies.execution.running_time import RunningTime
 from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_drivers, get_robot
 from policies.robots.drivers import Controller
 from ros_nodes.clock_watch import ClockWatch
-from ros_nodes.controllers import ForwardCommandOutput, ServoOutput, TrajectoryOutput, measured_joints
-from ros_nodes.convert import seconds, trajectory_from_message
+from ros_nodes.controllers import ForwardCommandOutput, ServoOutput, TrajectoryOutput
+from ros_nodes.convert import trajectory_from_message
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.node_process import run_node
 from ros_nodes.params import declare
@@ -86,6 +87,7 @@ class ArmGatewayNode(Node):
         self._gateway = ArmGateway(self._spec, config, self._config.shadow_mode, lead_s)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._clock_watch, self._time = ClockWatch(), RunningTime()
+        self._joint_states = JointStates(self._drivers)
         self._joint_stamp = 0.0
         self._waiting: tuple[JointTrajectory, float] | None = None
         self._violation = ""
@@ -138,18 +140,20 @@ class ArmGatewayNode(Node):
 
     def _on_joints(self, message: JointState) -> None:
         try:
-            positions, velocities = measured_joints(message, self._drivers)
+            measured = self._joint_states.add(message)
         except ValueError as error:
             self._violate(str(error))  # counts as no joint state; its watchdog holds the arm
             return
-        self._joint_stamp = seconds(message.header.stamp)
+        if measured is None:  # some joints only: as old as the joint that came last
+            return
+        self._joint_stamp = measured.time
         self._time.hear(self._joint_stamp, self._steady_s())
         ahead, limit = self._joint_stamp - self._clock_s(), self._gateway.config.max_lead_s
         if not self._lockstep and ahead > limit:
             # Likewise: either the stamp is wrong, or the clock stands still.
             self._violate(f"joint state: expected a stamp at most {limit:g} s ahead of the clock, found {ahead:.3f} s")
             return
-        held = self._gateway.on_joint_state(self._joint_stamp, positions, velocities, *self._times())
+        held = self._gateway.on_joint_state(self._joint_stamp, measured.positions, measured.velocities, *self._times())
         if not self._lockstep:
             self._send(held)
         else:
@@ -278,9 +282,10 @@ class ArmGatewayNode(Node):
         ready = state in (GatewayState.HOLDING, GatewayState.MOVING)
         if ready and not self._violation:
             return Health(Level.OK, state.name, self._values)
-        waiting = state is GatewayState.WAITING_FOR_STATE and not self._violation
-        level = Level.WARN if waiting else Level.ERROR
-        return Health(level, f"{state.name}: {self._violation or self._gateway.reason}", self._values)
+        unknown = state is GatewayState.WAITING_FOR_STATE
+        level = Level.WARN if unknown and not self._violation else Level.ERROR
+        why = [self._violation or self._gateway.reason, self._joint_states.lack() if unknown else ""]
+        return Health(level, f"{state.name}: {'; '.join(filter(None, why))}", self._values)
 
     def _values(self) -> Mapping[str, object]:
         return {

@@ -30,9 +30,9 @@ from policies.calibration.hand_eye import Setup
 from policies.calibration.intrinsics import CameraIntrinsics
 from policies.calibration.joint_track import JointTrack
 from policies.calibration.sessions import HandEyeSession, IntrinsicsSession, LatencySession, Session
+from policies.execution.joint_states import JointStates
 from policies.execution.kinematics import Kinematics
 from policies.robots import get_drivers, get_robot
-from ros_nodes.controllers import measured_joints
 from ros_nodes.convert import rgb_from_image, seconds
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.params import declare
@@ -81,6 +81,7 @@ class CalibrateCameras(Node):
         self._config = declare(self, CalibrationConfig)
         self._board = Board(declare(self, BoardSpec, "board"))
         self._spec, self._drivers = get_robot(self._config.robot), get_drivers(self._config.robot)
+        self._joint_states = JointStates(self._drivers)
         self._kinematics = Kinematics(self._spec)
         self._tool_frame = self._config.tool_frame or self._spec.arms[0].tool_site
         self._kinematics.frame(self._spec.home, self._tool_frame)  # an unknown frame is refused here, by name
@@ -125,8 +126,8 @@ class CalibrateCameras(Node):
             )
 
     def _on_joints(self, message: JointState) -> None:
-        positions, _ = measured_joints(message, self._drivers)
-        self._joints.add(seconds(message.header.stamp), positions)
+        if (measured := self._joint_states.add(message)) is not None:
+            self._joints.add(measured.time, measured.positions)
 
     def _on_image(self, message: Image) -> None:
         if self._image is None:  # else one waits already, for joint states that reach beyond it

@@ -1,4 +1,4 @@
-"""What goes to a robot's controllers and comes from its encoders, in the names and units of its drivers.
+"""What goes to a robot's controllers, in the names and units of its drivers.
 
 `TrajectoryOutput`, `ForwardCommandOutput` and `ServoOutput` publish what the three kinds of controllers take. A class
 that samples ignores trajectories, and the one that sends trajectories is never asked to sample.
@@ -21,7 +21,7 @@ from policies.execution.outputs import ToolTwists, commands_topics, forward_comm
 from policies.execution.trajectory import JointState, JointTrajectory
 from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
-from ros_nodes.convert import joint_state_from_arrays, joints_from_joint_state, message_from_trajectory
+from ros_nodes.convert import joint_state_from_arrays, message_from_trajectory
 from ros_nodes.qos import COMMAND
 
 
@@ -35,17 +35,6 @@ def controller_messages(trajectory: JointTrajectory, drivers: RobotDrivers) -> l
         own = driven.select(slice(None), controller.joints)
         messages.append(message_from_trajectory(own, [drivers.joint_names[place] for place in controller.joints]))
     return messages
-
-
-def measured_joints(
-    message: JointStateMessage, drivers: RobotDrivers
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Positions and velocities (n,), rad (m), of a driver's joint state.
-
-    Raises:
-        ValueError: see `ros_nodes.convert.joints_from_joint_state`.
-    """
-    return drivers.from_driver(*joints_from_joint_state(message, drivers.joint_names))
 
 
 def joint_state_message(

@@ -1,7 +1,8 @@
 """Arrays and dataclasses to messages: pure functions, exact for float64, no graph needed.
 
 The way back, which bags need without ROS, is `policies/execution/sensor_messages.py` and, for cameras,
-`representation/data/camera_messages.py`; nodes import all of it from here.
+`representation/data/camera_messages.py`; nodes import all of it from here. Joint states are read by
+`policies/execution/joint_states.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from trajectory_msgs.msg import JointTrajectoryPoint
 
 from policies.execution.sensor_messages import (
-    joints_from_joint_state,
     mount_from_transform,
     trajectory_from_message,
 )
@@ -40,7 +40,6 @@ __all__ = [
     "image_from_rgb",
     "intrinsics_from_camera_info",
     "joint_state_from_arrays",
-    "joints_from_joint_state",
     "message_from_trajectory",
     "mount_from_transform",
     "rgb_from_image",

@@ -26,9 +26,9 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
+from policies.execution.joint_states import JointStates
 from policies.robots import get_drivers, get_robot
-from ros_nodes.controllers import measured_joints
-from ros_nodes.convert import seconds, trajectory_from_message
+from ros_nodes.convert import trajectory_from_message
 from ros_nodes.node_process import run_node
 from ros_nodes.params import declare
 from ros_nodes.qos import COMMAND, LATCHED, STATUS, joint_state_in, sensor
@@ -73,6 +73,7 @@ class Dashboard(Node):
         self._config = declare(self, NodeConfig)
         access = Access.of(self._config.host, self._config.token_file)
         self._spec, self._drivers = get_robot(self._config.robot), get_drivers(self._config.robot)
+        self._joint_states = JointStates(self._drivers)
         cameras = self._config.cameras or scene_cameras(self._spec).names
         self.board = StatusBoard(self._spec, self.get_namespace(), cameras)
         self._picture_due = dict.fromkeys(cameras, 0.0)
@@ -136,8 +137,11 @@ class Dashboard(Node):
         return any((entry.node_namespace, entry.node_name) == (self.get_namespace(), GATEWAY) for entry in found)
 
     def _on_joints(self, message: JointState) -> None:
-        with_board = partial(self.board.add_joints, seconds(message.header.stamp))
-        self._take("joints", lambda now: with_board(*measured_joints(message, self._drivers), now))
+        def take(now: float) -> None:
+            if (measured := self._joint_states.add(message)) is not None:
+                self.board.add_joints(measured.time, measured.positions, measured.velocities, now)
+
+        self._take("joints", take)
 
     def _on_plan(self, message: JointTrajectoryMessage) -> None:
         names = self._spec.joint_names

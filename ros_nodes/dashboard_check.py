@@ -23,9 +23,9 @@ from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
+from policies.execution.joint_states import JointStates
 from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_drivers, get_robot
-from ros_nodes.controllers import measured_joints
 from ros_nodes.convert import message_from_trajectory, seconds
 from ros_nodes.graph_client import GraphClient, GraphError
 from ros_nodes.graphs import REAL_ARM, TWIN
@@ -82,6 +82,7 @@ class Presser(GraphClient):
     def __init__(self, robot: str, port: int, stop_requested: Callable[[], bool]) -> None:
         super().__init__("dashboard_check", stop_requested)
         self._spec, self._drivers = get_robot(robot), get_drivers(robot)
+        self._joint_states = JointStates(self._drivers)
         self._server = f"127.0.0.1:{port}"
         self._token = ""
         self._gateway_state = ""
@@ -178,7 +179,8 @@ class Presser(GraphClient):
             self._stops.append(info["source_timestamp"] * 1e-9)
 
     def _on_joints(self, message: JointState) -> None:
-        self._joints.append((seconds(message.header.stamp), *measured_joints(message, self._drivers)))
+        if (measured := self._joint_states.add(message)) is not None:
+            self._joints.append((measured.time, measured.positions, measured.velocities))
         del self._joints[:-DEPTH]
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:

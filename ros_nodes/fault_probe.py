@@ -14,9 +14,8 @@ from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
 from policies.execution.controller_trajectories import ControllerTrajectories
+from policies.execution.joint_states import JointStates
 from policies.robots import get_drivers, get_robot
-from ros_nodes.controllers import measured_joints
-from ros_nodes.convert import seconds
 from ros_nodes.diagnostics import Level
 from ros_nodes.graph_client import GraphClient
 from sim.motion_trace import WARM_UP_S, LimitUse, MotionTrace, SentCommand, executed, limit_use
@@ -79,6 +78,7 @@ class FaultProbe(GraphClient):
     def __init__(self, robot: str, stop_requested: Callable[[], bool]) -> None:
         super().__init__("fault_matrix", stop_requested)
         self.spec, self._drivers = get_robot(robot), get_drivers(robot)
+        self._joint_states = JointStates(self._drivers)
         self.told: list[Told] = []
         self._heard_at: dict[str, float] = {}
         self._newest: dict[str, Told] = {}
@@ -157,8 +157,8 @@ class FaultProbe(GraphClient):
         self.told = [told for told in self.told if told.at > horizon]
 
     def _on_joints(self, message: JointState) -> None:
-        positions, velocities = measured_joints(message, self._drivers)
-        self._samples.append((seconds(message.header.stamp), positions, velocities))
+        if (measured := self._joint_states.add(message)) is not None:
+            self._samples.append((measured.time, measured.positions, measured.velocities))
 
     def _on_command(self, place: int, message: JointTrajectoryMessage, info: Mapping[str, int]) -> None:
         at = info["source_timestamp"] / 1e9

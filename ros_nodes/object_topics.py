@@ -16,12 +16,12 @@ from std_msgs.msg import String
 
 from policies.execution.camera_frames import CameraFrames
 from policies.execution.frame_tree import FrameError
+from policies.execution.joint_states import JointStates
 from policies.robots.drivers import RobotDrivers
 from representation.object_fusion import ObjectFusion
 from representation.perceiver import Sight
 from representation.vector_text import from_text, to_text
-from ros_nodes.controllers import measured_joints
-from ros_nodes.convert import mount_from_transform, seconds
+from ros_nodes.convert import mount_from_transform
 from ros_nodes.qos import LATCHED, STATUS, Mode, joint_state_in
 
 LOG_PERIOD_S = 2.0
@@ -59,7 +59,8 @@ class ObjectTopics:
     ) -> None:
         self._node: Node = node
         self._fusion, self._kinds = fusion, tuple(kinds)
-        self._drivers, self._camera, self._frames = drivers, camera, frames
+        self._camera, self._frames = camera, frames
+        self._joint_states = JointStates(drivers)
         self.refused = self.unplaced = 0
         self._evidence = node.create_lifecycle_publisher(String, "~/evidence", STATUS)
         self._things = node.create_lifecycle_publisher(String, "~/things", STATUS)
@@ -110,7 +111,8 @@ class ObjectTopics:
         self._frames.fix_camera(self._camera, mount_from_transform(message))
 
     def _on_joints(self, message: JointState) -> None:
-        self._frames.add_joints(seconds(message.header.stamp), measured_joints(message, self._drivers)[0])
+        if (measured := self._joint_states.add(message)) is not None:
+            self._frames.add_joints(measured.time, measured.positions)
 
     def _on_evidence(self, topic: str) -> Callable[[String], None]:
         def hear(message: String) -> None:

@@ -136,6 +136,8 @@ class ObservationTopics:
         now = self._now()
         refused = [text for at, text in self._refused.values() if now - at <= self._config.max_age_s]
         missing = self._inputs.unplaced() + self._sync.missing(now)
+        if any(text.startswith(JOINTS) for text in missing) and (lacking := self._inputs.lacking_joints()):
+            missing.append(lacking)
         if refused:
             return Health(Level.ERROR, f"refused: {'; '.join(refused)}", self._values)
         if missing:
@@ -154,12 +156,14 @@ class ObservationTopics:
     def _values(self) -> Mapping[str, object]:
         now = self._now()
         values: dict[str, object] = {"stamps_jumped_back": self._sync.rewinds}
+        several = self._needed[0].get_publisher_count() > 1  # of joint states, whose numbers then tell nothing
         for name, status in self._sync.statuses().items():
             age = "never" if status.received_at is None else f"{now - status.received_at:.3f}"
             values[f"{name} age_s"] = age
             values[f"{name} skew_s"] = f"{status.skew_s:.6f}"
             values[f"{name} received"] = status.received
-            values[f"{name} lost"] = self._losses[name].lost
+            unknown = several and name == JOINTS
+            values[f"{name} lost"] = "unknown: several publishers" if unknown else self._losses[name].lost
             values[f"{name} unused"] = status.dropped
         if self._looks_back:
             values["pictures without the one before"] = self._sync.without_earlier
@@ -202,8 +206,9 @@ class ObservationTopics:
         self._add(JOINTS, self._log_joints, message, info)
 
     def _log_joints(self, message: JointState, now: float) -> bool:
-        rewound = self._inputs.add_joints(message, now)
-        self.joint_log.add(self._inputs.joints.time, self._inputs.joints.positions)
+        before, rewound = self._inputs.joints, self._inputs.add_joints(message, now)
+        if self._inputs.joints is not before:
+            self.joint_log.add(self._inputs.joints.time, self._inputs.joints.positions)
         return rewound
 
     def _on_color(self, camera: str, message: Image, info: Mapping[str, int]) -> None:

@@ -25,11 +25,11 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from policies.data.recorded_path import recorded_path
 from policies.execution.cadence import Cadence
 from policies.execution.episode_replay import EpisodeReplay, Phase, ReplayConfig, ReplayError
+from policies.execution.joint_states import JointStates
 from policies.robots import get_drivers, get_robot
 from representation.data.atomic_files import write_json
 from representation.data.lerobot_dataset import LeRobotDataset
-from ros_nodes.controllers import measured_joints
-from ros_nodes.convert import message_from_trajectory, seconds
+from ros_nodes.convert import message_from_trajectory
 from ros_nodes.graph_client import GraphClient, GraphError, StopRequestedError
 from ros_nodes.params import declare
 from ros_nodes.qos import COMMAND, LATCHED, Mode, joint_state_in
@@ -79,6 +79,7 @@ class ReplayNode(GraphClient):
         super().__init__("replay_node", stop_requested.is_set)
         self._config = declare(self, NodeConfig)
         self._spec, self._drivers = get_robot(self._config.robot), get_drivers(self._config.robot)
+        self._joint_states = JointStates(self._drivers)
         replay_config = declare(self, ReplayConfig, "replay")
         self._path = recorded_path(LeRobotDataset(Path(self._config.dataset)), self._config.episode, self._spec)
         self._replay = EpisodeReplay(self._spec, self._path.positions, self._path.period, replay_config)
@@ -135,17 +136,19 @@ class ReplayNode(GraphClient):
         return worst
 
     def _on_joints(self, message: JointState) -> None:
-        self._heard_at = time.monotonic()
-        if not self._begun or self._fault or self._replay.phase is Phase.DONE:
-            return
         try:
-            stamp = seconds(message.header.stamp)
-            positions, _ = measured_joints(message, self._drivers)
+            measured = self._joint_states.add(message)
+            if measured is None:  # some joints only
+                return
+            self._heard_at = time.monotonic()
+            if not self._begun or self._fault or self._replay.phase is Phase.DONE:
+                return
+            stamp = measured.time
             if not self._cadence.due(stamp):
                 return
             self._cadence.use(stamp)
             now = stamp if self._config.mode == "lockstep" else self.get_clock().now().nanoseconds * 1e-9
-            trajectory = self._replay.step(stamp, positions, now)
+            trajectory = self._replay.step(stamp, measured.positions, now)
         except ValueError as error:
             self.get_logger().error(str(error), throttle_duration_sec=1.0)
         except ReplayError as error:

@@ -21,10 +21,10 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float32MultiArray, Float64
 from visualization_msgs.msg import MarkerArray
 
+from policies.execution.joint_states import JointStates
 from policies.execution.kinematics import Kinematics
 from policies.execution.separation import Futures, SeparationConfig, allowed_speed, clearances
 from policies.robots import get_drivers, get_robot
-from ros_nodes.controllers import measured_joints
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.forecast_messages import TOPIC, futures_from_message, places
 from ros_nodes.node_process import run_node
@@ -57,6 +57,7 @@ class SeparationNode(Node):
         self._config = declare(self, NodeConfig)
         self._separation = declare(self, SeparationConfig, "separation")
         self._spec, self._drivers = get_robot(self._config.robot), get_drivers(self._config.robot)
+        self._joint_states = JointStates(self._drivers)
         self._kinematics = Kinematics(self._spec)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._joints: NDArray[np.float64] | None = None
@@ -83,11 +84,14 @@ class SeparationNode(Node):
 
     def _on_joints(self, message: JointState) -> None:
         try:
-            self._joints, _ = measured_joints(message, self._drivers)
+            measured = self._joint_states.add(message)
         except ValueError as error:
             self._joints = None
             self._refuse(str(error))
             return
+        if measured is None:  # some joints only
+            return
+        self._joints = measured.positions
         self._heard_at["joint states"] = self._steady_s()
 
     def _on_places(self, message: MarkerArray) -> None:

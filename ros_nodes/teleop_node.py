@@ -17,10 +17,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState, Joy
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
+from policies.execution.joint_states import JointStates
 from policies.execution.joystick import JoyLayout
 from policies.execution.teleoperation import Teleoperation, TeleoperationConfig
 from policies.robots import get_drivers, get_robot
-from ros_nodes.controllers import measured_joints
 from ros_nodes.convert import message_from_trajectory
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.node_process import run_node
@@ -49,6 +49,7 @@ class TeleopNode(Node):
         super().__init__("teleop_node")
         robot = declare(self, NodeConfig).robot
         self._spec, self._drivers = get_robot(robot), get_drivers(robot)
+        self._joint_states = JointStates(self._drivers)
         config = declare(self, TeleoperationConfig, "teleoperation")
         self._teleoperation = Teleoperation(self._spec, config, declare(self, JoyLayout, "joystick"))
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
@@ -68,10 +69,13 @@ class TeleopNode(Node):
 
     def _on_joints(self, message: JointState) -> None:
         try:
-            self._positions, _ = measured_joints(message, self._drivers)
+            measured = self._joint_states.add(message)
         except ValueError as error:
             self._refuse(error)
             return
+        if measured is None:  # some joints only
+            return
+        self._positions = measured.positions
         self._heard_at = self._steady_s()
 
     def _on_joy(self, message: Joy) -> None:

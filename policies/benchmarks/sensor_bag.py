@@ -56,10 +56,11 @@ class SensorBag:
         else:
             self.send_message(f"/camera/{camera}/extrinsics", kind, time, transform)
 
-    def joints(self, positions: NDArray[np.float64], time: float) -> None:
-        """Write a joint state of positions (n,) at rest."""
+    def joints(self, positions: NDArray[np.float64], time: float, told: slice = slice(None)) -> None:
+        """Write a joint state at rest, of the joints `told` of positions (n,)."""
+        names, positions = list(self._robot.joint_names)[told], positions[told]
         still = np.zeros_like(positions)
-        fields = {"name": list(self._robot.joint_names), "position": positions, "velocity": still, "effort": still}
+        fields = {"name": names, "position": positions, "velocity": still, "effort": still}
         self.send("/joint_states", "sensor_msgs/msg/JointState", time, header=_header(time), **fields)
 
     def command(self, trajectory: JointTrajectory, time: float) -> None:

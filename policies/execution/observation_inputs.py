@@ -9,8 +9,9 @@ from typing import Any
 
 from policies.execution.camera_frames import CameraFrames
 from policies.execution.camera_pose import CameraConfig
+from policies.execution.joint_states import JointStates
 from policies.execution.observation_sync import ObservationSynchronizer, SyncConfig
-from policies.execution.sensor_messages import joints_from_joint_state, mount_from_transform
+from policies.execution.sensor_messages import mount_from_transform
 from policies.execution.trajectory import JointState
 from policies.interface import Observation
 from policies.robots.drivers import RobotDrivers
@@ -46,7 +47,7 @@ class ObservationInputs:
 
     Attributes:
         sync: joins the messages.
-        joints: the joint state that came last, whatever its stamp; rad (m).
+        joints: the whole joint state that came last, whatever its stamp; rad (m).
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class ObservationInputs:
             cameras, config, self._frames.pose, latencies, may_lack_cameras, looks_back_s
         )
         self.joints: JointState | None = None
+        self._joint_states = JointStates(drivers)
         self._drivers = drivers
         self._cameras = tuple(cameras)
         # What is known is not told by a topic.
@@ -92,10 +94,15 @@ class ObservationInputs:
         """What each camera that cannot be placed lacks."""
         return self._frames.unplaced
 
+    def lacking_joints(self) -> str:
+        """Which joints a newer joint state waits for, in words; empty if none."""
+        return self._joint_states.lack()
+
     def clear(self) -> None:
         """Forget every message that came so far, except instruction and mounts."""
         self.sync.clear()
         self._frames.clear()
+        self._joint_states.clear()
 
     def take(self, now: float, wanted: Callable[[float], bool] = lambda stamp: True) -> Observation | None:
         """The newest complete observation that was not handed out yet, or None.
@@ -129,9 +136,11 @@ class ObservationInputs:
         return False
 
     def add_joints(self, message: Any, now: float) -> bool:
-        """Take a sensor_msgs/JointState."""
-        measured = joints_from_joint_state(message, self._drivers.joint_names)
-        self.joints = JointState(seconds(message.header.stamp), *self._drivers.from_driver(*measured))
+        """Take a sensor_msgs/JointState; where it tells of some joints only, see `JointStates`."""
+        state = self._joint_states.add(message)
+        if state is None:
+            return False
+        self.joints = state
         self._frames.add_joints(self.joints.time, self.joints.positions)
         return self.sync.add_joints(self.joints.time, self.joints.positions, self.joints.velocities, now)
 

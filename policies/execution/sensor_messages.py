@@ -1,6 +1,6 @@
-"""What messages of joints, mounts and commands say: pure functions, exact for float64, without ROS.
+"""What messages of mounts and commands say: pure functions, exact for float64, without ROS.
 
-Those of cameras are read by `representation/data/camera_messages.py`.
+Those of cameras are read by `representation/data/camera_messages.py`, those of joints by `joint_states.py`.
 
 A message is any object with the fields of the ROS message that the function names: one of rclpy, or one read from a
 bag. Units are SI. Joints are matched by name, never by place. Every malformed message raises `ValueError` with what
@@ -13,43 +13,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from policies.execution.trajectory import JointTrajectory
 from policies.robots.camera_mount import CameraMount
 from representation.data.camera_messages import seconds
 
 
-def _places(found: Sequence[str], joint_names: Sequence[str], what: str) -> list[int]:
+def _places(found: Sequence[str], joint_names: Sequence[str]) -> list[int]:
     """Place in `found` of each of `joint_names`."""
     if len(set(found)) != len(found):
-        raise ValueError(f"{what}: expected each joint once, found {list(found)}")
+        raise ValueError(f"trajectory: expected each joint once, found {list(found)}")
     missing = [name for name in joint_names if name not in found]
     if missing:
-        raise ValueError(f"{what}: expected joints {list(joint_names)}, missing {missing}, found {list(found)}")
+        raise ValueError(f"trajectory: expected joints {list(joint_names)}, missing {missing}, found {list(found)}")
     return [found.index(name) for name in joint_names]
-
-
-def joints_from_joint_state(
-    message: Any, joint_names: Sequence[str]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Positions and velocities of a sensor_msgs/JointState, each (n,) in the order of `joint_names`.
-
-    Raises:
-        ValueError: a joint is missing or double, positions or velocities do not fit the names, or are not finite.
-    """
-    names = list(message.name)
-    places = _places(names, joint_names, "joint_state")
-    values = []
-    for label, sequence in (("positions", message.position), ("velocities", message.velocity)):
-        if len(sequence) != len(names):
-            raise ValueError(f"joint_state: expected {len(names)} {label}, found {len(sequence)}")
-        selected = np.asarray(sequence, dtype=np.float64)[places]
-        if not np.isfinite(selected).all():
-            bad = [name for name, value in zip(joint_names, selected, strict=True) if not np.isfinite(value)]
-            raise ValueError(f"joint_state: expected finite {label}, found others for {bad}")
-        values.append(selected)
-    return values[0], values[1]
 
 
 def trajectory_from_message(message: Any, joint_names: Sequence[str]) -> JointTrajectory:
@@ -62,7 +39,7 @@ def trajectory_from_message(message: Any, joint_names: Sequence[str]) -> JointTr
             the times do not increase.
     """
     names = list(message.joint_names)
-    places = _places(names, joint_names, "trajectory")
+    places = _places(names, joint_names)
     unknown = [name for name in names if name not in joint_names]
     if unknown:
         raise ValueError(f"trajectory: expected joints {list(joint_names)}, found also {unknown}")

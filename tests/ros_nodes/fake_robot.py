@@ -68,6 +68,9 @@ class Faults:
         camera_offset: added to the stamps of images, seconds.
         encoding: of the colour images.
         joint_names: order of the joint states.
+        silent_joints: joints that joint states leave out.
+        joint_parts: how many publishers' messages the joints come in.
+        joint_velocities: whether joint states tell velocities.
         depth_scale: factor on the metres of the depth images.
         joint_scale: factor on the joint positions.
     """
@@ -80,6 +83,9 @@ class Faults:
     camera_offset: float = 0.0
     encoding: str = "rgb8"
     joint_names: tuple[str, ...] = SPEC.joint_names
+    silent_joints: tuple[str, ...] = ()
+    joint_parts: int = 1
+    joint_velocities: bool = True
     depth_scale: float = 1.0
     joint_scale: float = 1.0
 
@@ -390,13 +396,15 @@ class FakeRobot:
         self.trace.append(Sample(now, positions, velocities))
         if self._tells_time and self.faults.clock_topic:
             self._clock.publish(ClockMessage(clock=convert.to_time(now)))
-        if self.faults.joints:
-            order = [SPEC.joint_names.index(name) for name in self.faults.joint_names]
-            self._joints.publish(
-                convert.joint_state_from_arrays(
-                    self.faults.joint_scale * positions[order], velocities[order], self.faults.joint_names, now
-                )
+        told = [name for name in self.faults.joint_names if name not in self.faults.silent_joints]
+        for part in np.array_split(np.array(told), self.faults.joint_parts) if self.faults.joints else ():
+            order = [SPEC.joint_names.index(name) for name in part]
+            message = convert.joint_state_from_arrays(
+                self.faults.joint_scale * positions[order], velocities[order], part.tolist(), now
             )
+            if not self.faults.joint_velocities:
+                message.velocity = []
+            self._joints.publish(message)
 
     def _take_pictures(self) -> None:
         if not self.faults.camera:

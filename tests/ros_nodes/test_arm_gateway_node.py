@@ -20,7 +20,8 @@ from ros_nodes.convert import joint_state_from_arrays, message_from_trajectory, 
 from ros_nodes.qos import COMMAND, JOINT_STATE_OUT
 from tests.ros_nodes.fake_robot import PATIENCE_S, SPEC, FakeRobot, gateway_process
 
-OK, ERROR = 0, 2
+OK, WARN, ERROR = 0, 1, 2
+GRIPPER = (SPEC.joint_names[-1],)
 GATEWAY = "arm_gateway_node: gateway"
 
 
@@ -99,6 +100,31 @@ def test_a_gateway_that_is_told_to_end_stops_the_arm():
         assert process.wait(30) == 0
         assert robot.commands[-1].message.points[-1].time_from_start.sec < 6, "expected a stop at the end"
         robot.check_limits()
+
+
+def test_joint_states_may_come_in_parts_without_velocities_and_a_part_that_stays_away_holds_the_arm():
+    with FakeRobot("/parts") as robot, gateway_process(robot):
+        robot.faults.joint_velocities = False
+        robot.faults.silent_joints = GRIPPER
+        robot.wait_until_heard()
+        robot.wait_for_diagnostic(GATEWAY, WARN, "no joint state yet", f"joints {GRIPPER[0]} never came")
+        robot.faults.joint_parts, robot.faults.silent_joints = 2, ()
+        robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
+        robot.plan(robot.ramp())
+        robot.wait_for_motion()
+        robot.faults.silent_joints = GRIPPER
+
+        def held() -> bool:
+            robot.plan(robot.ramp())  # it is not for want of plans that the arm is held
+            return "WAITING_FOR_STATE" in robot.health(GATEWAY)[1]
+
+        robot.wait_for(held, "an arm that is held")
+        robot.wait_for_rest()
+        robot.wait_for_diagnostic(GATEWAY, ERROR, "WAITING_FOR_STATE", f"joints {GRIPPER[0]} came last")
+        robot.faults.silent_joints = ()
+        robot.wait_for_hold()
+        robot.plan(robot.ramp())
+        robot.wait_for_motion()
 
 
 def test_in_shadow_mode_the_controller_gets_nothing():

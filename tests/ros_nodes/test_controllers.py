@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from policies.execution.joint_states import JointStates
+
 pytest.importorskip("rclpy")
 
 from policies.execution.controller_trajectories import ControllerTrajectories
@@ -14,7 +16,6 @@ from policies.robots.drivers import Controller
 from ros_nodes.controllers import (
     controller_messages,
     joint_state_message,
-    measured_joints,
 )
 
 SPEC, DRIVERS = get_robot("aloha"), get_drivers("aloha")
@@ -95,5 +96,5 @@ def test_a_gripper_goes_to_its_own_controller_in_the_drivers_unit_and_comes_back
     np.testing.assert_allclose(joined.accelerations, asked.accelerations, atol=1e-12)
     message = joint_state_message(positions[1], velocities[0], drivers, 3.0)
     assert message.position[7] == pytest.approx(191.25)
-    found = measured_joints(message, drivers)
-    np.testing.assert_allclose(found, (positions[1], velocities[0]), atol=1e-12)
+    found = JointStates(drivers).add(message)
+    np.testing.assert_allclose((found.positions, found.velocities), (positions[1], velocities[0]), atol=1e-12)

@@ -144,31 +144,6 @@ def test_cameras_without_a_usable_calibration_are_refused(change, words):
         convert.intrinsics_from_camera_info(message)
 
 
-def test_joints_are_matched_by_name_exactly(rng):
-    positions, velocities = rng.normal(size=3), rng.normal(size=3)
-    message = convert.joint_state_from_arrays(positions, velocities, NAMES, 1.0)
-    found = convert.joints_from_joint_state(message, ("c", "a"))
-    np.testing.assert_array_equal(found[0], positions[[2, 0]])
-    np.testing.assert_array_equal(found[1], velocities[[2, 0]])
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"name": ["a", "b", "x"]}, r"missing \['c'\]"),
-        ({"name": ["a", "b", "b"]}, "each joint once"),
-        ({"velocity": []}, "3 velocities, found 0"),
-        ({"position": [0.0, float("nan"), 0.0]}, r"\['b'\]"),
-    ],
-)
-def test_malformed_joint_states_are_refused(change, words):
-    message = convert.joint_state_from_arrays(np.zeros(3), np.zeros(3), NAMES, 1.0)
-    for name, value in change.items():
-        setattr(message, name, value)
-    with pytest.raises(ValueError, match=words):
-        convert.joints_from_joint_state(message, NAMES)
-
-
 def make_trajectory(rng) -> JointTrajectory:
     return JointTrajectory(12.1, np.array([0.1, 0.2, 0.3]), rng.normal(size=(3, 3)), rng.normal(size=(3, 3)))
 

@@ -73,8 +73,8 @@ def test_permuted_joint_names_change_nothing(moving):
 
 def test_a_missing_joint_is_named_and_the_arm_held(moving):
     moving.faults.joint_names = SPEC.joint_names[:-1]
-    moving.wait_for_diagnostic(GATEWAY, ERROR, "missing ['finger_joint1']")
-    moving.wait_for_diagnostic(INPUTS, ERROR, "missing ['finger_joint1']")
+    moving.wait_for_diagnostic(GATEWAY, ERROR, "no joint state for", "joints finger_joint1 came last")
+    moving.wait_for_diagnostic(INPUTS, ERROR, "joint_states last came", "joints finger_joint1 came last")
     moving.wait_for_rest()
 
 

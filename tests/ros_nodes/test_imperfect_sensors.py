@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 
+from policies.execution.joint_states import JointStates
 from policies.robots import get_drivers
-from ros_nodes.controllers import joint_state_message, measured_joints
+from ros_nodes.controllers import joint_state_message
 from ros_nodes.convert import (
     camera_info_from_intrinsics,
     depth_from_image,
@@ -106,7 +107,7 @@ def test_without_imperfections_all_goes_on_at_once_and_no_thread_is_started(rig)
     perfect.joints()
     perfect.picture()
     perfect.sensors.publish_clock(2.0)
-    np.testing.assert_array_equal(measured_joints(perfect.topics.joints[0], DRIVERS)[0], POSITIONS)
+    np.testing.assert_array_equal(JointStates(DRIVERS).add(perfect.topics.joints[0]).positions, POSITIONS)
     assert perfect.topics.frames[0][0] == "front"
     assert perfect.topics.clock == [2.0]
     assert threading.active_count() == threads
@@ -186,9 +187,9 @@ def test_reversed_joints_mean_the_same(rig):
     wrong.joints()
     message = wrong.topics.joints[0]
     assert list(message.name) == list(DRIVERS.joint_names)[::-1]
-    positions, velocities = measured_joints(message, DRIVERS)
-    np.testing.assert_array_equal(positions, POSITIONS)
-    np.testing.assert_array_equal(velocities, VELOCITIES)
+    found = JointStates(DRIVERS).add(message)
+    np.testing.assert_array_equal(found.positions, POSITIONS)
+    np.testing.assert_array_equal(found.velocities, VELOCITIES)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,22 @@ def topics() -> Iterator[ObservationTopics]:
     context.try_shutdown()
 
 
+def tell(topics: ObservationTopics, stamp: float, names: tuple[str, ...]) -> None:
+    positions = np.array([SPEC.home[SPEC.joint_names.index(name)] for name in names])
+    topics._on_joints(convert.joint_state_from_arrays(positions, np.zeros(len(names)), names, stamp), INFO)
+
+
+def test_joint_states_in_parts_are_joined_by_name(topics):
+    *arm, gripper = SPEC.joint_names
+    for stamp in (2.0, 2.1):
+        tell(topics, stamp, tuple(arm))
+    assert topics.joint_log.take(3.0) is None
+    assert {"joint_states never came", f"joints {gripper} never came"} <= set(topics.health().message.split("; "))
+    tell(topics, 2.05, (gripper,))
+    tell(topics, 2.1, (gripper,))
+    assert topics.joint_log.take(3.0).stamps.tolist() == [2.05, 2.1]
+
+
 def feed(topics: ObservationTopics, stamp: float) -> None:
     topics._on_instruction(SimpleNamespace(data="push"))
     sense(topics, stamp)

@@ -18,10 +18,11 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
+from policies.execution.joint_states import JointStates
 from policies.execution.trajectory import JointTrajectory
+from policies.robots import get_drivers
 from ros_nodes.convert import (
     depth_from_image,
-    joints_from_joint_state,
     message_from_trajectory,
     rgb_from_image,
     seconds,
@@ -75,6 +76,7 @@ class World:
         self.executor.add_node(self.simulator)
         self.executor.add_node(self.probe)
         self.names = self.simulator._simulation.robot.joint_names
+        self.drivers = get_drivers(self.simulator._simulation.robot.name)
 
     def until(self, condition: Callable[[], object], what: str) -> None:
         limit = time.monotonic() + PATIENCE_S
@@ -99,7 +101,7 @@ class World:
         self.until(lambda: self.count("joint_states"), "a joint state")
 
     def joints(self) -> np.ndarray:
-        return joints_from_joint_state(self.probe.newest("joint_states"), self.names)[0]
+        return JointStates(self.drivers).add(self.probe.newest("joint_states")).positions
 
     def chunk(self, stamp: float, offset: float = 0.0) -> JointTrajectoryMessage:
         target = self.joints()

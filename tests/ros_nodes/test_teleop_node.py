@@ -11,11 +11,11 @@ import rclpy
 from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import JointState, Joy
 
+from policies.execution.joint_states import JointStates
 from policies.execution.joystick import JoyLayout
 from policies.execution.kinematics import Kinematics
 from policies.execution.teleoperation import TeleoperationConfig
-from policies.robots import get_robot
-from ros_nodes.convert import joints_from_joint_state
+from policies.robots import get_drivers, get_robot
 from ros_nodes.graph_client import GraphClient
 from ros_nodes.qos import joint_state_in
 from tests.ros_nodes.fake_robot import node_process
@@ -56,7 +56,7 @@ class Person(GraphClient):
         return bool(np.linalg.norm(place - before) < 0.5 * REST)
 
     def _watch(self, message: JointState) -> None:
-        positions, _ = joints_from_joint_state(message, get_robot("panda").joint_names)
+        positions = JointStates(get_drivers("panda")).add(message).positions
         self.places.append((time.monotonic(), self._kinematics.forward(positions)[:3, 3]))
 
     def _tell(self) -> None:

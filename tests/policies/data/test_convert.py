@@ -52,9 +52,12 @@ class Recording:
         found[0] += TURN * time * 10
         return found
 
+    def tell_joints(self) -> None:
+        self.bag.joints(self.positions(self.time), self.time)
+
     def run(self, seconds: float, camera_period: float = CAMERA_PERIOD, command: bool = True) -> None:
         for _ in range(round(seconds / JOINT_PERIOD)):
-            self.bag.joints(self.positions(self.time), self.time)
+            self.tell_joints()
             if self.tick % round(camera_period / JOINT_PERIOD) == 0:
                 for camera in self.cameras:
                     self.bag.picture(camera, colour(self.pictures % 40), depth(self.pictures % 40), self.time)
@@ -182,6 +185,29 @@ def test_a_calibration_that_is_not_there_or_of_another_camera_is_an_error(tmp_pa
     words = [str(tmp_path), "--cameras", "front", "--output", str(tmp_path / "dataset")]
     assert main([*words, "--calibration", str(calibration)]) == 1
     assert f"error: {calibration}: expected" in capsys.readouterr().err
+
+
+class RecordingInParts(Recording):
+    """The gripper tells its joint by itself, at a fifth of the arm's rate, that of the camera."""
+
+    def tell_joints(self) -> None:
+        self.bag.joints(self.positions(self.time), self.time, slice(0, -1))
+        if self.tick % 5 == 0:
+            self.bag.joints(self.positions(self.time), self.time, slice(-1, None))
+
+
+def test_joint_states_in_parts_give_the_same_dataset(tmp_path):
+    episodes = []
+    for kind in (Recording, RecordingInParts):
+        recording = kind(tmp_path / kind.__name__)
+        recording.episode("success", 1.0)
+        folder = tmp_path / f"dataset{kind.__name__}"
+        convert(ConvertConfig((recording.close(),), folder, cameras=("front",)))
+        episodes.append(LeRobotDataset(folder).episode(0))
+    whole, parts = episodes
+    count = len(parts["task"])
+    assert count >= len(whole["task"]) - 1  # of the last picture, only the arm's joints came
+    np.testing.assert_allclose(parts["observation.state"], whole["observation.state"][:count], atol=1e-6)
 
 
 def test_failures_are_kept_when_asked_for_and_are_no_success(tmp_path):
