@@ -1,12 +1,13 @@
 """Record demonstrations: simulator (or a real arm), arm gateway, teleoperation by a joystick, and the recorder.
 
 `ros2 launch polyarm record.launch.py folder:=runs/bags`, on a real arm with `twin:=false`; Ctrl-C ends the bag.
+A real arm moves with `shadow:=false` only, and slowly until a parameter file says otherwise.
 `python -m ros_nodes.bringup --graph record` starts the same graph without ros2 launch.
 """
 
 from launch.actions import DeclareLaunchArgument, Shutdown
 from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
@@ -14,7 +15,7 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchDescription
 
 
-def config_file(name: str) -> PathJoinSubstitution:
+def config_file(name: str | PythonExpression) -> PathJoinSubstitution:
     """Path of an installed configuration file."""
     return PathJoinSubstitution([FindPackageShare("polyarm"), "config", name])
 
@@ -66,6 +67,14 @@ def generate_launch_description() -> LaunchDescription:
                 choices=["true", "false"],
             ),
             DeclareLaunchArgument(
+                "shadow",
+                default_value=PythonExpression(
+                    ["'false' if '", LaunchConfiguration("twin"), "' == 'true' else 'true'"]
+                ),
+                description="tell what the arm would do, and move nothing; by default on a real arm",
+                choices=["true", "false"],
+            ),
+            DeclareLaunchArgument(
                 "teleop",
                 default_value="true",
                 description="start the node that leads the arm by a joystick",
@@ -91,8 +100,12 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 "params_file",
-                default_value=config_file("record.yaml"),
-                description="YAML file with the parameters of all nodes",
+                default_value=config_file(
+                    PythonExpression(
+                        ["'record.yaml' if '", LaunchConfiguration("twin"), "' == 'true' else 'record_real_arm.yaml'"]
+                    )
+                ),
+                description="YAML file with the parameters of all nodes; by default another one on a real arm",
             ),
             DeclareLaunchArgument(
                 "log_level",
@@ -101,7 +114,14 @@ def generate_launch_description() -> LaunchDescription:
                 choices=["debug", "info", "warn", "error", "fatal"],
             ),
             graph_node("simulator_node", {"robot": value("robot", str)}, "twin"),
-            graph_node("arm_gateway_node", {"use_sim_time": value("use_sim_time", bool), "robot": value("robot", str)}),
+            graph_node(
+                "arm_gateway_node",
+                {
+                    "use_sim_time": value("use_sim_time", bool),
+                    "robot": value("robot", str),
+                    "shadow_mode": value("shadow", bool),
+                },
+            ),
             graph_node(
                 "teleop_node", {"use_sim_time": value("use_sim_time", bool), "robot": value("robot", str)}, "teleop"
             ),

@@ -1,6 +1,7 @@
 """Replay an episode of a dataset through the arm gateway on the simulator, or with `twin:=false` on a real arm.
 
 `ros2 launch polyarm replay.launch.py dataset:=runs/demonstrations episode:=0`. Everything ends with the replay.
+A real arm moves with `shadow:=false` only, and slowly until a parameter file says otherwise.
 `python -m ros_nodes.replay` starts the same graph without ros2 launch.
 """
 
@@ -14,7 +15,7 @@ from launch_ros.substitutions import FindPackageShare
 from launch import LaunchDescription
 
 
-def config_file(name: str) -> PathJoinSubstitution:
+def config_file(name: str | PythonExpression) -> PathJoinSubstitution:
     """Path of an installed configuration file."""
     return PathJoinSubstitution([FindPackageShare("polyarm"), "config", name])
 
@@ -76,6 +77,14 @@ def generate_launch_description() -> LaunchDescription:
                 choices=["true", "false"],
             ),
             DeclareLaunchArgument(
+                "shadow",
+                default_value=PythonExpression(
+                    ["'false' if '", LaunchConfiguration("twin"), "' == 'true' else 'true'"]
+                ),
+                description="tell what the arm would do, and move nothing; by default on a real arm",
+                choices=["true", "false"],
+            ),
+            DeclareLaunchArgument(
                 "task",
                 default_value="reach",
                 description="task whose scene the simulator shows",
@@ -106,8 +115,12 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 "params_file",
-                default_value=config_file("replay.yaml"),
-                description="YAML file with the parameters of all nodes",
+                default_value=config_file(
+                    PythonExpression(
+                        ["'replay.yaml' if '", LaunchConfiguration("twin"), "' == 'true' else 'replay_real_arm.yaml'"]
+                    )
+                ),
+                description="YAML file with the parameters of all nodes; by default another one on a real arm",
             ),
             DeclareLaunchArgument(
                 "log_level",
@@ -118,7 +131,12 @@ def generate_launch_description() -> LaunchDescription:
             graph_node("simulator_node", {"mode": value("mode", str), "robot": value("robot", str)}, "twin"),
             graph_node(
                 "arm_gateway_node",
-                {"use_sim_time": value("use_sim_time", bool), "mode": value("mode", str), "robot": value("robot", str)},
+                {
+                    "use_sim_time": value("use_sim_time", bool),
+                    "mode": value("mode", str),
+                    "robot": value("robot", str),
+                    "shadow_mode": value("shadow", bool),
+                },
             ),
             graph_node(
                 "replay_node",

@@ -132,7 +132,10 @@ SIM_EVAL = Graph(
                 "perturbation.shuffle_instructions": "shuffle_instructions",
             },
         ),
-        GraphNode("arm_gateway_node", {"use_sim_time": "use_sim_time", "mode": "mode", "robot": "robot"}),
+        GraphNode(
+            "arm_gateway_node",
+            {"use_sim_time": "use_sim_time", "mode": "mode", "robot": "robot"},
+        ),
         GraphNode(
             "policy_node",
             {
@@ -208,13 +211,18 @@ LOG_LEVEL = SIM_EVAL.arguments["log_level"]
 WITH_DASHBOARD = GraphArgument("false", "start the status page with its emergency stop", BOOLEAN, bool)
 DASHBOARD_PORT = GraphArgument("8080", "port of the status page", kind=int)
 DASHBOARD = GraphNode(
-    "dashboard", {"use_sim_time": "use_sim_time", "robot": "robot", "port": "dashboard_port"}, "dashboard"
+    "dashboard",
+    {"use_sim_time": "use_sim_time", "robot": "robot", "port": "dashboard_port"},
+    "dashboard",
 )
 
 REAL_ARM = Graph(
     nodes=(
         # First up and last down: it holds the arm whatever the policy does.
-        GraphNode("arm_gateway_node", {"use_sim_time": "use_sim_time", "robot": "robot", "shadow_mode": "shadow"}),
+        GraphNode(
+            "arm_gateway_node",
+            {"use_sim_time": "use_sim_time", "robot": "robot", "shadow_mode": "shadow"},
+        ),
         GraphNode(
             "policy_node",
             {
@@ -257,11 +265,29 @@ TWIN = Graph(
 
 PANDA = GraphArgument("panda", "name of the robot, or its YAML file")
 WITH_TWIN = GraphArgument("true", "start the simulator in the place of the arm; false on a real arm", BOOLEAN, bool)
+SHADOW_ON_REAL_ARM = GraphArgument(
+    lambda values: str(values["twin"] != "true").lower(),
+    "tell what the arm would do, and move nothing; by default on a real arm",
+    BOOLEAN,
+    bool,
+)
+
+
+def _by_arm(name: str) -> GraphArgument:
+    """The parameter file of a graph: another one, with lower limits, where the arm is real."""
+    return GraphArgument(
+        lambda values: str(config_file(f"{name}.yaml" if values["twin"] == "true" else f"{name}_real_arm.yaml")),
+        "YAML file with the parameters of all nodes; by default another one on a real arm",
+    )
+
 
 RECORD = Graph(
     nodes=(
         GraphNode("simulator_node", {"robot": "robot"}, "twin"),
-        GraphNode("arm_gateway_node", {"use_sim_time": "use_sim_time", "robot": "robot"}),
+        GraphNode(
+            "arm_gateway_node",
+            {"use_sim_time": "use_sim_time", "robot": "robot", "shadow_mode": "shadow"},
+        ),
         GraphNode("teleop_node", {"use_sim_time": "use_sim_time", "robot": "robot"}, "teleop"),
         GraphNode(
             "recorder_node",
@@ -273,12 +299,13 @@ RECORD = Graph(
         "folder": GraphArgument("runs/bags", "directory for the bags"),
         "robot": PANDA,
         "twin": WITH_TWIN,
+        "shadow": SHADOW_ON_REAL_ARM,
         "teleop": GraphArgument("true", "start the node that leads the arm by a joystick", BOOLEAN, bool),
         "dashboard": WITH_DASHBOARD,
         "dashboard_port": DASHBOARD_PORT,
         "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
         "namespace": NAMESPACE,
-        "params_file": GraphArgument(str(config_file("record.yaml")), "YAML file with the parameters of all nodes"),
+        "params_file": _by_arm("record"),
         "log_level": LOG_LEVEL,
     },
     conductor="recorder_node",
@@ -287,7 +314,10 @@ RECORD = Graph(
 REPLAY = Graph(
     nodes=(
         GraphNode("simulator_node", {"mode": "mode", "robot": "robot"}, "twin"),
-        GraphNode("arm_gateway_node", {"use_sim_time": "use_sim_time", "mode": "mode", "robot": "robot"}),
+        GraphNode(
+            "arm_gateway_node",
+            {"use_sim_time": "use_sim_time", "mode": "mode", "robot": "robot", "shadow_mode": "shadow"},
+        ),
         GraphNode(
             "replay_node",
             {
@@ -309,6 +339,7 @@ REPLAY = Graph(
         "output": GraphArgument("", "JSON file for the result; empty for none"),
         "robot": PANDA,
         "twin": WITH_TWIN,
+        "shadow": SHADOW_ON_REAL_ARM,
         "task": GraphArgument("reach", "task whose scene the simulator shows"),
         "seed": GraphArgument("0", "seed of that scene", kind=int),
         "mode": GraphArgument(
@@ -316,7 +347,7 @@ REPLAY = Graph(
         ),
         "use_sim_time": SIM_EVAL.arguments["use_sim_time"],
         "namespace": NAMESPACE,
-        "params_file": GraphArgument(str(config_file("replay.yaml")), "YAML file with the parameters of all nodes"),
+        "params_file": _by_arm("replay"),
         "log_level": LOG_LEVEL,
     },
     conductor="replay_node",

@@ -30,6 +30,8 @@ class Arguments:
         episode: number of the episode.
         robot: name of the robot.
         twin: start the simulator in the place of the arm.
+        shadow: tell what the arm would do, and move nothing; by default on a real arm.
+        params_file: YAML file with the parameters of all nodes; by default another, more careful one on a real arm.
         task: task whose scene the simulator shows.
         seed: seed of that scene.
         mode: realtime or, on the simulator only, lockstep.
@@ -40,6 +42,8 @@ class Arguments:
     episode: int = 0
     robot: str = "panda"
     twin: bool = True
+    shadow: bool | None = None
+    params_file: Path | None = None
     task: str = "reach"
     seed: int = 0
     mode: Mode = "realtime"
@@ -57,6 +61,7 @@ def graph_values(arguments: Arguments) -> dict[str, str]:
         raise ValueError("mode: expected realtime on a real arm, whose time does not wait; found lockstep")
     output = "" if arguments.output is None else arguments.output.absolute()
     given = asdict(arguments) | {"dataset": arguments.dataset.absolute(), "output": output}
+    given = {name: value for name, value in given.items() if value is not None}
     return REPLAY.resolve(
         {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
     )

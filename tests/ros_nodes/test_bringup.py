@@ -8,8 +8,10 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+import yaml
 
 from ros_nodes.bringup import parse_arguments, run_graph
 from ros_nodes.graphs import GRAPHS, SIM_EVAL, Graph
@@ -121,6 +123,20 @@ def test_a_real_arm_moves_only_when_told_twice():
     assert (values["shadow"], values["autostart"]) == ("true", "false")
 
 
+@pytest.mark.parametrize("name", ["record", "replay"])
+def test_a_real_arm_is_recorded_and_replayed_slowly_and_only_when_told_so(name):
+    graph = GRAPHS[name]
+    gateway = next(node for node in graph.nodes if node.executable == "arm_gateway_node")
+    for twin, shadow, fraction in (("true", "false", None), ("false", "true", 0.1)):
+        values = graph.resolve({"twin": twin})
+        assert values["shadow"] == shadow
+        assert f"shadow_mode:={shadow}" in gateway.command(values, graph.arguments)
+        parameters = yaml.safe_load(Path(values["params_file"]).read_text())
+        limits = parameters.get("/**/arm_gateway_node", {"ros__parameters": {}})["ros__parameters"]
+        assert limits.get("gateway.limits.velocity_fraction") == fraction
+    assert graph.resolve({"twin": "false", "shadow": "false"})["shadow"] == "false"
+
+
 def test_nodes_follow_the_clock_topic_in_lockstep_only():
     assert SIM_EVAL.resolve({})["use_sim_time"] == "true"
     assert SIM_EVAL.resolve({"mode": "realtime"})["use_sim_time"] == "false"
@@ -165,10 +181,14 @@ def test_the_launch_file_starts_the_same_graph(name, repository):
         assert tuple(choices) == entry.choices
         if isinstance(default, ast.Constant):
             assert default.value == entry.default
-        elif isinstance(default, ast.Call) and ast.unparse(default.func) == "PythonExpression":
-            for given in ({}, {"mode": "realtime"}, {"task": "sort"}):
-                values = graph.resolve({key: value for key, value in given.items() if key in graph.arguments})
-                assert computed(default, values, tree) == values[argument]
+        elif default is not None:
+            own = Path if ast.unparse(default.func) == "config_file" else str
+            expression = default.args[0] if own is Path else default
+            for given in ({}, {"mode": "realtime"}, {"task": "sort"}, {"twin": "false"}, {"twin": "true"}):
+                asked = {key: "any" for key, entry in graph.arguments.items() if entry.default is None}
+                values = graph.resolve(asked | {key: value for key, value in given.items() if key in graph.arguments})
+                found = expression.value if isinstance(expression, ast.Constant) else computed(expression, values, tree)
+                assert found == (Path(values[argument]).name if own is Path else values[argument])
     nodes, conditions = {}, {}
     for call in calls_of(tree, "graph_node"):
         conditions[call.args[0].value] = call.args[2].value if len(call.args) > 2 else ""

@@ -85,3 +85,7 @@ def test_every_argument_reaches_the_graph(tmp_path):
     expected = {"dataset": str(dataset), "episode": "0", "twin": "false", "task": "pick", "seed": "3", "output": ""}
     assert expected.items() <= values.items()
     assert values["use_sim_time"] == "false"
+    assert values["shadow"] == "true", "expected a real arm that moves only when told so"
+    own = tmp_path / "own.yaml"
+    told = graph_values(Arguments(dataset, twin=False, shadow=False, params_file=own))
+    assert (told["shadow"], told["params_file"]) == ("false", str(own))
