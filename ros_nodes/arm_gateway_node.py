@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.timer import Timer
@@ -37,7 +39,7 @@ from policies.robots.drivers import Controller
 from ros_nodes.clock_watch import ClockWatch
 from ros_nodes.controllers import ForwardCommandOutput, ServoOutput, TrajectoryOutput
 from ros_nodes.convert import trajectory_from_message
-from ros_nodes.diagnostics import Diagnostics, Health, Level
+from ros_nodes.diagnostics import Diagnostics, Health, Latencies, Level, Rate
 from ros_nodes.node_process import run_node
 from ros_nodes.params import declare
 from ros_nodes.qos import COMMAND, LATCHED, Mode, joint_state_in
@@ -93,6 +95,9 @@ class ArmGatewayNode(Node):
         self._violation = ""
         self._last_violation = "none"
         self._held_since = self._scale_heard_at = self._steady_s()
+        self._heard = Counter(joint_states=0, trajectories=0)
+        self._rates = {stream: Rate(self._steady_s()) for stream in self._heard}
+        self._judging, self._stamp_latency = Latencies(), Latencies()
         self._sampler: Timer | None = None
         self._output = self._make_output()
         self._looked_for_rivals = 0.0
@@ -139,6 +144,7 @@ class ArmGatewayNode(Node):
         self._diagnostics.publish()
 
     def _on_joints(self, message: JointState) -> None:
+        self._heard["joint_states"] += 1
         try:
             measured = self._joint_states.add(message)
         except ValueError as error:
@@ -160,6 +166,8 @@ class ArmGatewayNode(Node):
             self._answer()
 
     def _on_plan(self, message: JointTrajectoryMessage) -> None:
+        received_at = self._steady_s()
+        self._heard["trajectories"] += 1
         try:
             trajectory = trajectory_from_message(message, self._spec.joint_names)
         except ValueError as error:
@@ -168,8 +176,12 @@ class ArmGatewayNode(Node):
         if self._lockstep:
             self._waiting = (trajectory, self._steady_s())
             self._answer()
-        else:
-            self._send(self._gateway.on_trajectory(trajectory, *self._times()))
+            return
+        command = self._gateway.on_trajectory(trajectory, *self._times())
+        self._send(command)
+        if command is not None and not command.rejected:
+            self._judging.add(self._steady_s() - received_at)
+            self._stamp_latency.add(self._now() - trajectory.stamp)
 
     def _answer(self) -> None:
         """In lockstep, judge the trajectory that waits, unless what it waits for is still missing."""
@@ -297,7 +309,23 @@ class ArmGatewayNode(Node):
             "speed_scale": self._gateway.speed_scale,
             "estop_publishers": self._subscriptions_made[0].get_publisher_count(),
             **self._gateway.counters,
+            **{f"limit_hits {limit}": count for limit, count in self._gateway.limit_hits.items()},
+            **{f"{what} age_s": f"{age:.3f}" for what, age in self._gateway.ages(*self._times()).items()},
+            **{f"{stream} rate_hz": f"{self._rate(stream):.1f}" for stream in self._rates},
+            **self._judging.values("trajectory_to_command"),
+            **self._stamp_latency.values("stamp_to_command"),
+            **self._splice_jumps(),
         }
+
+    def _rate(self, stream: str) -> float:
+        return self._rates[stream].hz(self._heard[stream], self._steady_s())
+
+    def _splice_jumps(self) -> dict[str, str]:
+        jumps = self._gateway.splice_jumps.newest()
+        if not jumps:
+            return {}
+        found = {"p50": np.percentile(jumps, 50), "p95": np.percentile(jumps, 95), "max": max(jumps)}
+        return {f"splice_jump {rank}_rad": f"{jump:.4f}" for rank, jump in found.items()}
 
     def _clock_health(self) -> Health:
         return Health(Level.OK, "lockstep: time may stand still") if self._lockstep else self._clock_watch.health()

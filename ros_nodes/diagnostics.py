@@ -88,6 +88,30 @@ class Diagnostics:
         )
 
 
+class Rate:
+    """Messages per second, from how many there were so far whenever the figure is wanted.
+
+    Args:
+        now: seconds, when there were none yet.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._counted = deque([(now, 0)])
+
+    def hz(self, count: int, now: float) -> float:
+        """Mean rate over about the last `PERIOD_S`, at least.
+
+        Args:
+            count: messages so far.
+            now: seconds.
+        """
+        while len(self._counted) > 1 and now - self._counted[1][0] >= PERIOD_S:
+            self._counted.popleft()
+        begin, before = self._counted[0]
+        self._counted.append((now, count))
+        return (count - before) / (now - begin) if now > begin else 0.0
+
+
 class Latencies:
     """Percentiles over the newest durations."""
 

@@ -21,7 +21,7 @@ from policies.interface import Observation
 from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
 from ros_nodes import optional
-from ros_nodes.diagnostics import Health, Level
+from ros_nodes.diagnostics import Health, Level, Rate
 from ros_nodes.message_loss import LossCounter
 from ros_nodes.qos import LATCHED, STATIC_TRANSFORMS, Mode, joint_state_in, sensor
 
@@ -77,6 +77,7 @@ class ObservationTopics:
         self._looks_back = looks_back_s > 0
         self._sync = self._inputs.sync
         self._losses = {name: LossCounter() for name in self._sync.statuses()}
+        self._rates = {name: Rate(self._now()) for name in self._losses}
         self._refused: dict[str, tuple[float, str]] = {}
         self.joint_log = JointLog()
         self._taken_at = self._now()
@@ -160,6 +161,7 @@ class ObservationTopics:
         for name, status in self._sync.statuses().items():
             age = "never" if status.received_at is None else f"{now - status.received_at:.3f}"
             values[f"{name} age_s"] = age
+            values[f"{name} rate_hz"] = f"{self._rates[name].hz(status.received, now):.1f}"
             values[f"{name} skew_s"] = f"{status.skew_s:.6f}"
             values[f"{name} received"] = status.received
             unknown = several and name == JOINTS

@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike
 from policies.execution.collision import CollisionChecker, CollisionConfig
 from policies.execution.gateway_states import TRANSITIONS, GatewayEvent, GatewayState
 from policies.execution.homing import way_to
-from policies.execution.safety_filter import SafetyFilter, SafetyLimits
+from policies.execution.safety_filter import LIMITS, SafetyFilter, SafetyLimits
+from policies.execution.splice_jumps import SpliceJumps
 from policies.execution.trajectory import JointState, JointTrajectory, Motion
 from policies.interface import Observation
 from policies.robots.spec import RobotSpec
@@ -89,6 +90,8 @@ class ArmGateway:
         reason: why it came into this state, for people.
         speed_scale: share of its speed at which all motion goes, see `set_speed_scale`.
         counters: transitions by event so far; `rejected` trajectories; `slowed` and `shortened` ones that passed.
+        limit_hits: by limit (`LIMITS`), trajectories that were changed or rejected for it so far.
+        splice_jumps: of the trajectories that took over a running motion; none in shadow mode, where nothing moves.
     """
 
     def __init__(
@@ -104,6 +107,8 @@ class ArmGateway:
         self.state = GatewayState.WAITING_FOR_STATE
         self.reason = "no joint state yet"
         self.counters: Counter[str] = Counter()
+        self.limit_hits = Counter(dict.fromkeys(LIMITS, 0))
+        self.splice_jumps = SpliceJumps(spec)
         self._estop_pressed = False
         self._measured: JointState | None = None
         self._motion: Motion | None = None
@@ -209,6 +214,7 @@ class ArmGateway:
         verdict = self.filter.apply(
             trajectory, measured.positions, measured.velocities, begin, self._desired(begin), speed
         )
+        self.limit_hits.update(verdict.limits)
         if verdict.trajectory is None:
             return self._reject(trajectory, verdict.reason, now)
         passed = self._led_in(verdict.trajectory, now, begin)
@@ -217,6 +223,8 @@ class ArmGateway:
         if collision is not None:
             self.counters["collisions"] += 1
             return self._reject(trajectory, str(collision), now)
+        if self._motion is not None and self.state is GatewayState.MOVING and not self._shadow:
+            self.splice_jumps.add(self._motion, trajectory, begin)
         self._motion, self._homing = motion, False
         self.counters["slowed"] += verdict.time_scale > 1
         self.counters["shortened"] += verdict.reason.startswith("stopped early")
@@ -264,6 +272,18 @@ class ArmGateway:
         """Time in seconds from which the arm ought to stand; minus infinity before the first command."""
         return -np.inf if self._motion is None else self._motion.end
 
+    def ages(self, now: float, steady: float | None = None) -> dict[str, float]:
+        """How old the newest things are, seconds; without those that never came.
+
+        `command` and `joint_state` count from when a trajectory that passed and a joint state came, on the steady
+        clock, and `joint_state_stamp` from the stamp of that joint state.
+        """
+        steady = now if steady is None else steady
+        found = {} if np.isinf(self._commanded_at) else {"command": steady - self._commanded_at}
+        if self._measured is not None:
+            found |= {"joint_state": steady - self._measured_at, "joint_state_stamp": now - self._measured.time}
+        return found
+
     def reset(self) -> bool:
         """Leave `ESTOPPED` or `FAULT`, forget what was, and wait for a joint state.
 
@@ -297,7 +317,7 @@ class ArmGateway:
         self._measured_at = 0.0
         self._in_doubt = True
         self._last_stamp = -np.inf
-        self._commanded_at = 0.0
+        self._commanded_at = -np.inf
 
     def _check_motion(self, now: float) -> None:
         """Go on believing that the controller follows what it was told only where the arm is found near that."""

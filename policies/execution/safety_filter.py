@@ -11,6 +11,7 @@ A trajectory that is too fast is slowed as a whole, which keeps its path; clippi
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,6 +29,9 @@ from policies.execution.trajectory import (
 )
 from policies.execution.workspace import Workspace
 from policies.robots.spec import RobotSpec
+
+Limit = Literal["position", "velocity", "acceleration", "jerk", "jump", "workspace"]
+LIMITS: tuple[Limit, ...] = get_args(Limit)
 
 POSITION_TOLERANCE = 1e-6  # rad (m), for rounding
 ROUNDING = 1e-9  # of the other limits
@@ -72,11 +76,18 @@ class SafetyVerdict:
         trajectory: the trajectory with accelerations, else as it came or slowed or shortened; None when it is rejected.
         reason: why it was changed or rejected; empty when it passed as it came.
         time_scale: how many times slower it became; 1 when it was not slowed.
+        limits: those for which it was changed or rejected; of position, velocity, acceleration and jerk the first.
     """
 
     trajectory: JointTrajectory | None
     reason: str = ""
     time_scale: float = 1.0
+    limits: tuple[Limit, ...] = ()
+
+
+class _Excess(NamedTuple):
+    limit: Limit
+    reason: str
 
 
 class SafetyFilter:
@@ -130,9 +141,9 @@ class SafetyFilter:
             return SafetyVerdict(
                 None, f"trajectory: expected knots after {now:.3f} s, found its end at {trajectory.end:.3f} s"
             )
-        reason = self._misplaced(remaining, measured)
-        if reason:
-            return SafetyVerdict(None, reason)
+        misplaced = self._misplaced(remaining, measured)
+        if misplaced is not None:
+            return SafetyVerdict(None, misplaced.reason, limits=(misplaced.limit,))
         reachable, late = with_reachable_grippers(remaining, start, self.spec.grippers, self.max_velocity)
         verdict = self._fit(reachable, start, 1.0 / speed)
         if not late or verdict.trajectory is None:
@@ -174,46 +185,50 @@ class SafetyFilter:
             return "joint state: expected finite values, found some that are not"
         return ""
 
-    def _misplaced(self, trajectory: JointTrajectory, measured: JointState) -> str:
+    def _misplaced(self, trajectory: JointTrajectory, measured: JointState) -> _Excess | None:
         low, high = self.spec.lower - POSITION_TOLERANCE, self.spec.upper + POSITION_TOLERANCE
         outside = (trajectory.positions < low) | (trajectory.positions > high)
         if outside.any():
             knot, joint = np.argwhere(outside)[0]
-            return (
+            return _Excess(
+                "position",
                 f"position of {self.spec.joint_names[joint]}: expected within [{self.spec.lower[joint]:.4f}, "
-                f"{self.spec.upper[joint]:.4f}], found {trajectory.positions[knot, joint]:.4f} at knot {knot}"
+                f"{self.spec.upper[joint]:.4f}], found {trajectory.positions[knot, joint]:.4f} at knot {knot}",
             )
         # The gripper may be kept from its command by what it holds.
         jump = np.abs(trajectory.positions[0] - measured.positions)
         jump[self.spec.grippers] = 0.0
         joint = int(np.argmax(jump))
         if jump[joint] > self.limits.max_jump:
-            return (
+            return _Excess(
+                "jump",
                 f"jump of {self.spec.joint_names[joint]}: expected at most {self.limits.max_jump:.3f} rad from the "
-                f"measured position, found {jump[joint]:.3f} rad"
+                f"measured position, found {jump[joint]:.3f} rad",
             )
-        return ""
+        return None
 
     def _fit(self, trajectory: JointTrajectory, start: JointState, slowest: float) -> SafetyVerdict:
         scale, scaled, motion, too_fast = self._at_scale(trajectory, start, slowest)
         reason = ""
-        if too_fast:
+        limits: tuple[Limit, ...] = ()
+        if too_fast is not None:
+            limits = (too_fast.limit,)
             for candidate in self._scales_for_the_arms(trajectory, start, slowest):
                 scale, scaled, motion, still = self._at_scale(trajectory, start, candidate)
-                if not still:
+                if still is None:
                     break
             else:
-                return SafetyVerdict(
-                    None, f"{too_fast}; slowing it up to {self.limits.max_time_scale:g} times does not help"
-                )
-            reason = f"slowed {scale:.2f} times: {too_fast}"
+                vain = f"{too_fast.reason}; slowing it up to {self.limits.max_time_scale:g} times does not help"
+                return SafetyVerdict(None, vain, limits=limits)
+            reason = f"slowed {scale:.2f} times: {too_fast.reason}"
         exit_time, exits = self._workspace.exit(motion, motion.knots[0])
         if not exits:
-            return SafetyVerdict(scaled, reason, float(scale))
+            return SafetyVerdict(scaled, reason, float(scale), limits)
+        limits = (*limits, "workspace")
         shortened = self._shortened(scaled, start, exit_time)
         if shortened is None:
-            return SafetyVerdict(None, exits)
-        return SafetyVerdict(shortened, f"stopped early: {exits}", float(scale))
+            return SafetyVerdict(None, exits, limits=limits)
+        return SafetyVerdict(shortened, f"stopped early: {exits}", float(scale), limits)
 
     def _scales_for_the_arms(self, trajectory: JointTrajectory, start: JointState, slowest: float) -> NDArray:
         """Those of the time scales at which all joints but the grippers keep their limits: all at once, so quickly."""
@@ -240,7 +255,7 @@ class SafetyFilter:
 
     def _at_scale(
         self, trajectory: JointTrajectory, start: JointState, scale: float
-    ) -> tuple[float, JointTrajectory, Motion, str]:
+    ) -> tuple[float, JointTrajectory, Motion, _Excess | None]:
         scaled, motion = self._ease_grippers(smooth(_slowed(trajectory, start.time, scale), start), start)
         return scale, scaled, motion, self._too_fast(motion)
 
@@ -294,12 +309,12 @@ class SafetyFilter:
         """Return the stop from a state, stamped `stamp` (not after it), within the limits of acceleration and jerk."""
         return brake(state, self.max_acceleration, self.max_jerk, stamp)
 
-    def _too_fast(self, motion: Motion) -> str:
-        """Name what exceeds its limit first in the order position, velocity, acceleration, jerk; '' if nothing."""
+    def _too_fast(self, motion: Motion) -> _Excess | None:
+        """What exceeds its limit first in the order position, velocity, acceleration, jerk; None if nothing does."""
         place, *rates = (curve_bounds(motion.coefficients, motion.durations, order) for order in range(4))
         speed, acceleration, jerk = map(np.abs, rates)
         low, high = self._range(motion.start)
-        for name, excess, values, limit in (
+        found: tuple[tuple[Limit, NDArray, NDArray, NDArray | None], ...] = (
             ("position", np.maximum(low - place, place - high) - POSITION_TOLERANCE, place, None),
             ("velocity", speed - self.max_velocity * (1 + ROUNDING), speed, self.max_velocity),
             (
@@ -309,10 +324,11 @@ class SafetyFilter:
                 self.max_acceleration,
             ),
             ("jerk", jerk - self.max_jerk * (1 + ROUNDING), jerk, self.max_jerk),
-        ):
+        )
+        for name, excess, values, limit in found:
             if (excess > 0).any():
-                return self._describe(name, excess, values, limit, motion)
-        return ""
+                return _Excess(name, self._describe(name, excess, values, limit, motion))
+        return None
 
     def _range(self, start: JointState) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Least and greatest positions (n,): one that is outside of its range already may only come back."""

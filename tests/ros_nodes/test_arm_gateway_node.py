@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,32 @@ def test_impossible_targets_are_rejected_and_named(gateway, spoil, words):
     robot.plan(robot.ramp())
     robot.wait_for_diagnostic(GATEWAY, OK)
     robot.wait_for_diagnostic(GATEWAY, ERROR)
+
+
+def test_diagnostics_tell_rates_ages_latencies_limit_hits_and_splice_jumps(gateway):
+    robot = gateway
+    robot.wait_for_rest()
+
+    def values() -> dict[str, str]:
+        return robot.health(GATEWAY)[2]
+
+    robot.wait_for(lambda: 25.0 < float(values()["joint_states rate_hz"]) < 75.0, "joint states at 50 Hz")
+    hits = int(values()["limit_hits velocity"])
+    trajectory = robot.ramp(knots=30)
+    robot.plan(trajectory)
+    robot.wait_for_motion()
+    faster = replace(trajectory, positions=trajectory.positions.copy())
+    faster.positions[:, 0] += 0.01
+    faster.positions[10:, 0] += 0.3
+    robot.plan(faster)
+    robot.wait_for(lambda: int(values()["limit_hits velocity"]) > hits, "a hit of the velocity limit")
+    robot.wait_for(lambda: "splice_jump max_rad" in values(), "a splice jump")
+    found = values()
+    assert 0.0 < float(found["splice_jump p50_rad"]) <= float(found["splice_jump max_rad"]) < 0.35
+    assert 0.0 < float(found["trajectory_to_command p50_ms"]) < float(found["stamp_to_command p99_ms"])
+    assert 0.0 <= float(found["joint_state age_s"]) < 5.0
+    robot.wait_for(lambda: float(values()["command age_s"]) > 1.0, "a command that grows old")
+    robot.wait_for_rest()
 
 
 def test_a_permuted_plan_moves_the_right_joint(gateway):

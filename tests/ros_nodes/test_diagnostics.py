@@ -8,7 +8,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
 from rclpy.node import Node
 
-from ros_nodes.diagnostics import Diagnostics, Health, Latencies, Level, figures_by_name, figures_message
+from ros_nodes.diagnostics import Diagnostics, Health, Latencies, Level, Rate, figures_by_name, figures_message
 
 
 @pytest.fixture
@@ -65,6 +65,15 @@ def test_latencies_are_percentiles_of_the_newest():
     assert list(values) == ["x p50_ms", "x p95_ms", "x p99_ms"]
     assert float(values["x p50_ms"]) == pytest.approx(50.5)
     assert float(values["x p99_ms"]) < 101
+
+
+def test_a_rate_is_of_the_last_second_and_falls_to_zero_when_nothing_comes():
+    rate = Rate(10.0)
+    assert rate.hz(0, 10.0) == 0.0
+    assert rate.hz(20, 11.0) == pytest.approx(20.0)
+    assert rate.hz(25, 11.5) == pytest.approx(25 / 1.5), "at least a second"
+    assert rate.hz(50, 12.0) == pytest.approx(30.0)
+    assert rate.hz(50, 13.0) == 0.0
 
 
 def test_figures_survive_the_trip_exactly():

@@ -46,6 +46,13 @@ def test_diagnostics_tell_inputs_latencies_and_weights(robot):
     robot.wait_for_diagnostic("policy_node: inputs", OK, "every input comes")
     robot.wait_for_diagnostic(LIFE_CYCLE, OK, "active")
     inputs = robot.health("policy_node: inputs")[2]
+    robot.wait_for(
+        lambda: (
+            5.0 < float(robot.health("policy_node: inputs")[2]["front/color rate_hz"]) < 15.0
+            and 25.0 < float(robot.health("policy_node: inputs")[2]["joint_states rate_hz"]) < 75.0
+        ),
+        "rates of 10 Hz and 50 Hz",
+    )
     assert {"front/color age_s", "front/depth skew_s", "front/info lost", "joint_states skew_s"} <= set(inputs)
     robot.wait_for(lambda: "inference p99_ms" in robot.health("policy_node: policy")[2], "latencies")
     policy = robot.health("policy_node: policy")[2]

@@ -493,3 +493,42 @@ def test_a_stamp_a_little_before_or_after_now_is_led_in_too(stamp):
     before = gateway.desired(10.4995)
     assert not gateway.on_trajectory(swing(stamp), 10.4995).rejected
     np.testing.assert_allclose(gateway.desired(10.4995).velocities, before.velocities, atol=1e-9)
+
+
+def test_hits_are_counted_by_limit(gateway):
+    gateway.on_trajectory(swing(10.0, duration=0.2), 10.0)
+    gateway.on_trajectory(swing(10.0, angle=3.5), 10.0)
+    assert gateway.limit_hits["velocity"] == 1
+    assert gateway.limit_hits["position"] == 1
+    assert gateway.limit_hits["jerk"] == 0
+
+
+def test_ages_are_those_of_the_last_command_and_joint_state(gateway):
+    gateway.on_joint_state(10.0, HOME, STILL, 10.0, 500.0)
+    assert gateway.ages(10.0, 500.0) == {"joint_state": 0.0, "joint_state_stamp": 0.0}
+    gateway.on_trajectory(swing(10.0), 10.0, 500.0)
+    gateway.on_joint_state(10.1, HOME, STILL, 10.15, 500.15)
+    assert gateway.ages(10.25, 500.25) == pytest.approx(
+        {"command": 0.25, "joint_state": 0.1, "joint_state_stamp": 0.15}
+    )
+    gateway.reset()
+    assert gateway.ages(10.3, 500.3) == {}
+
+
+def test_jumps_are_those_of_plans_that_take_over_a_running_motion(gateway):
+    motion = moving(gateway, 10.5)
+    assert gateway.splice_jumps.newest() == [], "the first took over an arm at rest"
+    following = motion.remaining(10.5)
+    shifted = replace(following, positions=following.positions.copy())
+    shifted.positions[:, 0] += 0.02
+    gateway.on_trajectory(shifted, 10.5)
+    assert gateway.splice_jumps.newest() == [pytest.approx(0.02)]
+
+
+def test_in_shadow_mode_nothing_takes_over_anything():
+    gateway = ArmGateway(SPEC, CONFIG, shadow=True)
+    gateway.on_joint_state(10.0, HOME, STILL, 10.0)
+    gateway.on_trajectory(swing(10.0), 10.0)
+    gateway.on_trajectory(swing(10.1), 10.1)
+    assert gateway.state is GatewayState.MOVING
+    assert gateway.splice_jumps.newest() == []

@@ -292,3 +292,22 @@ def test_whatever_comes_out_stays_within_the_limits_and_can_always_be_stopped(sa
             state = motion.at(state.time + rng.uniform(0.01, 0.3))
     assert passed > 50
     assert slowed > 20
+
+
+@pytest.mark.parametrize(
+    ("trajectory", "limits"),
+    [
+        (one_joint(0, [0.02]), ()),
+        (one_joint(0, [0.3, 0.3]), ("velocity",)),
+        (one_joint(0, [0.09, 0.09], dt=0.2), ("acceleration",)),
+        (one_joint(0, [4.0]), ("position",)),
+        (one_joint(0, [0.36], dt=5.0), ("jump",)),
+        (one_joint(1, [0.1, 0.3, 0.6, 0.9, 1.2], dt=1.0), ("workspace",)),
+    ],
+)
+def test_a_verdict_names_the_limits_that_a_trajectory_ran_into(safety, trajectory, limits):
+    assert judge(safety, trajectory).limits == limits
+
+
+def test_a_verdict_names_the_limit_of_jerk():
+    assert judge(SafetyFilter(SPEC, SafetyLimits(jerk_fraction=0.1)), one_joint(0, [0.02])).limits == ("jerk",)
