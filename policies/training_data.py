@@ -1,8 +1,8 @@
 """Demonstrations at hand: what a training step needs, decoded once, so that a step only gathers and tokenizes.
 
     datasets = open_datasets(paths)
-    columns = read_columns(datasets, camera="front")                  # numbers and sentences: quick
-    decode_images(datasets, columns, processor, "front", directory)       # videos: minutes for 100,000 frames
+    columns = read_columns(datasets, "front", needs, base_from_tool)    # numbers and sentences: quick
+    decode_images(datasets, columns, processor, "front", directory)     # videos: minutes for 100,000 frames
     images = open_images(directory)
     inputs = TrainingData(columns, images, processor).batch(frame_numbers)
 
@@ -12,7 +12,7 @@ disk, and of memory as long as nobody else needs it: all processes of a machine 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from policies.spatialvla.needed_inputs import NeededInputs
 from policies.spatialvla.processor import SpatialVLAProcessor
 from representation.data.depth import decode_depth, encode_depth
 from representation.data.lerobot_dataset import LeRobotDataset
@@ -37,12 +38,14 @@ DISTURBED_KEY = "collection.disturbed"
 class Columns:
     """Everything but the images of the frames of all datasets, one dataset and one episode after the other.
 
+    What the policy does not read is None, see `NeededInputs`.
+
     Attributes:
         actions: (N, 7) labels, `cartesian_delta` and gripper.
-        joint_positions: (N, n).
-        intrinsics: (N, 3, 3) pixels of the stored image.
-        base_from_camera: (N, 4, 4).
-        base_from_tool: (N, 4, 4).
+        joint_positions: (N, n), or None.
+        intrinsics: (N, 3, 3) pixels of the stored image, or None.
+        base_from_camera: (N, 4, 4), or None.
+        base_from_tool: (N, 4, 4), or None without joint positions.
         instructions: N sentences.
         last_frame: (N,) number of the last frame of the frame's episode.
         episode: (N,) number of the episode, counted over all datasets.
@@ -52,10 +55,10 @@ class Columns:
     """
 
     actions: NDArray[np.float32]
-    joint_positions: NDArray[np.float64]
-    intrinsics: NDArray[np.float64]
-    base_from_camera: NDArray[np.float64]
-    base_from_tool: NDArray[np.float64]
+    joint_positions: NDArray[np.float64] | None
+    intrinsics: NDArray[np.float64] | None
+    base_from_camera: NDArray[np.float64] | None
+    base_from_tool: NDArray[np.float64] | None
     instructions: list[str]
     last_frame: NDArray[np.int64]
     episode: NDArray[np.int64]
@@ -70,13 +73,13 @@ class Images:
 
     Attributes:
         rgb: (N, S, S, 3) uint8.
-        depth_codes: (N, S, S) uint16, see `representation.data.depth`; None for a model that uses no depth.
-        intrinsics: (N, 3, 3) float32, pixels of the S x S image.
+        depth_codes: (N, S, S) uint16, see `representation.data.depth`; None for a model that uses no depth camera.
+        intrinsics: (N, 3, 3) float32, pixels of the S x S image; None for a model that does not read the camera's.
     """
 
     rgb: NDArray[np.uint8]
     depth_codes: NDArray[np.uint16] | None
-    intrinsics: NDArray[np.float32]
+    intrinsics: NDArray[np.float32] | None
 
 
 _IMAGE_FILES = {name: f"{name}.npy" for name in ("rgb", "depth_codes", "intrinsics")}
@@ -100,6 +103,7 @@ def open_datasets(paths: Sequence[Path]) -> list[LeRobotDataset]:
 def read_columns(
     datasets: Sequence[LeRobotDataset],
     camera: str,
+    needs: NeededInputs,
     base_from_tool: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 ) -> Columns:
     """Read the numbers and sentences of every episode.
@@ -107,22 +111,25 @@ def read_columns(
     Args:
         datasets: see `open_datasets`.
         camera: name of the view.
+        needs: what the policy reads; nothing else has to be there.
         base_from_tool: forward kinematics, joint positions (n,) to pose (4, 4).
 
     Raises:
-        ValueError: a dataset lacks a feature, or is damaged.
+        ValueError: a dataset lacks a feature, which is named with the way to do without, or is damaged.
     """
-    keys = {
-        "actions": "action",
-        "joint_positions": "observation.state",
-        "intrinsics": f"observation.camera.{camera}.intrinsics",
-        "base_from_camera": f"observation.camera.{camera}.base_from_camera",
-    }
+    keys = {"actions": "action"}
+    if needs.joints:
+        keys["joint_positions"] = "observation.state"
+    if needs.intrinsics:
+        keys["intrinsics"] = f"observation.camera.{camera}.intrinsics"
+    if needs.camera_pose:
+        keys["base_from_camera"] = f"observation.camera.{camera}.base_from_camera"
     parts: dict[str, list[NDArray]] = {name: [] for name in (*keys, "last_frame", "episode", "dataset", "group")}
     instructions: list[str] = []
     groups: dict[str, int] = {}
     episodes = 0
     for number, dataset in enumerate(datasets):
+        _check_features(dataset, camera, needs)
         for index in range(dataset.num_episodes):
             marks = [TASK_KEY] if TASK_KEY in dataset.info.features else []
             episode = dataset.episode(index, [*keys.values(), *marks])
@@ -137,13 +144,17 @@ def read_columns(
             instructions += episode["task"]
             episodes += 1
     joined = {name: np.concatenate(arrays) for name, arrays in parts.items()}
-    joints = joined["joint_positions"].astype(np.float64)
+
+    def optional(name: str, *shape: int) -> NDArray[np.float64] | None:
+        return joined[name].reshape(-1, *shape).astype(np.float64) if name in joined else None
+
+    joints = joined["joint_positions"].astype(np.float64) if needs.joints else None
     return Columns(
         actions=joined["actions"],
         joint_positions=joints,
-        intrinsics=joined["intrinsics"].reshape(-1, 3, 3).astype(np.float64),
-        base_from_camera=joined["base_from_camera"].reshape(-1, 4, 4).astype(np.float64),
-        base_from_tool=np.stack([base_from_tool(positions) for positions in joints]),
+        intrinsics=optional("intrinsics", 3, 3),
+        base_from_camera=optional("base_from_camera", 4, 4),
+        base_from_tool=None if joints is None else np.stack([base_from_tool(positions) for positions in joints]),
         instructions=instructions,
         last_frame=joined["last_frame"],
         episode=joined["episode"],
@@ -151,6 +162,37 @@ def read_columns(
         group=joined["group"],
         group_names=tuple(groups),
     )
+
+
+def _check_features(dataset: LeRobotDataset, camera: str, needs: NeededInputs) -> None:
+    for key, reader, instead in _wanted_features(camera, needs):
+        if key not in dataset.keys:
+            raise ValueError(f"{dataset.root}: expected {key}, {reader}; found {dataset.keys}. {instead}".rstrip())
+
+
+def _wanted_features(camera: str, needs: NeededInputs) -> Iterator[tuple[str, str, str]]:
+    """Key, what it is, and how to train without it."""
+    yield f"observation.images.{camera}", "the view that --camera names", ""
+    yield "action", "the labels", ""
+    flat = "Do without by --no-ego3d, or by --initial with a policy"
+    if needs.joints:
+        yield (
+            "observation.state",
+            "the joints that the state token or the points about the tool are made from",
+            "Do without by --initial with a policy that has neither, such as a released one",
+        )
+    if needs.depth:
+        estimated = "that estimates its depth (policies.spatialvla.adopt --depth-source estimated)"
+        yield f"observation.depth.{camera}", "the depth camera that Ego3D reads", f"{flat} {estimated}"
+    if needs.intrinsics:
+        unified = "of one calibration for all cameras (policies.spatialvla.adopt --intrinsics unified)"
+        yield f"observation.camera.{camera}.intrinsics", "the calibration that Ego3D reads", f"{flat} {unified}"
+    if needs.camera_pose:
+        yield (
+            f"observation.camera.{camera}.base_from_camera",
+            "the camera's pose, which Ego3D's points about the tool are made from",
+            f"{flat} whose points are in the camera's frame, such as a released one",
+        )
 
 
 def decode_images(
@@ -175,7 +217,7 @@ def decode_images(
         ValueError: a dataset lacks a feature, or is damaged.
     """
     count, size = len(columns.instructions), processor.config.image_size
-    uses_depth = processor.uses_depth_camera
+    needs = processor.needs
     directory.mkdir(parents=True, exist_ok=True)
     for name in _IMAGE_FILES.values():
         (directory / name).unlink(missing_ok=True)
@@ -184,19 +226,22 @@ def decode_images(
         return np.lib.format.open_memmap(directory / _IMAGE_FILES[name], "w+", dtype, (count, *shape))
 
     rgb = new_file("rgb", np.uint8, size, size, 3)
-    codes = new_file("depth_codes", np.uint16, size, size) if uses_depth else None
-    intrinsics = new_file("intrinsics", np.float32, 3, 3)
+    codes = new_file("depth_codes", np.uint16, size, size) if needs.depth else None
+    intrinsics = None if columns.intrinsics is None else new_file("intrinsics", np.float32, 3, 3)
     color_key, depth_key = f"observation.images.{camera}", f"observation.depth.{camera}"
     bar = tqdm(total=count, desc="decoding videos", unit="frame", disable=not progress)
 
     def decode(root: Path, episodes: range, start: int) -> None:
         dataset = LeRobotDataset(root)
         for index in episodes:
-            episode = dataset.episode(index, [color_key, depth_key] if uses_depth else [color_key])
+            episode = dataset.episode(index, [color_key, depth_key] if needs.depth else [color_key])
             stop = start + len(episode[color_key])
-            depth = episode[depth_key] if uses_depth else None
-            sized, depth, calibration = processor.images(episode[color_key], depth, columns.intrinsics[start:stop])
-            rgb[start:stop], intrinsics[start:stop] = sized.numpy(), calibration.numpy()
+            depth = episode[depth_key] if needs.depth else None
+            own = None if columns.intrinsics is None else columns.intrinsics[start:stop]
+            sized, depth, calibration = processor.images(episode[color_key], depth, own)
+            rgb[start:stop] = sized.numpy()
+            if intrinsics is not None:
+                intrinsics[start:stop] = calibration.numpy()
             if codes is not None:
                 codes[start:stop] = encode_depth(depth.numpy())
             bar.update(stop - start)
@@ -257,14 +302,18 @@ class TrainingData:
         """Model inputs of some frames, with labels unless `with_actions` is False."""
         columns, images = self.columns, self.images
         actions, padding = self.chunks(frames) if with_actions else (None, None)
+
+        def chosen(values: NDArray | None) -> NDArray | None:
+            return None if values is None else values[frames]
+
         return self.processor.collate(
             torch.from_numpy(images.rgb[frames]),
-            None if images.depth_codes is None else torch.from_numpy(decode_depth(images.depth_codes[frames])),
-            torch.from_numpy(images.intrinsics[frames]),
-            columns.base_from_camera[frames],
-            columns.joint_positions[frames],
+            None if images.depth_codes is None else decode_depth(images.depth_codes[frames]),
+            chosen(images.intrinsics),
+            chosen(columns.base_from_camera),
+            chosen(columns.joint_positions),
             [columns.instructions[frame] for frame in frames],
             actions=actions,
             padding=padding,
-            base_from_tool=columns.base_from_tool[frames],
+            base_from_tool=chosen(columns.base_from_tool),
         )

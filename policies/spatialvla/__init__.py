@@ -5,7 +5,8 @@ One image, its depth and an instruction in; a chunk of Cartesian actions out, th
 
 Begin with `policy.py` (the `Policy`), then follow the data:
 
-- `processor.py`: observation or dataset frames -> model inputs; `fitting.py` fits one to demonstrations.
+- `processor.py`: observation or dataset frames -> model inputs; `fitting.py` fits one to demonstrations,
+  and `needed_inputs.py` says what it reads of a frame.
 - `image_geometry.py`: crop and resize of colour, depth and intrinsics together.
 - `text_tokenizer.py`: instruction -> ids; `action_grid.py`, `action_tokenizer.py`, `normalizer.py`: action <-> ids.
 - `config.py`, `model.py`, `ego3d.py`, `state_encoder.py`, `decoder.py`: the network, from tiny to the released 4B.

@@ -24,8 +24,9 @@ import tyro
 from policies.json_file import read_json
 from policies.loading import find_policy
 from policies.parameters import Dtype
+from policies.spatialvla.needed_inputs import Calibration
 from policies.spatialvla.policy import DepthSource, SpatialVLAPolicy
-from policies.spatialvla.processor import Calibration, ProcessorSettings
+from policies.spatialvla.processor import ProcessorSettings
 from policies.spatialvla.processor_file import PROCESSOR_FILE
 from policies.spatialvla.zoe_depth import depth_scale, estimate_depth
 from representation.data.lerobot_dataset import LeRobotDataset

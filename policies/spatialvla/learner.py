@@ -17,12 +17,14 @@ from policies.execution.kinematics import Kinematics
 from policies.lora import ADAPTERS_DIRECTORY, merged, save_adapters
 from policies.quantization import refuse_quantized
 from policies.robots import get_named_robot
+from policies.robots.spec import RobotSpec
 from policies.spatialvla.adapted_maps import TARGETS, adapt
 from policies.spatialvla.augmentation import augment
 from policies.spatialvla.checkpoint import load_weights
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.fitting import fit_processor
 from policies.spatialvla.model import build_model
+from policies.spatialvla.needed_inputs import needed_inputs
 from policies.spatialvla.policy import SpatialVLAPolicy
 from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
 from policies.spatialvla.validation import validate
@@ -92,31 +94,22 @@ class SpatialVLALearner:
             save_adapters(model, config.lora, TARGETS, str(config.initial), config.output / ADAPTERS_DIRECTORY)
 
 
-def prepare_processor(
-    config: TrainConfig, columns: Columns, frames: np.ndarray, robot: str, fps: float
-) -> SpatialVLAProcessor:
-    """Fit a processor to the training frames or, when resuming or starting from a policy, load its.
+def fresh_kind(config: TrainConfig, robot: str, fps: float) -> tuple[SpatialVLAConfig, ProcessorSettings]:
+    """Sizes and settings of a policy that starts afresh; tokens and bins are fitted later."""
+    network = getattr(SpatialVLAConfig, config.size)(use_ego3d=config.ego3d)
+    return network, ProcessorSettings(robot=robot, camera=config.camera, control_hz=fps)
+
+
+def stored_processor(config: TrainConfig, robot: str, fps: float) -> SpatialVLAProcessor | None:
+    """The processor of the run that is resumed or of the policy to start from; None for a fresh one.
 
     Raises:
         ValueError: the policy to start from is of another kind than the arguments and the demonstrations say.
     """
     if config.resume:
         return SpatialVLAPolicy.from_pretrained(config.output / POLICY_DIRECTORY).processor
-    if config.initial is not None:
-        return _processor_of(config, robot, fps)
-    network = getattr(SpatialVLAConfig, config.size)(use_ego3d=config.ego3d)
-    spec = get_named_robot(robot)
-    return fit_processor(
-        columns.actions[frames],
-        [columns.instructions[frame] for frame in frames],
-        network,
-        ProcessorSettings(robot=robot, camera=config.camera, control_hz=fps),
-        spec,
-        Kinematics(spec).forward,
-    )
-
-
-def _processor_of(config: TrainConfig, robot: str, fps: float) -> SpatialVLAProcessor:
+    if config.initial is None:
+        return None
     processor = SpatialVLAPolicy.from_pretrained(config.initial).processor
     settings = processor.settings
     wanted = {"robot": robot, "control_hz": fps, "camera": config.camera, "ego3d": config.ego3d}
@@ -135,14 +128,40 @@ def load_data(config: TrainConfig, accelerator: Accelerator) -> tuple[TrainingDa
     """Demonstrations at hand, and the numbers of their training and held-out frames."""
     datasets = open_datasets(config.dataset)
     robot, fps = datasets[0].info.robot_type, datasets[0].info.fps
-    columns = read_columns(datasets, config.camera, Kinematics(get_named_robot(robot)).forward)
+    if robot is None:
+        raise ValueError(f"{datasets[0].root}: meta/info.json: robot_type: expected a robot's name, found none")
+    spec = get_named_robot(robot)
+    forward = Kinematics(spec).forward
+    processor = stored_processor(config, robot, fps)
+    network, settings = fresh_kind(config, robot, fps) if processor is None else (processor.config, processor.settings)
+    needs = needed_inputs(network, settings.intrinsics)
+    if needs.joints:
+        check_joints(datasets, spec)
+    columns = read_columns(datasets, config.camera, needs, forward)
     generator = np.random.default_rng(config.seed)
     training, held_out = split_frames(columns, config.validation_episodes, generator)
     training = some_episodes(columns, training, config.share, generator)
     held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])
-    processor = prepare_processor(config, columns, training, robot, fps)
+    if processor is None:
+        texts = [columns.instructions[frame] for frame in training]
+        processor = fit_processor(columns.actions[training], texts, network, settings, spec, forward)
     images = load_images(config, accelerator, datasets, columns, processor)
     return TrainingData(columns, images, processor), training, held_out
+
+
+def check_joints(datasets: Sequence[LeRobotDataset], robot: RobotSpec) -> None:
+    """Refuse states that are not the robot's joints.
+
+    Raises:
+        ValueError: names the dataset, how many were expected and how many were found.
+    """
+    for dataset in datasets:
+        state = dataset.info.features.get("observation.state")
+        if state is not None and state.shape != (len(robot.joint_names),):
+            raise ValueError(
+                f"{dataset.root}: observation.state: expected the {len(robot.joint_names)} joints of {robot.name}, "
+                f"found shape {state.shape}"
+            )
 
 
 def load_images(

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,10 +32,10 @@ from policies.spatialvla.action_grid import ActionGrid, DecodeMode
 from policies.spatialvla.action_tokenizer import TOKENS_PER_ACTION, SpatialActionTokenizer
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.image_geometry import ImageFit, fit_box, resize_depth, resize_intrinsics, resize_rgb
+from policies.spatialvla.needed_inputs import Calibration, NeededInputs, needed_inputs
 from policies.spatialvla.normalizer import ActionNormalizer
 from policies.spatialvla.state_encoder import tool_state
 
-Calibration = Literal["true", "unified"]
 BaseFromTool = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
@@ -135,9 +135,9 @@ class SpatialVLAProcessor:
         return (self.config.bos_token_id, *text)
 
     @property
-    def uses_depth_camera(self) -> bool:
-        """Whether the model takes a camera's depth: not without Ego3D, and not when it estimates its own."""
-        return self.config.use_ego3d and not self.config.use_vision_zoe
+    def needs(self) -> NeededInputs:
+        """What it reads of a frame beside picture and instruction."""
+        return needed_inputs(self.config, self.settings.intrinsics)
 
     def _unified_intrinsics(self) -> Tensor:
         """Calibration (3, 3) of the model image that stands for every camera."""
@@ -150,25 +150,31 @@ class SpatialVLAProcessor:
         return resize_intrinsics(matrix[None], box, self.config.image_size)[0]
 
     def images(
-        self, rgb: ArrayLike | Tensor, depth: ArrayLike | Tensor | None, intrinsics: ArrayLike | Tensor
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        self, rgb: ArrayLike | Tensor, depth: ArrayLike | Tensor | None, intrinsics: ArrayLike | Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Crop and resize frames to the model's size.
 
         Args:
             rgb: (B, H, W, 3) uint8.
             depth: (B, H, W) metres, not finite or <= 0 where unknown; None where the model uses none.
-            intrinsics: (B, 3, 3) pixels.
+            intrinsics: (B, 3, 3) pixels; None where `needs` has none.
 
         Returns:
-            (B, S, S, 3) uint8, (B, S, S) float32 or None, (B, 3, 3) float32.
+            (B, S, S, 3) uint8; (B, S, S) float32 or None; (B, 3, 3) float32, or None without Ego3D.
+
+        Raises:
+            ValueError: an argument of the wrong shape, or without intrinsics when the model needs them.
         """
         rgb = torch.as_tensor(rgb)
         if rgb.dtype != torch.uint8 or rgb.ndim != 4 or rgb.shape[-1] != 3:
             raise ValueError(f"rgb: expected uint8 of shape (B, H, W, 3), found {rgb.dtype} {tuple(rgb.shape)}")
         size, box = self.config.image_size, fit_box(rgb.shape[1], rgb.shape[2], self.settings.image_fit)
-        if self.settings.intrinsics == "unified":
+        calibration = None
+        if self.config.use_ego3d and not self.needs.intrinsics:
             calibration = self._unified_intrinsics().float().expand(len(rgb), 3, 3)
-        else:
+        elif self.needs.intrinsics:
+            if intrinsics is None:
+                raise ValueError("intrinsics: expected (B, 3, 3) for a model with use_ego3d, found none")
             calibration = resize_intrinsics(torch.as_tensor(intrinsics, dtype=torch.float64), box, size).float()
         if depth is not None:
             depth = torch.as_tensor(depth)
@@ -185,15 +191,17 @@ class SpatialVLAProcessor:
         self,
         rgb: ArrayLike | Tensor,
         depth: ArrayLike | Tensor | None,
-        intrinsics: ArrayLike | Tensor,
-        base_from_camera: ArrayLike,
-        joint_positions: ArrayLike,
+        intrinsics: ArrayLike | Tensor | None,
+        base_from_camera: ArrayLike | None,
+        joint_positions: ArrayLike | None,
         instructions: Sequence[str],
         actions: ArrayLike | None = None,
         padding: ArrayLike | None = None,
         base_from_tool: ArrayLike | None = None,
     ) -> dict[str, Tensor]:
         """Build keyword arguments of `SpatialVLAModel.forward` from a batch of frames.
+
+        What `needs` does not name may be None.
 
         Args:
             rgb: (B, H, W, 3) uint8.
@@ -208,27 +216,30 @@ class SpatialVLAProcessor:
             base_from_tool: (B, 4, 4), where known already; else computed from `joint_positions`.
 
         Raises:
-            ValueError: an argument of the wrong shape, or without depth when the model needs it.
+            ValueError: an argument of the wrong shape, or none where the model needs one.
         """
         inputs = self.text(instructions, None if actions is None else self._targets(actions, padding))
-        if not self.uses_depth_camera:
+        if not self.needs.depth:
             depth = None
         elif depth is None:
             raise ValueError("depth: expected (B, H, W) for a model with use_ego3d, found none")
         pixels, depth, calibration = self.images(rgb, depth, intrinsics)
         inputs["pixel_values"] = pixels.permute(0, 3, 1, 2).float() / 255.0
-        needs_tool = self.config.state_dim or (self.config.use_ego3d and self.config.point_frame == "tool")
-        if needs_tool:
+        if self.needs.joints:
+            if joint_positions is None:
+                raise ValueError("joint_positions: expected (B, n) for a model that reads the tool's pose, found none")
             joints = np.asarray(joint_positions, dtype=np.float64)
             poses = self.tool_poses(joints) if base_from_tool is None else np.asarray(base_from_tool, dtype=np.float64)
         if depth is not None:
             inputs["depth"] = depth * self.settings.depth_scale
-        if self.config.use_ego3d:
+        if calibration is not None:
             inputs["intrinsics"] = calibration
-            if self.config.point_frame == "tool":
-                tool_from_camera = np.array(base_from_camera, dtype=np.float64)
-                tool_from_camera[:, :3, 3] -= poses[:, :3, 3]
-                inputs["frame_from_camera"] = torch.from_numpy(tool_from_camera.astype(np.float32))
+        if self.needs.camera_pose:
+            if base_from_camera is None:
+                raise ValueError("base_from_camera: expected (B, 4, 4) for points about the tool, found none")
+            tool_from_camera = np.array(base_from_camera, dtype=np.float64)
+            tool_from_camera[:, :3, 3] -= poses[:, :3, 3]
+            inputs["frame_from_camera"] = torch.from_numpy(tool_from_camera.astype(np.float32))
         if self.config.state_dim:
             opening = self.robot.gripper_openings(joints)[:, 0]
             inputs["state"] = torch.from_numpy(tool_state(poses, opening))
@@ -240,7 +251,7 @@ class SpatialVLAProcessor:
         Raises:
             ValueError: an observation without the policy's camera, or with another number of joints.
         """
-        use_depth = self.uses_depth_camera
+        needs = self.needs
         views = []
         for observation in observations:
             if self.settings.camera not in observation.cameras:
@@ -252,14 +263,14 @@ class SpatialVLAProcessor:
                 )
             views.append(observation.cameras[self.settings.camera])
         sized = [
-            self.images(view.rgb[None], view.depth[None] if use_depth else None, np.asarray(view.intrinsics)[None])
+            self.images(view.rgb[None], view.depth[None] if needs.depth else None, np.asarray(view.intrinsics)[None])
             for view in views
         ]
         rgb, depth, intrinsics = zip(*sized, strict=True)
         return self.collate(
             torch.cat(rgb),
-            torch.cat(depth) if use_depth else None,
-            torch.cat(intrinsics),
+            torch.cat(depth) if needs.depth else None,
+            torch.cat(intrinsics) if needs.intrinsics else None,
             np.stack([view.base_from_camera for view in views]),
             np.stack([observation.joint_positions for observation in observations]),
             [observation.instruction for observation in observations],

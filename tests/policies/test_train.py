@@ -19,7 +19,8 @@ from policies.train_config import TrainConfig
 from representation import training, training_state
 from representation.generative.mmist import Look, RestyleOptions, StyleAugment
 from representation.training import check_output
-from tests.policies.demonstrations import write_demonstrations
+from tests.policies.demonstrations import PLAIN, write_demonstrations, write_plain_v21
+from tests.policies.spatialvla.conftest import make_released_kind
 from tests.policies.training_runs import check_resumed_equals_whole, run
 
 
@@ -269,3 +270,44 @@ def test_looks_are_changed_by_episode_where_they_are_asked_for(config, tmp_path)
     assert all(torch.equal(value, seen[key]) for key, value in plain.items() if key != "pixel_values")
     with pytest.raises(ValueError, match="expected a model and looks or neither"):
         RestyleOptions(model=tmp_path)
+
+
+def write_plain_v30(root, episodes, generator):
+    write_demonstrations(root, episodes, generator, keys=PLAIN)
+
+
+@pytest.mark.parametrize("write", [write_plain_v30, write_plain_v21])
+@pytest.mark.parametrize("start", ["fresh", "released"])
+def test_a_dataset_without_depth_and_calibration_trains_what_needs_neither(config, tmp_path, write, start):
+    write(tmp_path / "plain", 4, np.random.default_rng(0))
+    plain = replace(config, dataset=(tmp_path / "plain",), output=tmp_path / "run", steps=2, batch_size=2)
+    with pytest.raises(ValueError, match=r"plain: expected observation\.depth\.front, .*--no-ego3d"):
+        new_run(replace(plain, output=tmp_path / "refused"))
+    if start == "fresh":
+        plain = replace(plain, ego3d=False)
+    else:
+        make_released_kind(torch.float32).save_pretrained(tmp_path / "start")
+        plain = replace(plain, initial=tmp_path / "start", train_text_table=False)
+    trained = run(plain)
+    assert trained.progress.step == 2
+    assert all(np.isfinite(row["loss"]) for row in metrics(trained.output) if "loss" in row)
+    tuned = load_policy(str(trained.output / "policy"))
+    assert tuned.processor.needs == trained.learner.data.processor.needs
+    assert tuned.model.config.use_vision_zoe == (start == "released")
+
+
+def test_states_that_are_not_the_joints_of_the_robot_are_refused(config, tmp_path):
+    write_plain_v21(tmp_path / "plain", 2, np.random.default_rng(0))
+    info = tmp_path / "plain" / "meta" / "info.json"
+    content = json.loads(info.read_text())
+    content["features"]["observation.state"]["shape"] = [6]
+    info.write_text(json.dumps(content))
+    plain = replace(config, dataset=(tmp_path / "plain",), output=tmp_path / "run", ego3d=False)
+    with pytest.raises(
+        ValueError, match=r"plain: observation\.state: expected the 8 joints of panda, found shape \(6,\)"
+    ):
+        new_run(plain)
+    content["robot_type"] = None
+    info.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"robot_type: expected a robot's name, found none"):
+        new_run(plain)

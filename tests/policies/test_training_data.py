@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from policies.robots import get_robot
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.fitting import fit_processor
+from policies.spatialvla.needed_inputs import NeededInputs
 from policies.spatialvla.processor import ProcessorSettings
 from policies.training_data import (
     TrainingData,
@@ -26,6 +29,9 @@ def demonstrations(tmp_path_factory):
     return root
 
 
+ALL = NeededInputs(depth=True, intrinsics=True, camera_pose=True, joints=True)
+
+
 def base_from_tool(_):
     return np.eye(4)
 
@@ -33,7 +39,7 @@ def base_from_tool(_):
 @pytest.fixture(scope="module")
 def data(demonstrations, tmp_path_factory):
     datasets = open_datasets((demonstrations,))
-    columns = read_columns(datasets, "front", base_from_tool)
+    columns = read_columns(datasets, "front", ALL, base_from_tool)
     settings, config = ProcessorSettings(), SpatialVLAConfig.tiny()
     spec = get_robot("panda")
     processor = fit_processor(columns.actions, columns.instructions, config, settings, spec, base_from_tool)
@@ -70,7 +76,7 @@ def test_chunks_stop_at_the_end_of_the_episode(data):
 
 
 def test_held_out_episodes_are_whole_and_drawn_from_every_dataset(demonstrations):
-    columns = read_columns(open_datasets((demonstrations, demonstrations)), "front", base_from_tool)
+    columns = read_columns(open_datasets((demonstrations, demonstrations)), "front", ALL, base_from_tool)
     training, held_out = split_frames(columns, 4, np.random.default_rng(0))
     assert set(columns.episode[training]).isdisjoint(columns.episode[held_out])
     assert len(training) + len(held_out) == len(columns.actions)
@@ -83,7 +89,7 @@ def test_errors_are_reported_by_directory_and_task(tmp_path):
     write_demonstrations(tmp_path / "both", 2, np.random.default_rng(0), number_tasks=True)
     write_demonstrations(tmp_path / "plain", 1, np.random.default_rng(0))
     datasets = open_datasets((tmp_path / "both", tmp_path / "plain"))
-    columns = read_columns(datasets, "front", base_from_tool)
+    columns = read_columns(datasets, "front", ALL, base_from_tool)
     assert columns.group_names == ("both/task0", "both/task1", "plain")
     assert columns.group.tolist() == [0] * 6 + [1] * 6 + [2] * 6
 
@@ -95,5 +101,29 @@ def test_datasets_of_other_robots_are_refused(demonstrations, tmp_path):
 
 
 def test_missing_camera_is_named(demonstrations):
-    with pytest.raises(ValueError, match=r"observation\.camera\.wrist"):
-        read_columns(open_datasets((demonstrations,)), "wrist", base_from_tool)
+    with pytest.raises(ValueError, match=r"push: expected observation\.images\.wrist, the view"):
+        read_columns(open_datasets((demonstrations,)), "wrist", ALL, base_from_tool)
+
+
+PLAIN_NEEDS = NeededInputs(depth=False, intrinsics=False, camera_pose=False, joints=False)
+
+
+@pytest.mark.parametrize(
+    ("need", "key", "way_out"),
+    [
+        ("depth", "observation.depth.front", "--no-ego3d, or by --initial .* --depth-source estimated"),
+        ("intrinsics", "observation.camera.front.intrinsics", "--no-ego3d, or by --initial .* --intrinsics unified"),
+        ("camera_pose", "observation.camera.front.base_from_camera", "--no-ego3d, or by --initial .* camera's frame"),
+        ("joints", "observation.state", "--initial with a policy that has neither"),
+    ],
+)
+def test_only_what_is_needed_must_be_there_and_what_is_missing_has_a_way_out(tmp_path, need, key, way_out):
+    root = tmp_path / "bare"
+    write_demonstrations(root, 2, np.random.default_rng(0), keys=("observation.images.front", "action"))
+    columns = read_columns(open_datasets((root,)), "front", PLAIN_NEEDS, base_from_tool)
+    assert (columns.intrinsics, columns.base_from_camera, columns.joint_positions, columns.base_from_tool) == (
+        None,
+    ) * 4
+    assert columns.actions.shape == (12, 7)
+    with pytest.raises(ValueError, match=rf"bare: expected {key}, .*{way_out}"):
+        read_columns(open_datasets((root,)), "front", replace(PLAIN_NEEDS, **{need: True}), base_from_tool)

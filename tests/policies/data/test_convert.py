@@ -14,6 +14,7 @@ from policies.execution.observation_sync import SyncConfig
 from policies.execution.trajectory import JointState, JointTrajectory, Motion
 from policies.interface import ActionChunk
 from policies.robots import get_drivers, get_robot
+from policies.spatialvla.needed_inputs import NeededInputs
 from policies.training_data import open_datasets, read_columns
 from representation.data.bag_writer import BagWriter
 from representation.data.lerobot_dataset import LeRobotDataset
@@ -138,7 +139,8 @@ def test_training_reads_what_was_converted(tmp_path):
     recording = Recording(tmp_path / "bag")
     recording.episode("success", 1.0)
     convert(settings(tmp_path, recording.close()))
-    columns = read_columns(open_datasets([tmp_path / "dataset"]), "front", Kinematics(ROBOT).forward)
+    needs = NeededInputs(depth=True, intrinsics=True, camera_pose=True, joints=True)
+    columns = read_columns(open_datasets([tmp_path / "dataset"]), "front", needs, Kinematics(ROBOT).forward)
     assert columns.actions.shape == (10, 7)
     assert set(columns.instructions) == {"turn"}
     assert columns.intrinsics[0, 0, 0] == FOCAL_PX

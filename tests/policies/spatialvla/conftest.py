@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from policies.interface import CameraView, Observation
 from policies.robots import get_robot
@@ -62,6 +63,62 @@ def make_policy(config=None, seed=0, sharpen=1.0):
     processor = make_processor(config, seed)
     model = build_model(processor.config, seed)
     model.language_model.lm_head.weight.data *= sharpen
+    return SpatialVLAPolicy(model, processor)
+
+
+TINY_ZOE = {
+    "backbone_config": {
+        "hidden_size": 16,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+        "image_size": 384,
+        "patch_size": 16,
+        "use_relative_position_bias": True,
+        "reshape_hidden_states": False,
+        "out_indices": [1, 2, 3, 4],
+        "out_features": ["stage1", "stage2", "stage3", "stage4"],
+    },
+    "neck_hidden_sizes": [4, 4, 8, 8],
+    "fusion_hidden_size": 8,
+    "bottleneck_features": 8,
+    "bin_embedding_dim": 8,
+    "num_relative_features": 4,
+    "bin_configurations": [
+        {"name": "nyu", "n_bins": 16, "min_depth": 0.001, "max_depth": 10.0},
+        {"name": "kitti", "n_bins": 16, "min_depth": 0.001, "max_depth": 80.0},
+    ],
+    "num_patch_transformer_layers": 4,
+    "patch_transformer_hidden_size": 128,
+    "patch_transformer_intermediate_size": 16,
+    "patch_transformer_num_attention_heads": 4,
+}
+K = [[20.0, 0.0, 8.0], [0.0, 20.0, 8.0], [0.0, 0.0, 1.0]]
+
+
+def make_released_kind(dtype=torch.bfloat16):
+    """A tiny policy of the released kind: it estimates its depth, and has one calibration for all cameras."""
+    config = SpatialVLAConfig(
+        text_config=SpatialVLAConfig.tiny().text_config,
+        vision_config=SpatialVLAConfig.tiny().vision_config,
+        vision_zoe_config=TINY_ZOE,
+        image_token_index=5,
+        action_token_begin_idx=6,
+        spatial_token_num=0,
+        use_vision_zoe=True,
+    )
+    processor = fit_processor(
+        demonstration_actions(np.random.default_rng(0)),
+        INSTRUCTIONS,
+        config,
+        ProcessorSettings(image_fit="squash", decode="midpoint", intrinsics="unified"),
+        get_robot("panda"),
+        lambda _: np.eye(4),
+        num_bins=TINY_BINS,
+        intrinsic_config={"default": {"intrinsic": K, "height": 16, "width": 16}},
+    )
+    model = build_model(processor.config, 0).to(dtype)
+    model.vision_zoe_model.float()
     return SpatialVLAPolicy(model, processor)
 
 

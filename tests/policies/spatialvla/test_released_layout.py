@@ -10,19 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from policies.robots import get_robot
 from policies.spatialvla import adopt
-from policies.spatialvla.config import SpatialVLAConfig
-from policies.spatialvla.fitting import fit_processor
-from policies.spatialvla.model import build_model
 from policies.spatialvla.policy import SpatialVLAPolicy
 from policies.spatialvla.processor import ProcessorSettings
 from tests.policies.demonstrations import write_demonstrations
-from tests.policies.spatialvla.conftest import INSTRUCTIONS, TINY_BINS, demonstration_actions, make_observations
-from tests.policies.spatialvla.test_zoe_depth import TINY_ZOE
+from tests.policies.spatialvla.conftest import K, make_observations, make_released_kind
 
 SHARD_BYTES = 100_000
-K = [[20.0, 0.0, 8.0], [0.0, 20.0, 8.0], [0.0, 0.0, 1.0]]
 RELEASED_FILES = {
     "config.json",
     "generation_config.json",
@@ -38,29 +32,7 @@ RELEASED_FILES = {
 @pytest.fixture(scope="module")
 def policy():
     """A tiny network of the released kind, in bfloat16 but for its depth network."""
-    config = SpatialVLAConfig(
-        text_config=SpatialVLAConfig.tiny().text_config,
-        vision_config=SpatialVLAConfig.tiny().vision_config,
-        vision_zoe_config=TINY_ZOE,
-        image_token_index=5,
-        action_token_begin_idx=6,
-        spatial_token_num=0,
-        use_vision_zoe=True,
-    )
-    record = {"default": {"intrinsic": K, "height": 16, "width": 16}}
-    processor = fit_processor(
-        demonstration_actions(np.random.default_rng(0)),
-        INSTRUCTIONS,
-        config,
-        ProcessorSettings(image_fit="squash", decode="midpoint", intrinsics="unified"),
-        get_robot("panda"),
-        lambda _: np.eye(4),
-        num_bins=TINY_BINS,
-        intrinsic_config=record,
-    )
-    model = build_model(processor.config, 0).to(torch.bfloat16)
-    model.vision_zoe_model.float()
-    return SpatialVLAPolicy(model, processor)
+    return make_released_kind()
 
 
 @pytest.fixture

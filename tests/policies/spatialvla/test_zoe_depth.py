@@ -9,35 +9,7 @@ import torch
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.model import build_model
 from policies.spatialvla.zoe_depth import estimate_depth
-from tests.policies.spatialvla.conftest import make_frames, make_processor
-
-TINY_ZOE = {
-    "backbone_config": {
-        "hidden_size": 16,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 2,
-        "intermediate_size": 24,
-        "image_size": 384,
-        "patch_size": 16,
-        "use_relative_position_bias": True,
-        "reshape_hidden_states": False,
-        "out_indices": [1, 2, 3, 4],
-        "out_features": ["stage1", "stage2", "stage3", "stage4"],
-    },
-    "neck_hidden_sizes": [4, 4, 8, 8],
-    "fusion_hidden_size": 8,
-    "bottleneck_features": 8,
-    "bin_embedding_dim": 8,
-    "num_relative_features": 4,
-    "bin_configurations": [
-        {"name": "nyu", "n_bins": 16, "min_depth": 0.001, "max_depth": 10.0},
-        {"name": "kitti", "n_bins": 16, "min_depth": 0.001, "max_depth": 80.0},
-    ],
-    "num_patch_transformer_layers": 4,
-    "patch_transformer_hidden_size": 128,
-    "patch_transformer_intermediate_size": 16,
-    "patch_transformer_num_attention_heads": 4,
-}
+from tests.policies.spatialvla.conftest import TINY_ZOE, make_frames, make_processor
 
 
 @pytest.fixture(scope="module")
