@@ -72,6 +72,16 @@ def check_augment(config: TrainConfig) -> None:
         raise ValueError(f"--augment: expected --policy spatialvla, found {config.policy}; RDT has --rdt.augment")
 
 
+def check_dataset_key(config: TrainConfig) -> None:
+    """Refuse statistics by dataset for another policy.
+
+    Raises:
+        ValueError: the policy is not a SpatialVLA.
+    """
+    if config.dataset_key is not None and config.policy != "spatialvla":
+        raise ValueError(f"--dataset-key: expected --policy spatialvla, found {config.policy}")
+
+
 def check_vision(config: TrainConfig) -> None:
     """Refuse a pretrained encoder where none can be used.
 
@@ -99,6 +109,7 @@ def main() -> None:
     check_adapters(config)
     check_text_table(config)
     check_augment(config)
+    check_dataset_key(config)
     check_vision(config)
     check_history(config)
     check_output(config)

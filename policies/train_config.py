@@ -32,6 +32,8 @@ class TrainConfig(LoopConfig):
             says; `camera` and `ego3d` must be its own. None starts afresh.
         size: size of the network.
         camera: view that a SpatialVLA policy reads.
+        dataset_key: of several datasets, the directory's name of the one whose statistics un-normalise the answers of a
+            SpatialVLA policy; each is then normalised by its own, as published. None has one normalisation for all.
         ego3d: add 3-D position encodings from the depth camera to the image tokens of a SpatialVLA policy.
         train_text_table: train a SpatialVLA policy's table of the words' embeddings. By default a fresh policy's is
             trained and that of `initial` is not, as published: few demonstrations hold few of the words it knows.
@@ -49,6 +51,7 @@ class TrainConfig(LoopConfig):
     initial: Path | None = None
     size: Literal["small", "tiny"] = "small"
     camera: str = "front"
+    dataset_key: str | None = None
     ego3d: bool = True
     train_text_table: bool | None = None
     lora: LoraSettings = field(default_factory=LoraSettings)

@@ -286,11 +286,20 @@ class TrainingData:
         columns: see `Columns`.
         images: see `Images`.
         processor: turns frames into model inputs.
+        dataset_keys: of each dataset, the name of the statistics that normalise it; None: those of the processor's
+            settings, for all.
     """
 
     columns: Columns
     images: Images
     processor: SpatialVLAProcessor
+    dataset_keys: tuple[str, ...] | None = None
+
+    def keys_of(self, frames: NDArray[np.int64]) -> list[str] | None:
+        """Names of the statistics that normalise some frames; None: those of the processor's settings."""
+        if self.dataset_keys is None:
+            return None
+        return [self.dataset_keys[number] for number in self.columns.dataset[frames]]
 
     def chunks(self, frames: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Labels (B, T, 7) of the frames and whether a row lies past the episode's end (B, T)."""
@@ -316,4 +325,5 @@ class TrainingData:
             actions=actions,
             padding=padding,
             base_from_tool=chosen(columns.base_from_tool),
+            dataset_keys=self.keys_of(frames),
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ def fit_processor(
     num_bins: Mapping[str, int] = SMALL_BINS,
     tokenizer: Tokenizer | None = None,
     intrinsic_config: Mapping[str, Any] | None = None,
+    dataset_keys: Sequence[str] | None = None,
 ) -> SpatialVLAProcessor:
     """Fit a processor to demonstrations.
 
@@ -45,13 +46,20 @@ def fit_processor(
         num_bins: bins per axis.
         tokenizer: ends with `<image>`; None builds a word tokenizer from the instructions.
         intrinsic_config: a record of the training camera for `processor_config.json`.
+        dataset_keys: N names of datasets, that of `settings.dataset_key` among them: each is normalised by statistics
+            of its own. None has one entry for all, under `settings.dataset_key`.
 
     Returns:
         A processor whose `config` builds the fitting model.
     """
-    statistics = action_statistics(actions)
-    normalizer = ActionNormalizer.from_statistics(statistics)
-    normalized = normalizer.normalize(actions)
+    actions = np.asarray(actions, dtype=np.float64)
+    keys = np.asarray([settings.dataset_key] * len(actions) if dataset_keys is None else dataset_keys)
+    statistics, normalized = {}, actions.copy()
+    for key in dict.fromkeys(keys.tolist()):
+        own = keys == key
+        entry = action_statistics(actions[own])
+        statistics[key] = {"action": entry, "num_transitions": int(own.sum())}
+        normalized[own] = ActionNormalizer.from_statistics(entry).normalize(actions[own])
     gaussian = fit_gaussian_stats(normalized)
     grid = ActionGrid.from_gaussian(gaussian, num_bins, min_sigma=MIN_SIGMA).with_empirical_centroids(normalized)
     if tokenizer is None:
@@ -68,13 +76,12 @@ def fit_processor(
         bos_token_id=text_tokenizer.token_id(tokenizer, text_tokenizer.BOS),
         eos_token_id=text_tokenizer.token_id(tokenizer, text_tokenizer.EOS),
     )
-    entry = {"action": statistics, "num_transitions": len(np.asarray(actions))}
     return SpatialVLAProcessor(
         fitted,
         settings,
         tokenizer,
         grid,
-        {settings.dataset_key: entry},
+        statistics,
         robot,
         base_from_tool,
         dict(intrinsic_config or {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from policies.spatialvla.adapted_maps import TARGETS, adapt
 from policies.spatialvla.augmentation import augment
 from policies.spatialvla.checkpoint import load_weights
 from policies.spatialvla.config import SpatialVLAConfig
+from policies.spatialvla.dataset_statistics import statistics_keys, warn_of_other_scale
 from policies.spatialvla.fitting import fit_processor
 from policies.spatialvla.model import build_model
 from policies.spatialvla.needed_inputs import needed_inputs
@@ -97,7 +99,8 @@ class SpatialVLALearner:
 def fresh_kind(config: TrainConfig, robot: str, fps: float) -> tuple[SpatialVLAConfig, ProcessorSettings]:
     """Sizes and settings of a policy that starts afresh; tokens and bins are fitted later."""
     network = getattr(SpatialVLAConfig, config.size)(use_ego3d=config.ego3d)
-    return network, ProcessorSettings(robot=robot, camera=config.camera, control_hz=fps)
+    settings = ProcessorSettings(robot=robot, camera=config.camera, control_hz=fps)
+    return network, settings if config.dataset_key is None else replace(settings, dataset_key=config.dataset_key)
 
 
 def stored_processor(config: TrainConfig, robot: str, fps: float) -> SpatialVLAProcessor | None:
@@ -142,11 +145,19 @@ def load_data(config: TrainConfig, accelerator: Accelerator) -> tuple[TrainingDa
     training, held_out = split_frames(columns, config.validation_episodes, generator)
     training = some_episodes(columns, training, config.share, generator)
     held_out = np.sort(generator.permutation(held_out)[: config.validation_frames])
+    keys = statistics_keys(config.dataset_key, datasets, processor)
     if processor is None:
         texts = [columns.instructions[frame] for frame in training]
-        processor = fit_processor(columns.actions[training], texts, network, settings, spec, forward)
+        by_frame = None if keys is None else [keys[number] for number in columns.dataset[training]]
+        processor = fit_processor(
+            columns.actions[training], texts, network, settings, spec, forward, dataset_keys=by_frame
+        )
+    elif config.initial is not None and not config.resume and accelerator.is_main_process:
+        warn_of_other_scale(config.initial, datasets, columns, training, processor, keys)
+    if keys is not None:
+        processor = replace(processor, settings=replace(processor.settings, dataset_key=str(config.dataset_key)))
     images = load_images(config, accelerator, datasets, columns, processor)
-    return TrainingData(columns, images, processor), training, held_out
+    return TrainingData(columns, images, processor, keys), training, held_out
 
 
 def check_joints(datasets: Sequence[LeRobotDataset], robot: RobotSpec) -> None:

@@ -15,7 +15,7 @@ size pass through `collate` unchanged. `base_from_tool` may be computed once as 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -52,7 +52,8 @@ class ProcessorSettings:
         decode: "centroid" or "midpoint" (released) of the bins.
         constrained: choose each token among those of its slot. False (released): among the whole vocabulary; what is
             not of the slot is then clipped into it.
-        dataset_key: name of the statistics in `processor_config.json` that un-normalise.
+        dataset_key: name of the statistics in `processor_config.json` that un-normalise; of those that the policy was
+            trained with, the one of the data that its robot moves like.
         intrinsics: "true", those of the camera, or "unified": one calibration for every camera, that of
             `intrinsic_config`, as the released weights were trained with.
         depth_scale: factor on a depth camera's metres, see `adopt`; 1 for a model trained with such a camera.
@@ -125,10 +126,13 @@ class SpatialVLAProcessor:
         actions = SpatialActionTokenizer(self.grid, self.config.action_token_begin_idx)
         if actions.vocabulary_size != self.config.spatial_token_num:
             raise ValueError(f"grid: expected {self.config.spatial_token_num} tokens, found {actions.vocabulary_size}")
-        normalizer = ActionNormalizer.from_statistics(self.statistics[self.settings.dataset_key]["action"])
         object.__setattr__(self, "actions", actions)
-        object.__setattr__(self, "normalizer", normalizer)
+        object.__setattr__(self, "normalizer", self.normalizer_of(self.settings.dataset_key))
         object.__setattr__(self, "_encode_text", lru_cache(maxsize=4096)(self._tokenize))
+
+    def normalizer_of(self, key: str) -> ActionNormalizer:
+        """That of an entry of the statistics."""
+        return ActionNormalizer.from_statistics(self.statistics[key]["action"])
 
     def _tokenize(self, instruction: str) -> tuple[int, ...]:
         text = self.tokenizer.encode(instruction.strip().lower() + "\n", add_special_tokens=False).ids
@@ -198,6 +202,7 @@ class SpatialVLAProcessor:
         actions: ArrayLike | None = None,
         padding: ArrayLike | None = None,
         base_from_tool: ArrayLike | None = None,
+        dataset_keys: Sequence[str] | None = None,
     ) -> dict[str, Tensor]:
         """Build keyword arguments of `SpatialVLAModel.forward` from a batch of frames.
 
@@ -214,11 +219,12 @@ class SpatialVLAProcessor:
             actions: (B, T, 7) physical targets, `cartesian_delta`; adds the suffix and labels.
             padding: (B, T) bool, True for rows past the episode's end: no motion, the gripper as before.
             base_from_tool: (B, 4, 4), where known already; else computed from `joint_positions`.
+            dataset_keys: B names of the statistics that normalise `actions`; None: those of the settings.
 
         Raises:
             ValueError: an argument of the wrong shape, or none where the model needs one.
         """
-        inputs = self.text(instructions, None if actions is None else self._targets(actions, padding))
+        inputs = self.text(instructions, None if actions is None else self._targets(actions, padding, dataset_keys))
         if not self.needs.depth:
             depth = None
         elif depth is None:
@@ -299,18 +305,41 @@ class SpatialVLAProcessor:
         arrays = {"input_ids": ids, "attention_mask": mask, "labels": suffix}
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def _targets(self, actions: ArrayLike, padding: ArrayLike | None) -> NDArray[np.int64]:
+    def _targets(
+        self, actions: ArrayLike, padding: ArrayLike | None, dataset_keys: Sequence[str] | None
+    ) -> NDArray[np.int64]:
         actions = np.asarray(actions, dtype=np.float64)
         if actions.ndim != 3 or actions.shape[1:] != (self.settings.chunk, 7):
             raise ValueError(f"actions: expected shape (B, {self.settings.chunk}, 7), found {actions.shape}")
         if padding is not None:
             actions = hold_after_end(actions, np.asarray(padding, dtype=bool))
-        return self.actions.encode(self.normalizer.normalize(actions)).reshape(len(actions), -1)
+        normalized = np.empty_like(actions)
+        for normalizer, rows in self._normalizers(dataset_keys, len(actions)):
+            normalized[rows] = normalizer.normalize(actions[rows])
+        return self.actions.encode(normalized).reshape(len(actions), -1)
 
-    def decode(self, ids: ArrayLike) -> NDArray[np.float64]:
-        """Physical actions (B, T, 7) of token ids (B, T * 3)."""
+    def _normalizers(
+        self, dataset_keys: Sequence[str] | None, count: int
+    ) -> Iterator[tuple[ActionNormalizer, NDArray[np.bool_]]]:
+        """Normalisers of a batch, each with the rows (B,) that are its own."""
+        if dataset_keys is None:
+            yield self.normalizer, np.ones(count, dtype=bool)
+            return
+        keys = np.asarray(dataset_keys)
+        for key in dict.fromkeys(dataset_keys):
+            yield self.normalizer_of(key), keys == key
+
+    def decode(self, ids: ArrayLike, dataset_keys: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """Physical actions (B, T, 7) of token ids (B, T * 3).
+
+        Args:
+            ids: the tokens.
+            dataset_keys: B names of the statistics that un-normalise; None: those of the settings.
+        """
         ids = np.asarray(ids).reshape(len(ids), -1, TOKENS_PER_ACTION)
-        rows = self.normalizer.unnormalize(self.actions.decode(ids, self.settings.decode))
+        rows = self.actions.decode(ids, self.settings.decode)
+        for normalizer, own in self._normalizers(dataset_keys, len(rows)):
+            rows[own] = normalizer.unnormalize(rows[own])
         rows[..., :3][np.linalg.norm(rows[..., :3], axis=-1) < self.settings.dead_band_m] = 0.0
         rows[..., 3:6][np.abs(rows[..., 3:6]).max(axis=-1) < self.settings.dead_band_rad] = 0.0
         return rows

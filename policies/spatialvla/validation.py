@@ -54,7 +54,7 @@ def validate(
         prompt = to_device(data.batch(part, with_actions=False), device)
         ids, _ = decode_greedy(model, prompt, slots, chunk)
         truth = hold_after_end(*data.chunks(part))
-        errors.append(np.abs(data.processor.decode(ids.cpu().numpy()) - truth).mean(axis=1))
+        errors.append(np.abs(data.processor.decode(ids.cpu().numpy(), data.keys_of(part)) - truth).mean(axis=1))
     hit = np.concatenate(hits).reshape(len(frames), chunk, TOKENS_PER_ACTION)
     error = np.concatenate(errors)
     result = {"loss": sum(losses) / len(frames), "accuracy": float(hit.mean())}

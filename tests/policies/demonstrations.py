@@ -26,8 +26,10 @@ PLAIN = ("observation.images.front", "observation.state", "action")
 COLORS = {"red": (220, 40, 40), "blue": (40, 60, 220)}
 
 
-def write_demonstrations(root, episodes, generator, number_tasks=False, robot_type="panda", keys=tuple(FEATURES)):
-    """Episodes in which the colour of the image tells the direction of the motion; some features, or all."""
+def write_demonstrations(
+    root, episodes, generator, number_tasks=False, robot_type="panda", keys=tuple(FEATURES), scale=1.0
+):
+    """Episodes in which the colour of the image tells the direction of the motion, of a length that `scale` changes."""
     spec = get_robot("panda")
     features = {key: FEATURES[key] for key in keys} | (
         {"collection.task": {"dtype": "int64", "shape": (1,)}} if number_tasks else {}
@@ -38,7 +40,8 @@ def write_demonstrations(root, episodes, generator, number_tasks=False, robot_ty
         direction = 1.0 if name == "red" else -1.0
         for _ in range(6):
             image = np.full((SIDE, SIDE, 3), color, np.uint8)
-            action = np.r_[direction * 0.02, generator.normal(0, 0.003, 5), float(name == "red")]
+            motion = scale * np.r_[direction * 0.02, generator.normal(0, 0.003, 5)]
+            action = np.r_[motion, float(name == "red")]
             mark = {"collection.task": np.array([episode % 2])} if number_tasks else {}
             frame = {
                 "observation.images.front": image,

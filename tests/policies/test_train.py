@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,7 +15,7 @@ from safetensors import safe_open
 from policies.interface import load_policy
 from policies.lora import LoraSettings
 from policies.spatialvla.augmentation import augment
-from policies.train import check_adapters, check_augment, check_text_table, main, new_run
+from policies.train import check_adapters, check_augment, check_dataset_key, check_text_table, main, new_run
 from policies.train_config import TrainConfig
 from representation import training, training_state
 from representation.generative.mmist import Look, RestyleOptions, StyleAugment
@@ -311,3 +312,74 @@ def test_states_that_are_not_the_joints_of_the_robot_are_refused(config, tmp_pat
     info.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"robot_type: expected a robot's name, found none"):
         new_run(plain)
+
+
+@pytest.fixture(scope="module")
+def quick_and_slow(tmp_path_factory):
+    """The same demonstrations, and those of an arm of half the steps."""
+    roots = [tmp_path_factory.mktemp("scales") / name for name in ("quick", "slow")]
+    for root, scale in zip(roots, (1.0, 0.5), strict=True):
+        write_demonstrations(root, 6, np.random.default_rng(0), scale=scale)
+    return tuple(roots)
+
+
+@pytest.fixture(scope="module")
+def of_both(config, quick_and_slow, tmp_path_factory):
+    output = tmp_path_factory.mktemp("runs") / "both"
+    return run(replace(config, dataset=quick_and_slow, output=output, dataset_key="slow", steps=2, ego3d=False))
+
+
+def test_each_dataset_is_normalised_by_its_own_statistics_and_one_is_chosen_to_answer(of_both):
+    data, processor = of_both.learner.data, load_policy(str(of_both.output / "policy")).processor
+    spreads = {key: processor.normalizer_of(key).q99[0] for key in ("quick", "slow")}
+    assert processor.settings.dataset_key == "slow"
+    assert list(processor.statistics) == ["quick", "slow"]
+    assert spreads["slow"] == pytest.approx(spreads["quick"] / 2, rel=0.05)
+    assert processor.normalizer.q99[0] == spreads["slow"]
+    frames = np.array([np.flatnonzero(data.columns.dataset == number)[0] for number in (0, 1)])
+    tokens, (actions, _) = data.batch(frames)["labels"][:, :-1].numpy(), data.chunks(frames)
+    for row, key in enumerate(("quick", "slow")):
+        normalized = processor.normalizer_of(key).normalize(actions[row])
+        np.testing.assert_array_equal(tokens[row], processor.actions.encode(normalized).ravel())
+    decoded = data.processor.decode(tokens, data.keys_of(frames))
+    np.testing.assert_allclose(decoded[0, :, 0], 2 * decoded[1, :, 0], rtol=0.2)
+    np.testing.assert_allclose(data.processor.decode(tokens)[:, :, 0], decoded[1:, :, 0].repeat(2, 0), rtol=0.2)
+
+
+def test_a_run_with_statistics_by_dataset_goes_on_with_them(of_both):
+    resumed = run(replace(of_both.config, steps=3, resume=True))
+    assert resumed.learner.data.dataset_keys == ("quick", "slow")
+    assert resumed.learner.data.processor.statistics == of_both.learner.data.processor.statistics
+
+
+def test_errors_on_held_out_frames_are_in_the_units_of_their_dataset(of_both):
+    """With labels in place of decoded tokens, only what the bins round off is left."""
+    data = of_both.learner.data
+    frames = of_both.learner.held_out
+    tokens = data.batch(frames)["labels"][:, :-1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("policies.spatialvla.validation.decode_greedy", lambda *_: (tokens, None))
+        found = of_both.learner.validate(of_both.bare_model.eval(), len(frames))
+    assert found["l1/quick/translation_m"] == pytest.approx(2 * found["l1/slow/translation_m"], rel=0.1)
+
+
+def test_a_choice_of_statistics_that_names_no_dataset_is_refused(config, quick_and_slow, finished, tmp_path):
+    wrong = replace(config, dataset=quick_and_slow, output=tmp_path / "run", dataset_key="other")
+    with pytest.raises(ValueError, match=r"--dataset-key: expected one of .*'other' and \['quick', 'slow'\]"):
+        new_run(wrong)
+    start = replace(wrong, dataset_key="slow", initial=finished.output / "policy")
+    with pytest.raises(ValueError, match=r"expected statistics of \['quick', 'slow'\] .*, found \['default'\]"):
+        new_run(start)
+    check_dataset_key(wrong)
+    with pytest.raises(ValueError, match="--dataset-key: expected --policy spatialvla, found rdt"):
+        check_dataset_key(replace(wrong, policy="rdt"))
+
+
+def test_actions_of_another_scale_than_the_policy_are_warned_of(config, quick_and_slow, finished, tmp_path, capsys):
+    start = replace(config, initial=finished.output / "policy", dataset=quick_and_slow, output=tmp_path / "run")
+    new_run(start)
+    warning = capsys.readouterr().err
+    assert "quick: its actions" not in warning
+    assert re.search(r"slow: its actions do not fit the statistics 'default' .* dx: expected a spread of 0\.0", warning)
+    assert f"fit_grids --dataset {quick_and_slow[1]} --policy {start.initial}" in warning
+    assert re.search(r"^default +no .*0\.5\d*x", warning, re.MULTILINE)
