@@ -29,7 +29,7 @@ from policies.rdt.settings import read_settings
 from policies.rdt.trained_network import stored_network
 from policies.spatialvla.checkpoint import load_weights
 from policies.spatialvla.learner import SpatialVLALearner
-from policies.spatialvla.policy import SpatialVLAPolicy
+from policies.spatialvla.processor_file import read_processor
 from policies.stored_learner import StoredLearner, stored_learner
 from policies.train_config import POLICY_DIRECTORY
 from representation.checkpoint import CONFIG_FILE as ENCODER_FILE
@@ -122,7 +122,7 @@ def tuned_state(learner: StoredLearner, base: Path, directory: Path) -> dict[str
 
 def _token_meanings(directory: Path) -> tuple[Any, ...]:
     """What a SpatialVLA's tokens stand for."""
-    processor = SpatialVLAPolicy.from_pretrained(directory).processor
+    processor = read_processor(directory)
     edges = {axis: values.tolist() for axis, values in processor.grid.edges.items()}
     return processor.settings, processor.statistics, edges
 

@@ -13,7 +13,7 @@ from policies.rdt.learner import RDTLearner
 from policies.rdt.policy import RDTPolicy
 from policies.rdt.training_options import RDTTraining
 from policies.spatialvla.learner import SpatialVLALearner
-from policies.spatialvla.policy import SpatialVLAPolicy
+from policies.spatialvla.processor_file import read_processor
 from policies.train import LEARNERS
 from policies.train_config import TrainConfig
 from representation.training import new_accelerator
@@ -74,7 +74,7 @@ def stored_learner(
         mixed_precision="no",
     )
     if kind == "spatialvla":
-        processor = SpatialVLAPolicy.from_pretrained(directory).processor
+        processor = read_processor(directory)
         config = replace(config, camera=processor.settings.camera, ego3d=processor.config.use_ego3d)
     else:
         policy = RDTPolicy.from_pretrained(directory)

@@ -82,6 +82,16 @@ def check_dataset_key(config: TrainConfig) -> None:
         raise ValueError(f"--dataset-key: expected --policy spatialvla, found {config.policy}")
 
 
+def check_checkpointing(config: TrainConfig) -> None:
+    """Refuse to compute layers again for another policy.
+
+    Raises:
+        ValueError: the policy is not a SpatialVLA.
+    """
+    if config.checkpointing and config.policy != "spatialvla":
+        raise ValueError(f"--checkpointing: expected --policy spatialvla, found {config.policy}")
+
+
 def check_vision(config: TrainConfig) -> None:
     """Refuse a pretrained encoder where none can be used.
 
@@ -110,6 +120,7 @@ def main() -> None:
     check_text_table(config)
     check_augment(config)
     check_dataset_key(config)
+    check_checkpointing(config)
     check_vision(config)
     check_history(config)
     check_output(config)

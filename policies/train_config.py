@@ -37,6 +37,8 @@ class TrainConfig(LoopConfig):
         ego3d: add 3-D position encodings from the depth camera to the image tokens of a SpatialVLA policy.
         train_text_table: train a SpatialVLA policy's table of the words' embeddings. By default a fresh policy's is
             trained and that of `initial` is not, as published: few demonstrations hold few of the words it knows.
+        checkpointing: compute the layers of a SpatialVLA policy again in the backward pass instead of keeping what they
+            computed: less memory, more time.
         lora: fine-tune `initial` by adapters; the saved policy has them merged into its weights, and `adapters/` holds
             them alone.
         rdt: what else an RDT policy needs to know.
@@ -54,6 +56,7 @@ class TrainConfig(LoopConfig):
     dataset_key: str | None = None
     ego3d: bool = True
     train_text_table: bool | None = None
+    checkpointing: bool = False
     lora: LoraSettings = field(default_factory=LoraSettings)
     rdt: RDTTraining = field(default_factory=RDTTraining)
 

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
+from policies.json_file import read_json
+
+CONFIG_FILE = "config.json"
 PointFrame = Literal["camera", "tool"]
 PrefixAttention = Literal["bidirectional", "causal"]
 STATE_DIM = 10
@@ -191,6 +195,21 @@ class SpatialVLAConfig:
                 "AutoModel": "modeling_spatialvla.SpatialVLAForConditionalGeneration",
             }
         return {**released, **content, "polyarm": ours}
+
+    @classmethod
+    def read(cls, directory: Path) -> SpatialVLAConfig:
+        """Read the `config.json` of a directory.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: it is damaged, or lacks a field; names file and field.
+        """
+        path = directory / CONFIG_FILE
+        content = read_json(path)
+        try:
+            return cls.from_dict(content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path}: {error}") from error
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> SpatialVLAConfig:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from transformers import Gemma2Config, Gemma2Model
 
 # Large enough that softmax gives exactly 0, small enough for half precision.
@@ -148,6 +149,7 @@ def run_decoder(
     mask: Tensor | None,
     keep: int | None = None,
     cache: KeyValueCache | None = None,
+    checkpointing: bool = False,
 ) -> Tensor:
     """All layers and the final norm.
 
@@ -158,6 +160,7 @@ def run_decoder(
         mask: additive (B, n, m) over the m keys (with a cache: those held and the new), or None.
         keep: number of last positions to return; None for all.
         cache: extended by n tokens when given.
+        checkpointing: keep only the inputs of the layers for the backward pass; not with a cache.
 
     Returns:
         (B, keep or n, D).
@@ -166,7 +169,11 @@ def run_decoder(
     last = len(decoder.layers) - 1
     hidden = embeds
     for index, layer in enumerate(decoder.layers):
-        hidden = run_layer(layer, hidden, angles, mask, keep if index == last else None, cache)
+        kept = keep if index == last else None
+        if checkpointing:
+            hidden = checkpoint(run_layer, layer, hidden, angles, mask, kept, use_reentrant=False)
+        else:
+            hidden = run_layer(layer, hidden, angles, mask, kept, cache)
     if cache is not None:
         cache.length += embeds.shape[1]
     return rms_norm(decoder.norm, hidden)

@@ -21,7 +21,7 @@ from policies.robots import get_named_robot
 from policies.robots.spec import RobotSpec
 from policies.spatialvla.adapted_maps import TARGETS, adapt
 from policies.spatialvla.augmentation import augment
-from policies.spatialvla.checkpoint import load_weights
+from policies.spatialvla.checkpoint import empty_model, load_weights
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.dataset_statistics import statistics_keys, warn_of_other_scale
 from policies.spatialvla.fitting import fit_processor
@@ -29,6 +29,7 @@ from policies.spatialvla.model import build_model
 from policies.spatialvla.needed_inputs import needed_inputs
 from policies.spatialvla.policy import SpatialVLAPolicy
 from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
+from policies.spatialvla.processor_file import read_processor
 from policies.spatialvla.validation import validate
 from policies.train_config import POLICY_DIRECTORY, TrainConfig
 from policies.training_data import (
@@ -60,10 +61,15 @@ class SpatialVLALearner:
         self.config = config
         self.data, self.training, self.held_out = load_data(config, accelerator)
         self.restyle = config.restyle.augment(accelerator.device)
-        self.model = build_model(self.data.processor.config, config.seed)
-        if config.initial is not None:
+        network = self.data.processor.config
+        if config.initial is None:
+            self.model = build_model(network, config.seed)
+        else:
             refuse_quantized(config.initial)
+            self.model = empty_model(network)
             load_weights(self.model, config.initial, "float32")  # an optimizer's small steps vanish in half precision
+        if config.checkpointing:
+            self.model.enable_checkpointing()
         trains_words = config.initial is None if config.train_text_table is None else config.train_text_table
         self.model.language_model.model.embed_tokens.requires_grad_(trains_words)
         if config.lora.rank:
@@ -110,10 +116,10 @@ def stored_processor(config: TrainConfig, robot: str, fps: float) -> SpatialVLAP
         ValueError: the policy to start from is of another kind than the arguments and the demonstrations say.
     """
     if config.resume:
-        return SpatialVLAPolicy.from_pretrained(config.output / POLICY_DIRECTORY).processor
+        return read_processor(config.output / POLICY_DIRECTORY)
     if config.initial is None:
         return None
-    processor = SpatialVLAPolicy.from_pretrained(config.initial).processor
+    processor = read_processor(config.initial)
     settings = processor.settings
     wanted = {"robot": robot, "control_hz": fps, "camera": config.camera, "ego3d": config.ego3d}
     found = {

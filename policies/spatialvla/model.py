@@ -79,6 +79,12 @@ class SpatialVLAModel(nn.Module):
             self.state_encoder = StateEncoder(config.state_dim, text.hidden_size, config.n_freqs)
         self.embedding_scale = text.hidden_size**0.5
         self.final_cap = text.final_logit_softcapping
+        self.checkpointing = False
+
+    def enable_checkpointing(self) -> None:
+        """Compute the layers of tower and decoder again in backward passes of training, to save memory."""
+        self.checkpointing = True
+        self.vision_tower.activation_checkpointing_enable({"use_reentrant": False})
 
     @torch.compiler.disable  # filling holes depends on the data
     def image_points(self, depth: Tensor, intrinsics: Tensor, frame_from_camera: Tensor | None = None) -> Tensor:
@@ -206,7 +212,10 @@ class SpatialVLAModel(nn.Module):
         embeds = self.embed(input_ids, pixel_values, intrinsics, depth, frame_from_camera, state)
         prefix = ~suffix if self.config.prefix_attention == "bidirectional" else None
         bias = prefix_mask(mask, prefix, embeds.dtype)
-        logits = self.logits(run_decoder(self.language_model.model, embeds, position_ids(mask), bias, logits_to_keep))
+        checkpointing = self.checkpointing and self.training
+        decoder = self.language_model.model
+        hidden = run_decoder(decoder, embeds, position_ids(mask), bias, logits_to_keep, checkpointing=checkpointing)
+        logits = self.logits(hidden)
         if labels is None:
             return SpatialVLAOutput(logits, None)
         targets = labels[:, labels.shape[1] - logits.shape[1] + 1 :]

@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from policies.execution.kinematics import Kinematics
 from policies.interface import ActionChunk, Observation
-from policies.json_file import read_json, write_json
+from policies.json_file import write_json
 from policies.loading import find_policy
 from policies.parameters import Dtype
-from policies.robots import get_named_robot
 from policies.spatialvla.action_tokenizer import TOKENS_PER_ACTION
 from policies.spatialvla.checkpoint import (
     DEPTH_NETWORK,
@@ -25,14 +23,13 @@ from policies.spatialvla.checkpoint import (
     load_weights,
     save_weights,
 )
-from policies.spatialvla.config import SpatialVLAConfig
+from policies.spatialvla.config import CONFIG_FILE, SpatialVLAConfig
 from policies.spatialvla.decoding import decode_greedy
 from policies.spatialvla.library_files import save_library_files
 from policies.spatialvla.model import SpatialVLAModel
 from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
-from policies.spatialvla.processor_file import load_processor, read_settings, save_processor
+from policies.spatialvla.processor_file import load_processor, save_processor
 
-CONFIG_FILE = "config.json"
 DepthSource = Literal["estimated", "sensor"]
 """ZoeDepth's estimate from the image, as released, or a depth camera."""
 
@@ -143,18 +140,13 @@ class SpatialVLAPolicy:
             ValueError: a file is damaged or does not fit the others; names file and field or key.
         """
         directory = find_policy(str(directory))
-        content = read_json(directory / CONFIG_FILE)
-        try:
-            config = SpatialVLAConfig.from_dict(content)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{directory / CONFIG_FILE}: {error}") from error
+        config = SpatialVLAConfig.read(directory)
         ignored: tuple[str, ...] = ()
         if depth_source == "estimated" and not config.use_vision_zoe:
             raise ValueError(f"{directory / CONFIG_FILE}: depth_source: expected a depth network, found none")
         if depth_source == "sensor" and config.use_vision_zoe:
             config, ignored = replace(config, use_vision_zoe=False, vision_zoe_config=None), (DEPTH_NETWORK,)
-        robot = get_named_robot((settings or read_settings(directory)).robot)
-        processor = load_processor(directory, config, robot, Kinematics(robot).forward, settings)
+        processor = load_processor(directory, config, settings)
         model = empty_model(config)
         load_weights(model, directory, dtype, ignored)
         return cls(model, processor, device)

@@ -8,11 +8,12 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from policies.execution.kinematics import Kinematics
 from policies.json_file import read_json, write_json
-from policies.robots.spec import RobotSpec
+from policies.robots import get_named_robot
 from policies.spatialvla.action_grid import ROTATION_AXES, TRANSLATION_AXES, ActionGrid
 from policies.spatialvla.config import SpatialVLAConfig
-from policies.spatialvla.processor import BaseFromTool, ProcessorSettings, SpatialVLAProcessor
+from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
 
 PROCESSOR_FILE = "processor_config.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -45,21 +46,13 @@ def save_processor(processor: SpatialVLAProcessor, directory: Path) -> None:
     processor.tokenizer.save(str(directory / TOKENIZER_FILE))
 
 
-def read_settings(directory: Path) -> ProcessorSettings:
-    """Read the settings alone, for example to learn a checkpoint's robot.
-
-    Raises:
-        ValueError: no group `polyarm`, or an unknown or wrong field in it; names file and field.
-    """
-    return _settings(read_json(directory / PROCESSOR_FILE), directory / PROCESSOR_FILE)
+def read_processor(directory: Path) -> SpatialVLAProcessor:
+    """Read a policy's processor and none of its weights; raises as `load_processor`."""
+    return load_processor(directory, SpatialVLAConfig.read(directory))
 
 
 def load_processor(
-    directory: Path,
-    config: SpatialVLAConfig,
-    robot: RobotSpec,
-    base_from_tool: BaseFromTool,
-    settings: ProcessorSettings | None = None,
+    directory: Path, config: SpatialVLAConfig, settings: ProcessorSettings | None = None
 ) -> SpatialVLAProcessor:
     """Read a processor; `settings` take the place of those in the file.
 
@@ -92,6 +85,7 @@ def load_processor(
         raise ValueError(
             f"{tokenizer_path}: expected at most {config.vocabulary_size} tokens, found {tokenizer.get_vocab_size()}"
         )
+    robot = get_named_robot(settings.robot)
     try:
         return SpatialVLAProcessor(
             config,
@@ -100,7 +94,7 @@ def load_processor(
             grid,
             content["statistics"],
             robot,
-            base_from_tool,
+            Kinematics(robot).forward,
             content.get("intrinsic_config", {}),
         )
     except (KeyError, TypeError, ValueError) as error:

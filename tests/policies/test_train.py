@@ -14,8 +14,17 @@ from safetensors import safe_open
 
 from policies.interface import load_policy
 from policies.lora import LoraSettings
+from policies.spatialvla import learner as spatialvla_learner
 from policies.spatialvla.augmentation import augment
-from policies.train import check_adapters, check_augment, check_dataset_key, check_text_table, main, new_run
+from policies.train import (
+    check_adapters,
+    check_augment,
+    check_checkpointing,
+    check_dataset_key,
+    check_text_table,
+    main,
+    new_run,
+)
 from policies.train_config import TrainConfig
 from representation import training, training_state
 from representation.generative.mmist import Look, RestyleOptions, StyleAugment
@@ -383,3 +392,30 @@ def test_actions_of_another_scale_than_the_policy_are_warned_of(config, quick_an
     assert re.search(r"slow: its actions do not fit the statistics 'default' .* dx: expected a spread of 0\.0", warning)
     assert f"fit_grids --dataset {quick_and_slow[1]} --policy {start.initial}" in warning
     assert re.search(r"^default +no .*0\.5\d*x", warning, re.MULTILINE)
+
+
+def test_the_weights_to_start_from_are_read_once_and_into_no_others(finished, config, tmp_path, monkeypatch):
+    """A network of 4 billion weights is neither drawn at random first nor read for its processor."""
+    empty, read = [], spatialvla_learner.load_weights
+
+    def counted(model, *arguments):
+        empty.append(all(parameter.is_meta for parameter in model.parameters()))
+        read(model, *arguments)
+
+    monkeypatch.setattr(spatialvla_learner, "load_weights", counted)
+    monkeypatch.setattr("policies.spatialvla.policy.load_weights", counted)
+    start = replace(config, initial=finished.output / "policy", output=tmp_path / "run")
+    model = new_run(start).bare_model
+    assert empty == [True]
+    assert not any(tensor.is_meta for tensor in model.state_dict().values())
+
+
+def test_layers_are_computed_again_where_asked_for_and_training_stays_the_same(config, tmp_path):
+    short = replace(config, steps=2, batch_size=4)
+    plain, again = (run(replace(short, output=tmp_path / str(on), checkpointing=on)) for on in (False, True))
+    assert again.bare_model.checkpointing
+    for expected, found in zip(plain.bare_model.parameters(), again.bare_model.parameters(), strict=True):
+        assert torch.equal(expected, found)
+    check_checkpointing(again.config)
+    with pytest.raises(ValueError, match="--checkpointing: expected --policy spatialvla, found rdt"):
+        check_checkpointing(replace(again.config, policy="rdt"))

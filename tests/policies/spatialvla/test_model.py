@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
@@ -164,3 +165,23 @@ def test_missing_depth_is_refused(processor, model):
     del inputs["depth"]
     with pytest.raises(ValueError, match="depth and intrinsics"):
         model(**inputs)
+
+
+def test_checkpointed_layers_give_the_same_gradients_from_less_that_is_kept(processor, model):
+    inputs = training_inputs(processor, np.random.default_rng(0), 2)
+
+    def gradients(trained):
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x.nbytes) or x, lambda x: x):
+            loss = trained.train()(**inputs).loss
+        loss.backward()
+        return sum(kept), {name: p.grad for name, p in trained.named_parameters() if p.grad is not None}
+
+    plain, checkpointed = copy.deepcopy(model), copy.deepcopy(model)
+    checkpointed.enable_checkpointing()
+    (kept, expected), (fewer, found) = gradients(plain), gradients(checkpointed)
+    assert expected.keys() == found.keys()
+    assert len(expected) > 50
+    for name, value in expected.items():
+        assert torch.equal(value, found[name]), name
+    assert fewer < 0.5 * kept

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from policies.interface import Policy
 from policies.spatialvla.decoding import decode_greedy
 from policies.spatialvla.policy import SpatialVLAPolicy
+from policies.spatialvla.processor_file import read_processor
 from tests.policies.spatialvla.conftest import make_observations, make_policy
 
 
@@ -172,3 +173,10 @@ def test_a_missing_file_is_named(saved, file):
     (saved / file).unlink()
     with pytest.raises(FileNotFoundError, match=file):
         SpatialVLAPolicy.from_pretrained(saved)
+
+
+def test_the_processor_is_read_without_the_weights(policy, saved):
+    (saved / "model.safetensors").unlink()
+    processor = read_processor(saved)
+    assert (processor.settings, processor.config) == (policy.processor.settings, policy.processor.config)
+    assert processor.statistics == policy.processor.statistics
