@@ -17,6 +17,7 @@ from policies.execution.camera_pose import CameraConfig
 from policies.execution.joint_log import JointLog
 from policies.execution.observation_inputs import Handler, ObservationInputs
 from policies.execution.observation_sync import JOINTS, SyncConfig
+from policies.execution.plausibility import depth_mismatch, joints_mismatch
 from policies.interface import Observation
 from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
@@ -26,6 +27,7 @@ from ros_nodes.message_loss import LossCounter
 from ros_nodes.qos import LATCHED, STATIC_TRANSFORMS, Mode, joint_state_in, sensor
 
 LOG_PERIOD_S = 2.0
+DEPTH_STRIDE = 4  # pixels; a few tell the scale of a picture
 
 
 class ObservationTopics:
@@ -120,6 +122,14 @@ class ObservationTopics:
         """Topics of joints and cameras that nobody publishes, as they are named after remapping."""
         return [needed.topic_name for needed in self._needed if needed.get_publisher_count() == 0]
 
+    def implausible(self, spec: RobotSpec) -> str:
+        """What of the messages that came so far cannot be right, in words; empty if nothing is, or none came."""
+        depths = self._sync.newest_depths().items()
+        found = [depth_mismatch(name, depth[::DEPTH_STRIDE, ::DEPTH_STRIDE]) for name, depth in depths]
+        if self._inputs.joints is not None:
+            found.append(joints_mismatch(self._inputs.joints.positions, spec))
+        return "; ".join(filter(None, [*self._lately_refused(), *found]))
+
     def clear(self) -> None:
         """Forget every message that came so far, except instruction and mounts."""
         self._inputs.clear()
@@ -135,26 +145,31 @@ class ObservationTopics:
     def health(self) -> Health:
         """What is missing, refused or too far apart, and the counters of every topic."""
         now = self._now()
-        refused = [text for at, text in self._refused.values() if now - at <= self._config.max_age_s]
+        refused = self._lately_refused()
         missing = self._inputs.unplaced() + self._sync.missing(now)
         if any(text.startswith(JOINTS) for text in missing) and (lacking := self._inputs.lacking_joints()):
             missing.append(lacking)
         if refused:
-            return Health(Level.ERROR, f"refused: {'; '.join(refused)}", self._values)
+            return Health(Level.ERROR, f"refused: {'; '.join(refused)}", self.values)
         if missing:
-            return Health(Level.ERROR, f"missing: {'; '.join(missing)}", self._values)
+            return Health(Level.ERROR, f"missing: {'; '.join(missing)}", self.values)
         if now - self._taken_at > self._config.max_age_s:
             return Health(
                 Level.ERROR,
                 f"no inputs within {self._config.max_skew_s} s of each other: compare the stamps",
-                self._values,
+                self.values,
             )
         if lost := self._sync.lost_cameras(now):
             late = f"goes on without {', '.join(lost)}: not complete for {self._config.max_age_s:g} s"
-            return Health(Level.WARN, late, self._values)
-        return Health(Level.OK, "every input comes", self._values)
+            return Health(Level.WARN, late, self.values)
+        return Health(Level.OK, "every input comes", self.values)
 
-    def _values(self) -> Mapping[str, object]:
+    def _lately_refused(self) -> list[str]:
+        now = self._now()
+        return [text for at, text in self._refused.values() if now - at <= self._config.max_age_s]
+
+    def values(self) -> Mapping[str, object]:
+        """Age, skew and counters of every topic."""
         now = self._now()
         values: dict[str, object] = {"stamps_jumped_back": self._sync.rewinds}
         several = self._needed[0].get_publisher_count() > 1  # of joint states, whose numbers then tell nothing

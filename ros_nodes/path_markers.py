@@ -33,23 +33,26 @@ def confidence_color(confidence: float) -> ColorRGBA:
 
 
 def path_markers(
-    points: ArrayLike, confidence: Sequence[float] | None, frame: str, stamp: float, lifetime_s: float = 1.0
+    paths: ArrayLike, confidence: Sequence[float] | None, frame: str, stamp: float, lifetime_s: float = 1.0
 ) -> MarkerArray:
-    """A line through the tool's positions and a dot on each, coloured by confidence.
+    """For each arm a line through its tool's positions and a dot on each, coloured by confidence.
 
     Args:
-        points: (T, 3) metres; finite.
-        confidence: (T,) in [0, 1]; None where the policy has none.
+        paths: (arms, T, 3) metres; finite.
+        confidence: (T,) in [0, 1], of all arms together; None where the policy has none.
         frame: frame of the points.
-        stamp: of the observation that the path answers, seconds.
-        lifetime_s: seconds after which a viewer forgets it.
+        stamp: of the observation that the paths answer, seconds.
+        lifetime_s: seconds after which a viewer forgets them.
     """
-    places = [Point(x=float(x), y=float(y), z=float(z)) for x, y, z in np.asarray(points, dtype=np.float64)]
-    colors = [UNKNOWN_CONFIDENCE] * len(places) if confidence is None else [confidence_color(c) for c in confidence]
+    kinds = ((Marker.LINE_STRIP, LINE_WIDTH), (Marker.SPHERE_LIST, POINT_SIZE))
     markers = MarkerArray()
-    for number, (kind, size) in enumerate(((Marker.LINE_STRIP, LINE_WIDTH), (Marker.SPHERE_LIST, POINT_SIZE))):
-        marker = Marker(ns=NAMESPACE, id=number, type=kind, action=Marker.ADD, points=places, colors=colors)
-        markers.markers.append(_placed(marker, size, frame, stamp, lifetime_s))
+    for path in np.asarray(paths, dtype=np.float64):
+        places = [Point(x=float(x), y=float(y), z=float(z)) for x, y, z in path]
+        colors = [UNKNOWN_CONFIDENCE] * len(places) if confidence is None else [confidence_color(c) for c in confidence]
+        for kind, size in kinds:
+            number = len(markers.markers)
+            marker = Marker(ns=NAMESPACE, id=number, type=kind, action=Marker.ADD, points=places, colors=colors)
+            markers.markers.append(_placed(marker, size, frame, stamp, lifetime_s))
     return markers
 
 

@@ -35,13 +35,11 @@ from ros_nodes.convert import message_from_trajectory
 from ros_nodes.diagnostics import Health, Latencies, Level, figures_message
 from ros_nodes.lifecycle_node import LoadingLifecycleNode
 from ros_nodes.node_process import run_node
-from ros_nodes.observation_topics import ObservationTopics
+from ros_nodes.observation_topics import DEPTH_STRIDE, ObservationTopics
 from ros_nodes.params import declare
 from ros_nodes.path_markers import path_markers
 from ros_nodes.qos import COMMAND, STATUS, Mode
 from ros_nodes.warm_up import warm_up
-
-DEPTH_STRIDE = 4  # pixels
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +171,12 @@ class PolicyNode(LoadingLifecycleNode):
         self._topics = self._runner = None
 
     def refusal(self) -> str:
-        """Name the topics that the policy needs and nobody publishes, or the one that nobody would hear."""
-        return self.wait_for_connections(self._config.discovery_limit_s, self._disconnected)
+        """Name the topics that nobody publishes, the one that nobody would hear, or what came with wrong units.
+
+        Messages that have not come yet are not waited for: the first observation is held against the same rules.
+        """
+        disconnected = self.wait_for_connections(self._config.discovery_limit_s, self._disconnected)
+        return disconnected or self._topics.implausible(self._spec)
 
     def _disconnected(self) -> str:
         if missing := self._topics.without_publisher():
@@ -223,9 +225,9 @@ class PolicyNode(LoadingLifecycleNode):
     def _path(self, motion: PlannedMotion) -> MarkerArray:
         rows = motion.joint_chunk.rows
         finite = np.isfinite(rows).all(axis=1)
-        points = np.array([self._kinematics.forward(row)[:3, 3] for row in rows[finite]]).reshape(-1, 3)
         confidence = None if motion.chunk.confidence is None else motion.chunk.confidence[finite]
-        return path_markers(points, confidence, self._spec.base_frame, motion.chunk.stamp)
+        paths = self._kinematics.tool_paths(rows[finite])
+        return path_markers(paths, confidence, self._spec.base_frame, motion.chunk.stamp)
 
     def concerns(self) -> Mapping[str, Callable[[], Health]]:
         """Inputs and policy."""
@@ -247,7 +249,6 @@ class PolicyNode(LoadingLifecycleNode):
     def _implausible(self, observation: Observation) -> str:
         """What an observation cannot be true with, in words; empty if nothing is."""
         views = observation.cameras.items()
-        # A few pixels tell the scale of a picture.
         depths = (depth_mismatch(name, view.depth[::DEPTH_STRIDE, ::DEPTH_STRIDE]) for name, view in views)
         found = [joints_mismatch(observation.joint_positions, self._spec), *depths]
         if self._config.mode == "realtime":  # in lockstep an evaluation may show the same picture on purpose
@@ -271,8 +272,10 @@ class PolicyNode(LoadingLifecycleNode):
         self.get_logger().info(f"policy restarts: {reason}")
 
     def _inputs_health(self) -> Health:
-        if self._topics is None or not self.active:
-            return Health(Level.OK, "not listening before the node is active")
+        if self._topics is None:
+            return Health(Level.OK, "not listening before the node is configured")
+        if not self.active:
+            return Health(Level.OK, "not used before the node is active", self._topics.values)
         return self._topics.health()
 
     def _policy_health(self) -> Health:

@@ -88,6 +88,12 @@ class Kinematics:
         """Return the (4, 4) base_from_tool of one arm at joint positions q (n,), rad (m)."""
         return self.frame(q, self.spec.arms[arm].tool_site)
 
+    def tool_paths(self, rows: ArrayLike) -> NDArray[np.float64]:
+        """Return the tools' positions (arms, T, 3) in the base frame, m, at joint positions (T, n)."""
+        arms = range(len(self.spec.arms))
+        places = [[self.forward(row, arm)[:3, 3] for row in np.asarray(rows)] for arm in arms]
+        return np.array(places).reshape(len(arms), -1, 3)
+
     def frame(self, q: ArrayLike, name: str) -> NDArray[np.float64]:
         """Return the (4, 4) pose in the base frame of a site or body of the robot at joint positions q (n,).
 

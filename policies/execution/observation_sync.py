@@ -170,6 +170,11 @@ class ObservationSynchronizer:
                 return self._join(stamp, cameras, parts, wanted(stamp))
         return None
 
+    def newest_depths(self) -> dict[str, NDArray[np.float32]]:
+        """Depth image (H, W) in metres that came last, by camera; without those of which none is held."""
+        held = {camera: self._streams[f"{camera}/depth"].items for camera in self._cameras}
+        return {camera: metres(items[-1][1]) for camera, items in held.items() if items}
+
     def lost_cameras(self, now: float) -> list[str]:
         """Cameras that observations do without: not complete for `max_age_s`, while another one is."""
         late = [camera for camera in self._cameras if any(self._late(f"{camera}/{part}", now) for part in PARTS)]

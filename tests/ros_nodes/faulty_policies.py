@@ -66,6 +66,12 @@ class OtherRobot(Sweep):
     robot = "ur5"
 
 
+class Millimetres(Sweep):
+    """Has statistics of another unit."""
+
+    max_step = np.r_[np.full(3, 20.0), np.full(3, 0.1)]
+
+
 class Sure(Sweep):
     """Tells how sure it is: of its last row's gripper less than of the rest."""
 
@@ -108,7 +114,7 @@ class Slow(Sweep):
 
 loading.BASELINES |= {
     name.__name__.lower(): f"faulty_policies:{name.__name__}"
-    for name in (Sweep, Raising, OtherRobot, GoesOn, Slow, Sure, Watching)
+    for name in (Sweep, Raising, OtherRobot, Millimetres, GoesOn, Slow, Sure, Watching)
 } | {"tiny_rdt": "tiny_rdt:TinyRDT"}
 
 if __name__ == "__main__":

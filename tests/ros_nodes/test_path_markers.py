@@ -9,7 +9,7 @@ POINTS = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
 
 
 def test_a_path_has_a_line_and_dots_in_the_given_frame():
-    markers = path_markers(POINTS, [0.0, 1.0], "base", 1.5).markers
+    markers = path_markers(POINTS[None], [0.0, 1.0], "base", 1.5).markers
     assert [marker.id for marker in markers] == [0, 1]
     for marker in markers:
         stamp = marker.header.stamp
@@ -23,8 +23,15 @@ def test_a_path_has_a_line_and_dots_in_the_given_frame():
         assert marker.lifetime.sec == 1
 
 
+def test_each_arm_has_a_path_of_its_own():
+    markers = path_markers(np.stack([POINTS, POINTS + 1]), [0.0, 1.0], "base", 1.5).markers
+    assert len({(marker.ns, marker.id) for marker in markers}) == 4
+    assert [marker.points[0].x for marker in markers] == pytest.approx([0.1, 0.1, 1.1, 1.1])
+    assert all(len(marker.colors) == 2 for marker in markers)
+
+
 def test_unknown_confidence_is_grey():
-    assert path_markers(POINTS, None, "base", 0.0).markers[0].colors == [UNKNOWN_CONFIDENCE] * 2
+    assert path_markers(POINTS[None], None, "base", 0.0).markers[0].colors == [UNKNOWN_CONFIDENCE] * 2
 
 
 @pytest.mark.parametrize("confidence", [-1.0, 2.0])

@@ -95,6 +95,7 @@ def test_a_transition_that_does_not_begin_here_is_refused_and_changes_nothing(ro
     [
         ("no_such_policy", ("FileNotFoundError", "'no_such_policy'", "shipped", "noop")),
         ("otherrobot", ("expected one for robot 'panda'", "found one for 'ur5'")),
+        ("millimetres", ("statistics of policy 'millimetres'", "found 200.0 m/s", "check their units and rate")),
         ("slow", ("longer than 1.0 s",)),
     ],
 )
@@ -130,13 +131,37 @@ def test_a_policy_that_no_gateway_hears_is_not_activated():
         robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "not activated", "a subscriber of /unheard/elsewhere")
 
 
+WRONG_UNITS = [
+    ({"depth_scale": 1000.0}, ("camera 'front': depth", "found 1000", "16UC1")),
+    ({"joint_scale": 180 / np.pi}, ("joint_states: joint2", "check the units")),
+]
+
+
 @pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        ({"depth_scale": 1000.0}, ("camera 'front': depth", "found 1000", "16UC1")),
-        ({"joint_scale": 180 / np.pi}, ("joint_states: joint2", "check the units")),
-    ],
+    ("fault", "words"), [*WRONG_UNITS, ({"encoding": "bayer_rggb8"}, ("color/image_raw", "bayer_rggb8"))]
 )
+def test_wrong_units_and_encodings_that_were_seen_are_not_activated(fault, words):
+    parameters = ("policy.checkpoint:=sweep", "mode:=realtime", "sync.max_age_s:=60.0")
+    name = next(iter(fault))
+    topic = "joint_states" if name == "joint_scale" else "front/depth"
+    with (
+        FakeRobot(f"/seen_{name}", cameras=("front",)) as robot,
+        node_process(POLICIES, robot.namespace, *parameters),
+    ):
+        robot.faults = Faults(**fault)
+        assert robot.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
+
+        def were_seen() -> bool:
+            told = robot.health("policy_node: inputs")
+            return told is not None and int(told[2].get(f"{topic} received", "0")) > 2
+
+        robot.wait_for(were_seen, "messages that came to the inactive node")
+        assert not robot.change_state("policy_node", Transition.TRANSITION_ACTIVATE)
+        robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "not activated", *words)
+        assert robot.state_of("policy_node") == "inactive"
+
+
+@pytest.mark.parametrize(("fault", "words"), WRONG_UNITS)
 def test_wrong_units_end_the_activation_before_anything_is_planned(fault, words):
     parameters = ("policy.checkpoint:=sweep", "mode:=realtime")
     namespace = f"/units_{next(iter(fault))}"
@@ -144,9 +169,10 @@ def test_wrong_units_end_the_activation_before_anything_is_planned(fault, words)
         FakeRobot(namespace, cameras=("front",)) as robot,
         node_process(POLICIES, robot.namespace, *parameters),
     ):
-        robot.faults = Faults(**fault)
+        robot.faults = Faults(camera=False, joints=False)
         assert robot.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
         assert robot.change_state("policy_node", Transition.TRANSITION_ACTIVATE)
+        robot.faults = Faults(**fault)
         robot.instruct("turn to and fro")
         robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "inactive", *words)
         assert robot.planned == []

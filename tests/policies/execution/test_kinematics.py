@@ -129,3 +129,16 @@ def test_roll_pitch_yaw_come_back_from_their_rotation():
     generator = np.random.default_rng(0)
     for rpy in generator.uniform(-1.5, 1.5, (50, 3)):
         np.testing.assert_allclose(rpy_from_rotation(rotation_from_rpy(rpy)), rpy, atol=1e-12)
+
+
+def test_paths_are_told_of_every_arm():
+    spec = get_robot("aloha")
+    kinematics = Kinematics(spec)
+    rows = np.tile(spec.home, (3, 1))
+    rows[:, spec.arms[1].joints[0]] += [0.0, 0.1, 0.2]
+    paths = kinematics.tool_paths(rows)
+    assert paths.shape == (2, 3, 3)
+    np.testing.assert_allclose(paths[0], paths[0, :1].repeat(3, 0), atol=1e-9)
+    np.testing.assert_array_equal(paths[1, 2], kinematics.forward(rows[2], 1)[:3, 3])
+    assert np.linalg.norm(paths[1, 2] - paths[1, 0]) > 0.01
+    assert kinematics.tool_paths(rows[:0]).shape == (2, 0, 3)
