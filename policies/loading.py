@@ -22,8 +22,9 @@ POLICY_CLASSES = {
     "recorded_motion": "policies.recorded_motion:RecordedMotion",
 }
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_HUB_FILES = ["*.json", "*.safetensors", "*.bin"]
-_HASHED = {".json", ".safetensors", ".bin", ".pt"}
+# Configurations and statistics, weights, DeepSpeed's weights and embeddings of instructions, a sentencepiece tokenizer.
+_HASHED = {".json", ".safetensors", ".bin", ".pt", ".model"}
+_HUB_FILES = sorted(f"*{suffix}" for suffix in _HASHED)
 
 
 def shipped_policies() -> list[str]:

@@ -151,7 +151,7 @@ def spatialvla_stages(settings: ReleasedSettings) -> list[Stage]:
         config = replace(config, use_vision_zoe=False, vision_zoe_config=None)
     model: SpatialVLAModel = _built(lambda: SpatialVLAModel(config), settings)
     layers = model.language_model.model.layers
-    side = config.vision_config["image_size"]
+    side = config.image_size
     pixels = torch.rand(1, 3, side, side, device=settings.device)
     intrinsics = torch.tensor([[side, 0, side / 2], [0, side, side / 2], [0, 0, 1]], device=settings.device)
     depth = 1.0 + torch.rand(1, side, side, device=settings.device)

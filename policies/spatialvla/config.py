@@ -1,14 +1,14 @@
 """`SpatialVLAConfig`: sizes, token ids and switches of the network, stored as `config.json`.
 
 Fields of the released `config.json` keep their names; whatever that file also holds (library versions, leftovers) does
-not change the computation and is dropped. Our extensions, all off in the released configuration, are stored in the
-group `polyarm` of the file and are marked "ours" below.
+not change the computation and is carried over as it was. Our extensions, all off in the released configuration, are
+stored in the group `polyarm` of the file and are marked "ours" below.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,6 +37,7 @@ class SpatialVLAConfig:
         ego3d_patch_reso: sub-cells per patch side whose 3-D points a patch token sees.
         n_freqs: octaves of the Fourier features of a point.
         use_vision_zoe: estimate depth with ZoeDepth when none is given.
+        carried: other fields of the `config.json` that it was read from.
         use_ego3d: ours; add 3-D position encodings to the image tokens. Without it depth and calibration are unused.
         point_frame: ours; "camera" (released) or "tool": points relative to the tool centre point, along base axes.
         point_center: ours; (3,) m, the point that maps to 0 in the encoding.
@@ -59,6 +60,7 @@ class SpatialVLAConfig:
     ego3d_patch_reso: int = 2
     n_freqs: int = 8
     use_vision_zoe: bool = False
+    carried: Mapping[str, Any] = field(default_factory=dict)
     use_ego3d: bool = True
     point_frame: PointFrame = "camera"
     point_center: tuple[float, float, float] = (0.0, 0.0, 2.0)
@@ -93,8 +95,9 @@ class SpatialVLAConfig:
 
     @property
     def image_size(self) -> int:
-        """Side of the square model image in pixels."""
-        return int(self.vision_config["image_size"])
+        """Side of the square model image in pixels; the released file tells the number of patches instead."""
+        side = round(self.vision_config.get("num_positions", 256) ** 0.5)
+        return int(self.vision_config.get("image_size", side * self.patch_size))
 
     @property
     def patch_size(self) -> int:
@@ -194,7 +197,8 @@ class SpatialVLAConfig:
                 "AutoConfig": "configuration_spatialvla.SpatialVLAConfig",
                 "AutoModel": "modeling_spatialvla.SpatialVLAForConditionalGeneration",
             }
-        return {**released, **content, "polyarm": ours}
+        carried = content.pop("carried")
+        return {**carried, **released, **content, "polyarm": ours}
 
     @classmethod
     def read(cls, directory: Path) -> SpatialVLAConfig:
@@ -218,7 +222,7 @@ class SpatialVLAConfig:
         Raises:
             ValueError: a field that the network cannot do without is missing, or one of ours is unknown.
         """
-        names = [field.name for field in fields(cls) if field.name not in _OURS]
+        names = [field.name for field in fields(cls) if field.name not in (*_OURS, "carried")]
         required = ["text_config", "vision_config", "image_token_index", "action_token_begin_idx", "spatial_token_num"]
         missing = [name for name in required if name not in content]
         if missing:
@@ -228,10 +232,10 @@ class SpatialVLAConfig:
         if unknown:
             raise ValueError(f"config: group polyarm: expected fields of {_OURS}, found {unknown}")
         values = {name: content[name] for name in names if name in content}
-        vision = dict(values["vision_config"])
-        vision.setdefault("image_size", round(vision.get("num_positions", 256) ** 0.5) * vision["patch_size"])
-        values["vision_config"] = vision
-        return cls(**values, **ours)
+        # What follows from the other fields or from the weights is written anew: it may change with them.
+        derived = {*cls(**values, **ours).to_dict(), "auto_map", "torch_dtype"}
+        carried = {name: value for name, value in content.items() if name not in derived}
+        return cls(**values, **ours, carried=carried)
 
 
 _OURS = (

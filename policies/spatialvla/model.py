@@ -56,7 +56,8 @@ class SpatialVLAModel(nn.Module):
     def __init__(self, config: SpatialVLAConfig) -> None:
         super().__init__()
         self.config = config
-        vision = SiglipVisionConfig(**{k: v for k, v in config.vision_config.items() if k != "model_type"})
+        vision_fields = {**config.vision_config, "image_size": config.image_size}
+        vision = SiglipVisionConfig(**{k: v for k, v in vision_fields.items() if k != "model_type"})
         text = Gemma2Config(**{k: v for k, v in config.text_config.items() if k != "model_type"})
         text._attn_implementation = "eager"
         self.vision_tower = SiglipVisionModel(vision)

@@ -25,7 +25,6 @@ from policies.spatialvla.checkpoint import (
 )
 from policies.spatialvla.config import CONFIG_FILE, SpatialVLAConfig
 from policies.spatialvla.decoding import decode_greedy
-from policies.spatialvla.library_files import save_library_files
 from policies.spatialvla.model import SpatialVLAModel
 from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
 from policies.spatialvla.processor_file import load_processor, save_processor
@@ -109,7 +108,6 @@ class SpatialVLAPolicy:
         write_json(directory / CONFIG_FILE, config)
         save_weights(self.model, directory, max_shard_bytes)
         save_processor(self.processor, directory)
-        save_library_files(self.processor, directory)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -98,6 +98,7 @@ class SpatialVLAProcessor:
         base_from_tool: forward kinematics, joint positions (n,) -> pose (4, 4) of the tool in the base frame.
         intrinsic_config: {dataset key: {"intrinsic", "height", "width"}}, a record of the training cameras; that of
             `settings.dataset_key`, or else of "default", is the unified calibration.
+        carried: by file of the directory that it was read from, what only other libraries read.
         actions: actions <-> token ids, built from `grid`.
         normalizer: built from the statistics of `settings.dataset_key`.
     """
@@ -110,6 +111,7 @@ class SpatialVLAProcessor:
     robot: RobotSpec
     base_from_tool: BaseFromTool
     intrinsic_config: dict[str, Any] = field(default_factory=dict)
+    carried: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     actions: SpatialActionTokenizer = field(init=False, repr=False)
     normalizer: ActionNormalizer = field(init=False, repr=False)
     _encode_text: Callable[[str], tuple[int, ...]] = field(init=False, repr=False)

@@ -1,4 +1,4 @@
-"""A processor on disk: `processor_config.json` in the released layout, with our additions, and `tokenizer.json`."""
+"""A processor on disk: `processor_config.json` in the released layout, with our additions, and what lies beside."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from policies.json_file import read_json, write_json
 from policies.robots import get_named_robot
 from policies.spatialvla.action_grid import ROTATION_AXES, TRANSLATION_AXES, ActionGrid
 from policies.spatialvla.config import SpatialVLAConfig
+from policies.spatialvla.library_files import new_library_files, read_library_files, save_library_files
 from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
 
 PROCESSOR_FILE = "processor_config.json"
@@ -20,11 +21,13 @@ TOKENIZER_FILE = "tokenizer.json"
 
 
 def save_processor(processor: SpatialVLAProcessor, directory: Path) -> None:
-    """Write `processor_config.json` and `tokenizer.json`."""
+    """Write `processor_config.json`, `tokenizer.json`, and the files that only other libraries read."""
     grid, settings = processor.grid, processor.settings
     bins = {group: {f"{a}_bins": grid.edges[a].tolist() for a in axes} for group, axes in _GROUPS}
     num_bins = {group: {f"{a}_bins": grid.num_bins[a] for a in axes} for group, axes in _GROUPS}
     content = {
+        **_UNUSED,
+        **processor.carried.get(PROCESSOR_FILE, {}),
         "processor_class": "SpatialVLAProcessor",
         "action_chunk_size": settings.chunk,
         "action_config": {
@@ -35,15 +38,13 @@ def save_processor(processor: SpatialVLAProcessor, directory: Path) -> None:
         "bin_policy": bins,
         "intrinsic_config": processor.intrinsic_config,
         "statistics": processor.statistics,
-        "min_sigma": 0.0,
-        "num_obs_steps": 1,
-        "obs_delta": 1,
         "polyarm": {**asdict(settings), "centroids": {a: c.tolist() for a, c in grid.centroids.items()}},
     }
     if processor.config.is_released_kind:
         content["auto_map"] = {"AutoProcessor": "processing_spatialvla.SpatialVLAProcessor"}
     write_json(directory / PROCESSOR_FILE, content)
     processor.tokenizer.save(str(directory / TOKENIZER_FILE))
+    save_library_files({**new_library_files(processor.config, processor.tokenizer), **processor.carried}, directory)
 
 
 def read_processor(directory: Path) -> SpatialVLAProcessor:
@@ -96,11 +97,19 @@ def load_processor(
             robot,
             Kinematics(robot).forward,
             content.get("intrinsic_config", {}),
+            {**read_library_files(directory), PROCESSOR_FILE: {k: v for k, v in content.items() if k not in _OWN}},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
+# Fields of the released file that nothing here reads, as they were released.
+_UNUSED = {"min_sigma": 0.0, "num_obs_steps": 1, "obs_delta": 1}
+# Fields that are written from the processor; all others are carried over.
+_OWN = {"processor_class", "action_chunk_size", "action_config", "bin_policy", "intrinsic_config", "statistics"} | {
+    "auto_map",
+    "polyarm",
+}
 _GROUPS = (("translation", TRANSLATION_AXES), ("rotation", ROTATION_AXES))
 
 

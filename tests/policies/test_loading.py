@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from huggingface_hub.utils import filter_repo_objects
 
 from policies import loading
 from policies.interface import load_policy
@@ -43,3 +44,28 @@ def test_damaged_configuration_is_refused(tmp_path):
     (tmp_path / "config.json").write_text("[1")
     with pytest.raises(ValueError, match=r"config\.json: expected a JSON object"):
         load_policy(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "config.json",
+        "model-00001-of-00002.safetensors",
+        "pytorch_model.bin",
+        "pytorch_model/mp_rank_00_model_states.pt",
+        "lang_embeds/pick_up_the_cup.pt",
+        "text_encoder/spiece.model",
+    ],
+)
+def test_the_hub_is_asked_for_every_kind_of_file_that_is_read(tmp_path, monkeypatch, name):
+    asked = {}
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda repo, **how: asked.update(how) or str(tmp_path))
+    assert loading.find_policy("lab/policy") == tmp_path
+    assert list(filter_repo_objects([name, "modeling.py", "weights.pkl"], **asked)) == [name]
+
+
+def test_a_changed_tokenizer_is_another_policy(tmp_path):
+    (tmp_path / "spiece.model").write_bytes(b"one")
+    before = loading.policy_sha256(str(tmp_path))
+    (tmp_path / "spiece.model").write_bytes(b"two")
+    assert loading.policy_sha256(str(tmp_path)) != before

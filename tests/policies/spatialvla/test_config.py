@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -30,7 +31,17 @@ def test_image_size_follows_from_positions_where_the_release_leaves_it_out():
     content = SpatialVLAConfig.released().to_dict()
     vision = dict(content["vision_config"], num_positions=256)
     del vision["image_size"]
-    assert SpatialVLAConfig.from_dict({**content, "vision_config": vision}).image_size == 224
+    config = SpatialVLAConfig.from_dict({**content, "vision_config": vision})
+    assert config.image_size == 224
+    assert config.to_dict()["vision_config"] == vision
+
+
+def test_every_field_of_a_reference_configuration_is_written_as_it_was_read(goldens):
+    content = json.loads((goldens / "tiny_config.json").read_text())
+    written = json.loads(json.dumps(SpatialVLAConfig.from_dict(content).to_dict()))
+    assert {name: written[name] for name in content} == content
+    anew = {"model_type", "architectures", "auto_map", "_vocab_size", "num_hidden_layers", "polyarm"}
+    assert set(written) - set(content) == anew
 
 
 @pytest.mark.parametrize(

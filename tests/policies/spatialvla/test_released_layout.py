@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 
 from policies.spatialvla import adopt
@@ -71,6 +73,51 @@ def test_shards_load_and_save_bit_for_bit(released, policy, tmp_path):
         assert shard.read_bytes() == (tmp_path / "again" / shard.name).read_bytes(), shard.name
     observation = make_observations(np.random.default_rng(0), 1)
     np.testing.assert_array_equal(loaded.act_batch(observation)[0].rows, policy.act_batch(observation)[0].rows)
+
+
+LEFTOVERS = {
+    "config.json": {"hidden_size": 2048, "transformers_version": "4.47.0"},
+    "processor_config.json": {"min_sigma": 0.5, "obs_delta": 2, "ensembler": "none"},
+    "generation_config.json": {"transformers_version": "4.47.0", "eos_token_id": [1, 107]},
+    "preprocessor_config.json": {"do_rescale": False, "image_std": [1, 1, 1]},
+    "special_tokens_map.json": {"additional_special_tokens": ["<image>"]},
+    "tokenizer_config.json": {"model_max_length": 2048, "added_tokens_decoder": {"0": {"content": "<pad>"}}},
+}
+
+
+def test_fields_that_only_others_read_are_written_as_they_were(released, tmp_path):
+    for name, fields in LEFTOVERS.items():
+        content = json.loads((released / name).read_text())
+        (released / name).write_text(json.dumps(content | fields))
+    SpatialVLAPolicy.from_pretrained(released, settings=SETTINGS).save_pretrained(tmp_path / "again")
+    for name in LEFTOVERS:
+        before, after = (json.loads((directory / name).read_text()) for directory in (released, tmp_path / "again"))
+        after.pop("polyarm", None)
+        assert after == before, name
+
+
+def test_the_hub_is_asked_for_what_is_read_and_nothing_else(released, tmp_path, monkeypatch):
+    for name in ("README.md", "modeling_spatialvla.py", "training_args.pkl"):
+        (released / name).write_text("not for us")
+    asked = []
+
+    def snapshot_download(repo_id, allow_patterns):
+        asked.append(repo_id)
+        names = [path.relative_to(released).as_posix() for path in released.rglob("*") if path.is_file()]
+        for name in filter_repo_objects(names, allow_patterns=allow_patterns):
+            place = tmp_path / "cache" / name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(released / name, place)
+        return str(tmp_path / "cache")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    loaded = SpatialVLAPolicy.from_pretrained("lab/spatialvla-tiny", settings=SETTINGS)
+    assert asked == ["lab/spatialvla-tiny"]
+    found = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert found == {path.name for path in released.iterdir() if path.suffix in (".json", ".safetensors")}
+    here = SpatialVLAPolicy.from_pretrained(released, settings=SETTINGS)
+    for (name, value), other in zip(loaded.model.state_dict().items(), here.model.state_dict().values(), strict=True):
+        assert torch.equal(value, other), name
 
 
 def test_weights_take_the_number_format_asked_for_and_the_depth_network_stays_wide(released):
