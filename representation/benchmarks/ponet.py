@@ -37,7 +37,7 @@ EPISODES, NEW_EPISODES, PAIR_STEPS, PAIRS = 2000, 500, 500, 32
 TOOLS = "held_tools"  # directory beside that of the renders
 FITTED_FROM = 1000
 SIZES = (100, 316, 1000, 3162, 10_000, 31_623, 100_000)
-LONGEST = {PONET: 100_000, ATTENTION: 10_000}  # a longer one of attention takes minutes
+COMPARED = (PONET, ATTENTION)
 LENGTHS = (1024, 2048, 4096, 8192, 16_384)
 LONG, LONGEST_WRITTEN_OUT = 8192, 8192  # twice as many steps of attention that is written out take 4 GB
 WIDTH, HEADS, LIMIT_S = 64, 2, 2.0
@@ -157,9 +157,9 @@ def _costs(options: BenchOptions) -> list[Claim]:
     """Time by seed, and memory, which is the same each time."""
     seconds = {
         name: [[pass_seconds(MIXERS[name](WIDTH, HEADS), length) for length in LENGTHS] for _ in range(options.seeds)]
-        for name in LONGEST
+        for name in COMPARED
     }
-    space = {name: [pass_bytes(MIXERS[name](WIDTH, HEADS), length) for length in LENGTHS] for name in LONGEST}
+    space = {name: [pass_bytes(MIXERS[name](WIDTH, HEADS), length) for length in LENGTHS] for name in COMPARED}
     written_out = [length for length in LENGTHS if length <= LONGEST_WRITTEN_OUT]
     squares = [pass_bytes(WrittenOutAttention(WIDTH, HEADS), length) for length in written_out]
     powers = {name: tuple(exponent(LENGTHS, part) for part in parts) for name, parts in seconds.items()}
@@ -278,9 +278,9 @@ def pass_bytes(mixer: nn.Module, length: int) -> int:
 def growth() -> Growth:
     """Milliseconds of one mixer by the length of the sequence."""
     seconds = {}
-    for name, longest in LONGEST.items():
+    for name in COMPARED:
         mixer = MIXERS[name](WIDTH, HEADS)
-        seconds[name] = [pass_seconds(mixer, size) for size in SIZES if size <= longest]
+        seconds[name] = [pass_seconds(mixer, size) for size in SIZES]
     return Growth(
         f"PoNet and attention: processor time, {WIDTH} numbers a step",
         "python -m representation.benchmarks.growth ponet",

@@ -53,6 +53,7 @@ class Growth:
         sizes: how large it was.
         seconds: of each way, by size; fewer where a way was not tried at the largest sizes.
         fitted_from: smallest size that exponents are fitted to.
+        each: what there is `size` of, where the table also tells the time of one; empty where it does not.
     """
 
     title: str
@@ -61,6 +62,7 @@ class Growth:
     sizes: Sequence[int]
     seconds: Mapping[str, Sequence[float]]
     fitted_from: int
+    each: str = ""
 
     def exponents(self) -> dict[str, float]:
         """Fitted exponent of each way."""
@@ -69,14 +71,17 @@ class Growth:
 
     def table(self, picture: str) -> str:
         """A page with the plot, and milliseconds by size."""
-        names, powers = list(self.seconds), self.exponents()
+        powers = self.exponents()
+        columns = {name: [_told(1e3 * s) for s in seconds] for name, seconds in self.seconds.items()}
+        fitted = {name: f"{powers[name]:.2f}" for name in columns}
+        if self.each:
+            for name, seconds in self.seconds.items():
+                pairs = zip(seconds, self.sizes, strict=False)
+                columns[f"{name}, µs a {self.each}"] = [_told(1e6 * s / size) for s, size in pairs]
         rows = [
-            f"| {size} | "
-            + " | ".join(f"{1e3 * self.seconds[n][k]:.3g}" if k < len(self.seconds[n]) else "" for n in names)
-            + " |"
+            f"| {size} | {' | '.join(c[k] if k < len(c) else '' for c in columns.values())} |"
             for k, size in enumerate(self.sizes)
         ]
-        fitted = " | ".join(f"{powers[name]:.2f}" for name in names)
         return "\n".join(
             [
                 f"# {self.title}",
@@ -86,10 +91,10 @@ class Growth:
                 "",
                 f"![milliseconds by {self.size_name}]({picture})",
                 "",
-                f"| {self.size_name} | {' | '.join(names)} |",
-                "|---" * (len(names) + 1) + "|",
+                f"| {self.size_name} | {' | '.join(columns)} |",
+                "|---" * (len(columns) + 1) + "|",
                 *rows,
-                f"| exponent | {fitted} |",
+                f"| exponent | {' | '.join(fitted.get(name, '') for name in columns)} |",
                 "",
             ]
         )
@@ -106,3 +111,8 @@ class Growth:
         axes.legend()
         figure.savefig(path, dpi=100)
         plt.close(figure)
+
+
+def _told(value: float) -> str:
+    """Three digits, or more where the number has them before its point."""
+    return f"{value:.3g}" if value < 100 else f"{value:.0f}"

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
+from representation.benchmarks import ponet
 from representation.benchmarks.claims import BenchOptions
 from representation.benchmarks.ponet import (
     ATTENTION,
@@ -46,3 +47,12 @@ def test_attention_that_is_written_out_gives_the_same_and_takes_memory_by_the_sq
     torch.testing.assert_close(written_out(x, None, None, None), other(x, None, None, None))
     times = {mixer: pass_bytes(mixer, 2048) / pass_bytes(mixer, 1024) for mixer in (written_out, MIXERS[PONET](64, 2))}
     assert list(times.values()) == pytest.approx([4, 2], rel=0.15)
+
+
+def test_both_are_timed_at_every_length(monkeypatch):
+    assert max(ponet.SIZES) == 100_000
+    monkeypatch.setattr(ponet, "SIZES", (1000, 10_001))
+    monkeypatch.setattr(ponet, "pass_seconds", lambda mixer, size: 1e-6 * size)
+    page = ponet.growth().table("it.png")
+    assert "| steps | PoNet | attention |" in page
+    assert "| 10001 | 10 | 10 |" in page

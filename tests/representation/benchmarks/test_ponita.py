@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from representation.benchmarks import ponita
 from representation.benchmarks.charged_particles import simulate_charged
 from representation.benchmarks.ponita import DigitCloud, GraphNetwork, PonitaMotion
 
@@ -29,3 +30,12 @@ def test_networks_of_motions_and_digits_take_batches_apart():
     logits = network(digits)  # sums over 64 points
     torch.testing.assert_close(network(digits[2:])[0], logits[2], atol=64e-5, rtol=1e-5)
     torch.testing.assert_close(network(digits.rot90(1, (1, 2))), logits, atol=64e-5, rtol=1e-5)
+
+
+def test_clouds_are_timed_by_size_and_by_point(monkeypatch):
+    assert max(ponita.POINTS) == 16_384
+    monkeypatch.setattr(ponita, "POINTS", (16, 32, 64, 128))
+    monkeypatch.setattr(ponita, "least_seconds", lambda function: 1e-6 * len(function()[0]))
+    page = ponita.growth().table("it.png")
+    assert "| 12 orientations, µs a point | distances alone, µs a point |" in page
+    assert "| 128 | 0.128 | 0.128 | 1 | 1 |" in page

@@ -25,6 +25,14 @@ def test_the_page_has_every_size_and_leaves_out_what_was_not_tried(tmp_path):
     assert (tmp_path / "it.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_page_tells_the_time_of_one_where_there_are_so_many():
+    growth = Growth("Doing it", "python -m it", "points", (2, 4), {"ours": (1e-3, 4e-3)}, fitted_from=2, each="point")
+    page = growth.table("it.png")
+    assert "| points | ours | ours, µs a point |" in page
+    assert "| 4 | 4 | 1000 |" in page
+    assert "| exponent | 2.00 |  |" in page
+
+
 def test_calls_are_repeated_until_the_limit_and_waiting_is_not_counted():
     calls = []
     assert least_seconds(lambda: calls.append(time.sleep(0.01)), repeats=4) < 0.008
