@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
@@ -34,6 +35,7 @@ DIM, LAYERS, MASK, MARGIN, TEMPERATURE = 48, 3, 0.2, 5.0, 0.2
 WEAK, STRONG = (2, 4, 6), 12  # edges that copies lose, and as many that they gain
 EDITS = (1, 2, 3, 4, 6, 8, 10, 12)
 FAMILIES = ("random", "rings", "grown")
+SIZES = GINConfig(1, 1, DIM, LAYERS)
 
 
 def drawn_graph(family: str, rng: np.random.Generator) -> TypedGraph:
@@ -91,7 +93,7 @@ def run(options: BenchOptions) -> list[Claim]:
     ours = [scores(trained(seed, steps), seed) for seed in seeds]
     without = [scores(trained(seed, steps, edit_weight=0.0), seed) for seed in seeds]
     no_margin = [scores(trained(seed, steps, margin_weight=0.0), seed) for seed in seeds]
-    contrast = [scores(contrasted(seed, steps), seed) for seed in seeds]
+    contrast = [scores(contrasted(SIZES, drawn_graphs(TRAINING, seed), steps, seed, WEAK[0]), seed) for seed in seeds]
     untrained = [scores(new_dsla(seed), seed) for seed in seeds]
     spread = tuple(-one.spread for one in ours)
     told = tuple(float(np.mean(list(one.told.values()))) for one in ours)
@@ -166,7 +168,7 @@ def new_dsla(seed: int, edit_weight: float = 0.7, margin_weight: float = 0.5) ->
     """D-SLA that has seen nothing yet."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return DSLA(GINEncoder(GINConfig(1, 1, DIM, LAYERS)), MARGIN, edit_weight, margin_weight)
+        return DSLA(GINEncoder(SIZES), MARGIN, edit_weight, margin_weight)
 
 
 def trained(seed: int, steps: int, edit_weight: float = 0.7, margin_weight: float = 0.5) -> DSLA:
@@ -176,20 +178,19 @@ def trained(seed: int, steps: int, edit_weight: float = 0.7, margin_weight: floa
     return dsla
 
 
-def contrasted(seed: int, steps: int) -> GINEncoder:
-    """The same encoder, for which changed copies of a graph are alike and other graphs are not (GraphCL)."""
+def contrasted(config: GINConfig, graphs: Sequence[TypedGraph], steps: int, seed: int, edits: int) -> GINEncoder:
+    """An encoder for which copies that lose and gain so many edges are alike, and other graphs are not (GraphCL)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        encoder = GINEncoder(GINConfig(1, 1, DIM, LAYERS))
-        head = nn.Sequential(nn.Linear(DIM, DIM), nn.ReLU(), nn.Linear(DIM, DIM))
-    graphs, generator = drawn_graphs(TRAINING, seed), torch.Generator().manual_seed(seed)
+        encoder, dim = GINEncoder(config), config.dim
+        head = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, dim))
+    generator = torch.Generator().manual_seed(seed)
+    masks = {"mask": MASK, "mask_type": encoder.mask_type}
     optimizer = torch.optim.Adam([*encoder.parameters(), *head.parameters()], 1e-3)
     for _ in range(steps):
         rows = torch.randperm(len(graphs), generator=generator)[:BATCH].tolist()
         made = [
-            make_candidates(
-                graphs[row], 2, mask=MASK, hops=None, strong=False, mask_type=1, edits=WEAK[:1], generator=generator
-            )[0]
+            make_candidates(graphs[row], 2, hops=None, strong=False, edits=(edits,), generator=generator, **masks)[0]
             for row in rows
         ]
         u, v = (F.normalize(head(encoder(views)), dim=1) for views in zip(*made, strict=True))
@@ -205,23 +206,39 @@ def scores(model: DSLA | GINEncoder, seed: int) -> Scores:
     """How it does on graphs that no training has seen."""
     encoder = model.encoder if isinstance(model, DSLA) else model
     graphs, generator = drawn_graphs(TEST, 1_000_000 + seed), torch.Generator().manual_seed(1_000_000 + seed)
-    first, distances, changes = encoder(graphs), [], []
-    for count in EDITS:
-        copies = [perturb_graph(graph, count, generator=generator) for graph in graphs]
-        distances.append((encoder([copy for copy, _ in copies]) - first).norm(dim=1))
-        changes.append(torch.tensor([change for _, change in copies]))
-    d, e = torch.stack(distances).numpy(), torch.stack(changes).numpy()
-    by_change = d / e
-    ratios = distance_ratios(first, torch.stack([distances[EDITS.index(count)] for count in WEAK]))
+    distances, changes = changed_copies(encoder, graphs, EDITS, generator)
+    ratios = distance_ratios(encoder(graphs), distances[[EDITS.index(count) for count in WEAK]])
     return Scores(
-        rank=float(spearmanr(d.ravel(), e.ravel()).statistic),
-        rank_each=float(np.mean([spearmanr(d[:, one], e[:, one]).statistic for one in range(TEST)])),
-        spread=float(by_change.std() / by_change.mean()),
+        **agreement(distances.numpy(), changes.numpy()),
         apart=float(ratios.median()),
         nearer=float((ratios < 1).float().mean()),
         triangles=triangle_probe(encoder, graphs, seed),
         told={} if not isinstance(model, DSLA) else _told(model, graphs, generator),
     )
+
+
+@torch.no_grad()
+def changed_copies(
+    encoder: GINEncoder, graphs: Sequence[TypedGraph], edits: Sequence[int], generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Distances (K, B) of B graphs to a copy for each number of edits, and how many pairs of nodes each changed."""
+    first, distances, changes = encoder(graphs), [], []
+    for count in edits:
+        copies = [perturb_graph(graph, count, generator=generator) for graph in graphs]
+        distances.append((encoder([copy for copy, _ in copies]) - first).norm(dim=1))
+        changes.append(torch.tensor([change for _, change in copies]))
+    return torch.stack(distances), torch.stack(changes)
+
+
+def agreement(distances: NDArray, changes: NDArray) -> dict[str, float]:
+    """`rank`, `rank_each` and `spread` of `Scores`, of (K, B) distances and changes."""
+    by_change = distances / changes
+    each = [spearmanr(*columns).statistic for columns in zip(distances.T, changes.T, strict=True)]
+    return {
+        "rank": float(spearmanr(distances.ravel(), changes.ravel()).statistic),
+        "rank_each": float(np.mean(each)),
+        "spread": float(by_change.std() / by_change.mean()),
+    }
 
 
 def distance_ratios(vectors: Tensor, own: Tensor) -> Tensor:

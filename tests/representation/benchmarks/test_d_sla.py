@@ -6,6 +6,7 @@ from representation.benchmarks import d_sla
 from representation.benchmarks.d_sla import (
     FAMILIES,
     NODES,
+    agreement,
     contrasted,
     distance_ratios,
     drawn_graph,
@@ -28,7 +29,7 @@ def test_both_trainings_repeat_themselves_and_are_scored_alike(monkeypatch):
     monkeypatch.setattr(d_sla, "TRAINING", 12)
     monkeypatch.setattr(d_sla, "TEST", 6)
     monkeypatch.setattr(d_sla, "BATCH", 4)
-    for train in (trained, contrasted):
+    for train in (trained, lambda seed, steps: contrasted(d_sla.SIZES, drawn_graphs(12, seed), steps, seed, edits=2)):
         first, second = (train(0, steps=2) for _ in range(2))
         for one, other in zip(first.parameters(), second.parameters(), strict=True):
             assert torch.equal(one, other)
@@ -40,6 +41,17 @@ def test_both_trainings_repeat_themselves_and_are_scored_alike(monkeypatch):
         assert 0 <= found.nearer <= 1
         assert found.spread > 0
         assert set(found.told) == (set(FAMILIES) if train is trained else set())
+
+
+def test_distances_agree_with_changes_where_they_count_them():
+    changes = np.array([[2, 2, 4], [4, 4, 6], [6, 8, 8]])
+    exact = agreement(0.5 * changes, changes)
+    assert exact == pytest.approx({"rank": 1.0, "rank_each": 1.0, "spread": 0.0}, abs=1e-12)
+    scaled = agreement(changes * np.array([1.0, 10.0, 100.0]), changes)
+    assert scaled["rank_each"] == pytest.approx(1.0)
+    assert scaled["rank"] < 0.9
+    assert scaled["spread"] > 1
+    assert agreement(1.0 / changes, changes)["rank_each"] == pytest.approx(-1.0)
 
 
 def test_triangles_are_read_from_vectors_that_tell_them_and_from_no_others():
