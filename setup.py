@@ -24,6 +24,7 @@ NODES = (
     "separation_node",
     "simulator_node",
     "teleop_node",
+    "tool_watch_node",
     "track_player_node",
     "transport_check",
 )

@@ -183,7 +183,7 @@ SYSTEMS: dict[str, System] = {
         inputs="positions, momenta and their rates at some moments",
         outputs="energy, rates and what will follow",
         role="a model of the tool in the gripper after two seconds of swinging; its energy tells collisions and slips",
-        road="representation.dynamics.hamiltonian_meta.train and .watch; sim.held_tools",
+        road="representation.dynamics.hamiltonian_meta.train and .watch; sim.held_tools; tool_watch_node",
     ),
     "ponet": System(
         module="representation.structure.ponet",

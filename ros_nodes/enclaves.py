@@ -258,6 +258,11 @@ def track_player_node(setting: Setting) -> Endpoints:
     return Endpoints(publishes={"tracked_agents": MARKERS})
 
 
+def tool_watch_node(setting: Setting) -> Endpoints:
+    """Hears a tool swing, and tells whether it was hit."""
+    return LIFE_CYCLE | Endpoints(publishes={"~/energy_drift": DIAGNOSTICS} | TELLS_HEALTH, subscribes=setting.joints)
+
+
 def memory_node(setting: Setting) -> Endpoints:
     """Remembers what perception_node sees, and answers requests."""
     return LIFE_CYCLE | Endpoints(
@@ -343,6 +348,7 @@ NODES: dict[str, Callable[[Setting], Endpoints]] = {
     "separation_node": separation_node,
     "simulator_node": simulator_node,
     "teleop_node": teleop_node,
+    "tool_watch_node": tool_watch_node,
     "track_player_node": track_player_node,
 }
 

@@ -445,6 +445,31 @@ FORECAST = Graph(
     },
 )
 
+TOOL_WATCH = Graph(
+    nodes=(
+        GraphNode(
+            "tool_watch_node",
+            {
+                "use_sim_time": "use_sim_time",
+                "robot": "robot",
+                "joint": "joint",
+                "model.path": "model",
+                "autostart": "autostart",
+            },
+        ),
+    ),
+    arguments={
+        "model": GraphArgument(None, "directory of a Hamiltonian network of one joint"),
+        "joint": GraphArgument(None, "name of the joint that the tool swings in"),
+        "robot": PANDA,
+        "autostart": GraphArgument("true", "watch at once, without being asked", BOOLEAN, bool),
+        "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
+        "namespace": NAMESPACE,
+        "params_file": GraphArgument(str(config_file("tool_watch.yaml")), "YAML file with the parameters of all nodes"),
+        "log_level": LOG_LEVEL,
+    },
+)
+
 GRAPHS: dict[str, Graph] = {
     "forecast": FORECAST,
     "memory": MEMORY,
@@ -453,5 +478,6 @@ GRAPHS: dict[str, Graph] = {
     "record": RECORD,
     "replay": REPLAY,
     "sim_eval": SIM_EVAL,
+    "tool_watch": TOOL_WATCH,
     "twin": TWIN,
 }

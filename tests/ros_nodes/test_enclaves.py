@@ -37,6 +37,7 @@ from ros_nodes.recorder_node import RecorderNode
 from ros_nodes.separation_node import SeparationNode
 from ros_nodes.simulator_node import SimulatorNode
 from ros_nodes.teleop_node import TeleopNode
+from ros_nodes.tool_watch_node import ToolWatchNode
 from ros_nodes.track_player_node import TrackPlayerNode
 from tests.representation.test_perceiver import Extent
 from tests.ros_nodes.fake_robot import REPOSITORY
@@ -106,6 +107,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
             Dashboard,
             RecorderNode,
             SeparationNode,
+            ToolWatchNode,
             TrackPlayerNode,
         )
         for make in makers:
@@ -150,6 +152,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Node]]
         "separation_node",
         "simulator_node",
         "teleop_node",
+        "tool_watch_node",
         "track_player_node",
     ],
 )

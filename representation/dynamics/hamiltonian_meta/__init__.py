@@ -7,7 +7,8 @@ on fifty states of a new one fit it.
 
 Read in this order: `systems.py` (the laws that are learned from), `network.py` (`HamiltonianNet`), `adaptation.py`
 (`adapt`, `maml_train`, `joint_train`), `rollout.py` (what will happen), `energy_alarm.py` (whether something happened:
-a collision, a slip), `train.py` and `watch.py` (the commands).
+a collision, a slip), `tool_watch.py` (the same as readings come), `joint_readings.py` (bags and datasets),
+`mujoco_passive.py` (momenta of coupled joints), `train.py` and `watch.py` (the commands).
 
 The authors publish no code. Ours are therefore: two rounds of messages, Mish, an absolute loss, unit masses.
 """

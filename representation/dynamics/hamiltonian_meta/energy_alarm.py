@@ -28,35 +28,42 @@ class JointWindow:
     Attributes:
         dt: seconds between two readings.
         positions: (T, d), rad or m.
-        velocities: (T, d), per second. They stand for momenta by unit of inertia, which is exact where the inertia does
-            not depend on the position, as for one joint.
+        velocities: (T, d), per second.
+        momenta: (T, d), by one unit of inertia, per second, as of `mujoco_passive.MujocoPassive.window`. Left out, they
+            are the velocities, which is exact where the inertia does not depend on the position, as for one joint.
     """
 
     dt: float
     positions: NDArray[np.float64]
     velocities: NDArray[np.float64]
+    momenta: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        shapes = self.positions.shape, self.velocities.shape
-        if self.positions.ndim != 2 or shapes[0] != shapes[1] or len(self.positions) < SMOOTHING:
+        arrays = self.positions, self.velocities, self._moving
+        shapes = [part.shape for part in arrays]
+        if self.positions.ndim != 2 or len(set(shapes)) > 1 or len(self.positions) < SMOOTHING:
             raise ValueError(f"window: expected at least {SMOOTHING} rows of equal shapes (T, d), found {shapes}")
-        if not self.dt > 0 or not np.isfinite(self.positions).all() or not np.isfinite(self.velocities).all():
+        if not self.dt > 0 or not all(np.isfinite(part).all() for part in arrays):
             raise ValueError(f"window: expected finite readings and times that pass, found dt {self.dt}")
 
     def part(self, rows: slice) -> JointWindow:
         """Some of its readings."""
-        return JointWindow(self.dt, self.positions[rows], self.velocities[rows])
+        return JointWindow(self.dt, self.positions[rows], self.velocities[rows], self._moving[rows])
 
     def states(self) -> torch.Tensor:
         """(T, 1, 2 d), of one body."""
-        states = np.concatenate([self.positions, self.velocities * TIME_UNIT_S], axis=1)
+        states = np.concatenate([self.positions, self._moving * TIME_UNIT_S], axis=1)
         return torch.from_numpy(states).float()[:, None]
 
     def rates(self) -> torch.Tensor:
         """(T, 1, 2 d), by time unit."""
-        momenta = self.velocities * TIME_UNIT_S
+        momenta = self._moving * TIME_UNIT_S
         forces = savgol_filter(momenta, SMOOTHING, 3, deriv=1, delta=self.dt / TIME_UNIT_S, axis=0)
-        return torch.from_numpy(np.concatenate([momenta, forces], axis=1)).float()[:, None]
+        return torch.from_numpy(np.concatenate([self.velocities * TIME_UNIT_S, forces], axis=1)).float()[:, None]
+
+    @property
+    def _moving(self) -> NDArray[np.float64]:
+        return self.velocities if self.momenta is None else self.momenta
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,8 @@ def drift(energies: NDArray[np.float64], span: int) -> NDArray[np.float64]:
     sums = np.concatenate([[0.0], np.cumsum(energies)])
     means = (sums[span:] - sums[:-span]) / span
     found = np.full(len(energies), np.nan)
-    found[2 * span - 1 :] = means[span:] - means[:-span]
+    if len(energies) >= 2 * span:
+        found[2 * span - 1 :] = means[span:] - means[:-span]
     return found
 
 
@@ -93,10 +101,18 @@ def sigmas(energies: NDArray[np.float64], calm: int, span: int) -> NDArray[np.fl
         calm: how many of them, from the start, are calm; a line through them is what friction takes.
         span: readings whose means are compared.
     """
-    places = np.arange(calm)
-    slope, offset = np.polyfit(places, energies[:calm], 1)
-    scatter = (energies[:calm] - slope * places - offset).std() * (2 / span) ** 0.5
-    return np.nan_to_num(np.abs(drift(energies, span) - slope * span) / max(float(scatter), 1e-12))
+    return _deviations(energies, span, *_calm_line(energies[:calm], span))
+
+
+def _calm_line(energies: NDArray[np.float64], span: int) -> tuple[float, float]:
+    """What friction takes by reading, and how far the drift of calm energies scatters about that."""
+    places = np.arange(len(energies))
+    slope, offset = np.polyfit(places, energies, 1)
+    return float(slope), float((energies - slope * places - offset).std() * (2 / span) ** 0.5)
+
+
+def _deviations(energies: NDArray[np.float64], span: int, slope: float, scatter: float) -> NDArray[np.float64]:
+    return np.nan_to_num(np.abs(drift(energies, span) - slope * span) / max(scatter, 1e-12))
 
 
 def swing_s(window: JointWindow) -> float:
@@ -132,6 +148,7 @@ class EnergyAlarm:
         fitted = calm.states()[rows], calm.rates()[rows]
         self.parameters = adapt(net, net.parameters_by_name, *fitted, config.steps, config.lr)
         self.span = max(1, round(swing_s(calm) / calm.dt))
+        self._calm_line = _calm_line(self.energies(calm), self.span)
 
     def energies(self, window: JointWindow) -> NDArray[np.float64]:
         """(T,) by unit of inertia, in squared units per squared time unit, up to a constant."""
@@ -139,8 +156,8 @@ class EnergyAlarm:
             return self.net.energy(self.parameters, window.states()).double().numpy()
 
     def sigmas(self, window: JointWindow) -> NDArray[np.float64]:
-        """(T,) drift of the energy over a window that begins with the calm part."""
-        return sigmas(self.energies(window), len(self.calm.positions), self.span)
+        """(T,) drift of the energy in standard deviations of the calm part's, see `sigmas`; 0 in two swings."""
+        return _deviations(self.energies(window), self.span, *self._calm_line)
 
     def sounds(self, window: JointWindow) -> float | None:
         """Seconds from the start of a window that begins with the calm part; None where it stays silent."""

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from representation.benchmarks.held_tools import CALM, DT, KNOCK, LAST, innovations, pendulums
-from representation.dynamics.hamiltonian_meta import train, watch
+from representation.dynamics.hamiltonian_meta import HamiltonianConfig, HamiltonianNet, train, watch
 from representation.dynamics.hamiltonian_meta.windows import FILE, read_held_tools
+from tests.representation.dynamics.test_joint_readings import write_bag, write_dataset
 
 
 def write_tools(directory, windows: int = 3) -> None:
@@ -53,6 +55,42 @@ def test_the_commands_learn_from_free_swings_and_hear_what_was_stopped(tmp_path,
         train.main(["--output", str(tmp_path / "other"), "--laws", "mass-spring", "2 bodies", "--trajectories", "2"])
     with pytest.raises(SystemExit, match="expected some of mass-spring"):
         train.main(["--output", str(tmp_path / "other"), "--laws", "moon"])
+
+
+def test_recordings_are_watched_as_tools_are(tmp_path, capsys):
+    torch.manual_seed(0)
+    for coordinates in (1, 2):
+        HamiltonianNet(HamiltonianConfig(coordinates=coordinates, hidden=32)).save(tmp_path / f"model{coordinates}")
+    times, rng = np.arange(600) * 0.01, np.random.default_rng(0)
+    readings = np.stack([0.4 * np.cos(6 * times), -2.4 * np.sin(6 * times)], axis=1)
+    readings[450:] *= 0.7
+    readings += rng.normal(0, [1e-3, 5e-3], readings.shape)
+    write_bag(tmp_path / "bag", 100 + times, readings)
+    write_dataset(tmp_path / "dataset", readings)
+    words = ["--model", str(tmp_path / "model1"), "--joints", "swing", "--json", "--lr", "0.01"]
+    sources = (
+        ["--bag", str(tmp_path / "bag"), "--topic", "/tools/joint_states"],
+        ["--dataset", str(tmp_path / "dataset")],
+    )
+    for source in sources:
+        watch.main([*words, *source])
+        told = json.loads(capsys.readouterr().out)
+        assert told["event"] == "not known"
+        assert 4.5 <= told["alarm_s"] < 5.6
+    with pytest.raises(SystemExit, match="expected one, or several and an --mjcf, found finger, swing"):
+        watch.main([*words[:3], "finger", "swing", *sources[1]])
+    with pytest.raises(SystemExit, match="tools, dataset, bag: expected one of them"):
+        watch.main([*words, *sources[0], *sources[1]])
+    with pytest.raises(SystemExit, match="calm_s: expected 9 to 599 readings, found 700"):
+        watch.main([*words, *sources[1], "--calm-s", "7"])
+    links = "".join(
+        f'<body><joint name="{name}" axis="0 1 0"/><geom type="capsule" fromto="0 0 0 0 0 -.3" size=".01"/></body>'
+        for name in ("finger", "swing")
+    )
+    (tmp_path / "two.xml").write_text(f"<mujoco><worldbody>{links}</worldbody></mujoco>")
+    words = ["--model", str(tmp_path / "model2"), "--joints", "finger", "swing", "--mjcf", str(tmp_path / "two.xml")]
+    watch.main([*words, *sources[1], "--json", "--steps", "2"])
+    assert np.isfinite(json.loads(capsys.readouterr().out)["sigmas"])
 
 
 def test_files_that_are_none_or_damaged_are_refused(tmp_path):
