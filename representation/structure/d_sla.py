@@ -6,7 +6,7 @@ many relations of a scene differ from those of a goal.
 
 Source: Graph Self-supervised Learning with Accurate Discrepancy Learning, Kim, Baek and Hwang, NeurIPS 2022
 (arXiv 2202.02989). A graph has integer types of nodes (n,) and edges (2, E), each in both directions with an integer
-type, and without loops: molecules as well as scenes. Gives vectors (B, dim).
+type, and without loops: molecules as well as scenes; `of_graphs` takes torch_geometric's. Gives vectors (B, dim).
 
 The distance of a copy is the number of pairs of nodes that were joined or parted: k deletions and k additions count
 2 k. A changed graph may be isomorphic to the first, so that this is an upper bound. Deleted edges are not added again.
@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +72,37 @@ def of_scene(graph: SceneGraph) -> TypedGraph:
     borne = {tuple(sorted(pair)) for pair in graph.supports}
     nodes = torch.tensor([SCENE_KINDS.index(node.kind) for node in graph.nodes])
     return typed_graph(nodes, {pair: int(pair in borne) for pair in graph.contacts})
+
+
+def of_graphs(data: Any) -> list[TypedGraph]:
+    """Graphs of an object with `.x`, `.edge_index`, `.edge_attr` and `.batch`, such as torch_geometric's.
+
+    Types of nodes (n,) or (n, 1) and of edges (E,) or (E, 1) are whole numbers. Without `edge_attr` all edges are of
+    type 0, without `batch` there is one graph.
+
+    Raises:
+        ValueError: types are no whole numbers, an edge is a loop or has no opposite of its type, or joins two graphs.
+    """
+    x, edges = data.x.reshape(len(data.x)), data.edge_index
+    types, batch = (getattr(data, name, None) for name in ("edge_attr", "batch"))
+    types = x.new_zeros(edges.shape[1]) if types is None else types.reshape(edges.shape[1])
+    batch = torch.zeros(len(x), dtype=torch.long) if batch is None else batch
+    for name, found in (("x", x), ("edge_attr", types)):
+        if not torch.equal(found, found.round()):
+            raise ValueError(f"{name}: expected whole numbers, found others")
+    x, types = x.long(), types.long()
+    ways = {(a, b, kind) for a, b, kind in zip(*edges.tolist(), types.tolist(), strict=True)}
+    if len(ways) < edges.shape[1] or any(a == b or (b, a, kind) not in ways for a, b, kind in ways):
+        raise ValueError("edge_index: expected each edge once in both directions, with one type, and no loops")
+    if (batch[edges[0]] != batch[edges[1]]).any():
+        raise ValueError("batch: expected both nodes of each edge in the same graph, found others")
+    graphs = []
+    for number in batch.unique().tolist():
+        nodes = (batch == number).nonzero()[:, 0]
+        own = batch[edges[0]] == number
+        place = torch.full((len(x),), -1).index_copy(0, nodes, torch.arange(len(nodes)))
+        graphs.append(TypedGraph(x[nodes], place[edges[:, own]], types[own]))
+    return graphs
 
 
 def neighbourhood(graph: TypedGraph, centre: int, hops: int) -> set[int]:

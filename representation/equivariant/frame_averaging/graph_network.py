@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -88,6 +90,24 @@ class FAGNN(nn.Module):
     def forward(self, pos: Tensor, vel: Tensor, charge: Tensor) -> Tensor:
         """Places (B, N, 3) of bodies at places (B, N, 3) with velocities (B, N, 3) and charges (B, N, 1)."""
         return self.averaging(pos, vel[:, :, None], [pairs_of(pos, charge)])[:, :, 0]
+
+    def of_graph(self, graph: Any) -> Tensor:
+        """Places (N, 3) of all bodies of an object such as torch_geometric's, in its order; edges are not looked at.
+
+        Args:
+            graph: `pos` (N, 3), `vel` (N, 3), `charge` (N,) or (N, 1) and, if there are several clouds, `batch` (N,),
+                in which those of one cloud stand together.
+
+        Raises:
+            ValueError: clouds of several sizes, or mixed ones.
+        """
+        batch = getattr(graph, "batch", None)
+        batch = torch.zeros(len(graph.pos), dtype=torch.long) if batch is None else batch
+        counts = torch.unique_consecutive(batch, return_counts=True)[1]
+        if len(counts) != len(batch.unique()) or len(counts.unique()) != 1:
+            raise ValueError(f"batch: expected clouds of one size, one after the other, found {counts.tolist()} bodies")
+        told = self(*(part.reshape(len(counts), int(counts[0]), -1) for part in (graph.pos, graph.vel, graph.charge)))
+        return told.flatten(0, 1)
 
 
 def _perceptron(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
