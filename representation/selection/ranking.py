@@ -2,7 +2,8 @@
 
 Scores that need no training are computed of all labelled features at once. How sure they are is told by the jackknife:
 the standard error from leaving out a fifth of the episodes at a time. The probes of `representation.probes` are fitted
-on four fifths and scored on the other, five times; their standard error is that of the five.
+on four fifths and scored on the other, five times; their standard error is that of the five. So is the protocol of
+BenchX for frozen encoders, which chooses learning rate and moment on one of the four fifths.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from representation.interface import ProbeResult
 from representation.probes import knn_probe, linear_probe
+from representation.selection.benchx.frozen import fit_frozen
 from representation.selection.hscore import hscore
 from representation.selection.labelled_features import labelled_features
 from representation.selection.logme import logme
@@ -59,7 +61,20 @@ SCORES: dict[str, Callable[[Features, Labels, Features | None], float]] = {
     "hscore": lambda x, y, general: hscore(x, y),
 }
 """Scores of features (N, d), classes (N,) and general features (M, d) or None, by name; higher is better."""
-PROBES: dict[str, Callable[..., ProbeResult]] = {"knn": knn_probe, "linear": linear_probe}
+Rows = NDArray[np.int64]
+
+
+def probed(probe: Callable[..., ProbeResult], x: Features, y: Labels, fit: Rows, test: Rows) -> float:
+    """Accuracy on some rows of a probe that was fitted on others."""
+    return probe((x[fit], y[fit]), (x[test], y[test]), "").score
+
+
+PROBES: dict[str, Callable[[Features, Labels, tuple[Rows, Rows, Rows], int], float]] = {
+    "knn": lambda x, y, rows, seed: probed(knn_probe, x, y, np.union1d(*rows[:2]), rows[2]),
+    "linear": lambda x, y, rows, seed: probed(linear_probe, x, y, np.union1d(*rows[:2]), rows[2]),
+    "benchx": lambda x, y, rows, seed: fit_frozen(x, y, rows, seed=seed).value,
+}
+"""What a head on features (N, d) and classes (N,) reaches; rows are to fit on, to choose on and to score on."""
 ALL_SCORES = (*SCORES, *PROBES)
 
 
@@ -128,13 +143,19 @@ def score_features(
             values = [SCORES[name](features[rows], classes[rows], others) for rows, _ in parts]
             found[name] = Score(value, _jackknife(values), seconds)
         else:
-            values = [
-                PROBES[name]((features[fit], classes[fit]), (features[test], classes[test]), name).score
-                for fit, test in parts
-            ]
+            values = [PROBES[name](features, classes, rows, seed) for rows in _three_parts(parts)]
             error = float(np.std(values, ddof=1) / FOLDS**0.5)
             found[name] = Score(float(np.mean(values)), error, time.perf_counter() - began)
     return found
+
+
+def _three_parts(parts: Sequence[tuple[Rows, Rows]]) -> list[tuple[Rows, Rows, Rows]]:
+    """Rows to fit on, to choose on and to score on; what one fold is scored on, the one before it chooses on."""
+    scored = [test for _, test in parts]
+    return [
+        (np.setdiff1d(fit, chosen), chosen, test)
+        for (fit, test), chosen in zip(parts, scored[1:] + scored[:1], strict=True)
+    ]
 
 
 def _jackknife(values: Sequence[float]) -> float:

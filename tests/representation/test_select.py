@@ -37,7 +37,8 @@ def place(tmp_path_factory):
 
 def test_the_pool_is_ranked_beside_baselines_and_the_truth_is_told(place, tmp_path, capsys):
     words = ["--data", str(place / "data"), "--pool", str(place / "pool"), "--output", str(tmp_path / "out"), *WORDS]
-    assert main([*words, "--truth-steps", "3", "--held-out", "0.4"]) == 0
+    more = ["--scores", "tmi", "logme", "ped_logme", "knn", "benchx", "--truth-steps", "3", "--held-out", "0.4"]
+    assert main([*words, *more]) == 0
     printed = capsys.readouterr()
     assert "not ranked" in printed.err
     content = json.loads((tmp_path / "out" / "ranking.json").read_text())
@@ -46,9 +47,11 @@ def test_the_pool_is_ranked_beside_baselines_and_the_truth_is_told(place, tmp_pa
     values = [row["scores"]["logme"]["value"] for row in content["encoders"]]
     assert values == sorted(values, reverse=True)
     assert rows["raw pixels"]["parameters"] == 0
+    assert rows["raw pixels"]["scores"]["benchx"]["value"] > 0.5
+    assert all(row["scores"]["benchx"]["seconds"] > 0 for row in rows.values())
     assert rows[f"{place}/pool/b"]["width"] == 17
     assert all(0 <= row["truth"]["accuracy"] <= 1 and row["rms"] > 0 and row["clamped"] == 0 for row in rows.values())
-    assert set(content["agreement"]) == {"tmi", "logme", "ped_logme", "knn", "parameters", "random"}
+    assert set(content["agreement"]) == {"tmi", "logme", "ped_logme", "knn", "benchx", "parameters", "random"}
     assert content["classes"] == ["red", "green", "blue"]
     assert content["frames"] == 90
     assert content["seconds"]["fine_tuning"] > 0

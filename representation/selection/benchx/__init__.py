@@ -7,7 +7,8 @@ and a pyramid of maps of pictures (B, 3, H, W), and cases with classes, masks or
 Read in this order: `backends.py` (the protocol, adapters of networks of all kinds), `vision_transformer.py` and
 `backbone_weights.py` (timm's transformer and checkpoints), `cases.py` and `splits.py` (what is asked, of whom), then
 the three tasks: `classification.py`, `segmentation.py` (UPerNet), and `relational_memory.py`, `report_generator.py` and
-`report.py` (R2Gen); `metrics.py`, `text_metrics.py` and `stemmer.py`; `runner.py` and `table.py`.
+`report.py` (R2Gen); `metrics.py`, `text_metrics.py` and `stemmer.py`; `runner.py` and `table.py`; last `frozen.py`
+(classification of vectors that are there already, a score of `representation.select`).
 
 What was decided where the published code is silent or cannot be followed: settings are dataclasses and not YAML with
 `a.b.c=value`, and the command's options override them; several labels are stratified by the rarest one of a case;
@@ -27,6 +28,7 @@ from representation.selection.benchx.backends import (
 )
 from representation.selection.benchx.cases import Cases, cases_of_frames, read_radiographs
 from representation.selection.benchx.classification import ClassificationProbe, ClassificationRecipe
+from representation.selection.benchx.frozen import fit_frozen
 from representation.selection.benchx.report import ReportRecipe
 from representation.selection.benchx.report_generator import ReportGenerator
 from representation.selection.benchx.runner import BenchmarkConfig, BenchmarkRunner, small_config
@@ -58,6 +60,7 @@ __all__ = [
     "Vocabulary",
     "WarmupCosineScheduler",
     "cases_of_frames",
+    "fit_frozen",
     "load_backbone_weights",
     "read_radiographs",
     "small_config",

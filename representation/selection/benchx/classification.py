@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from representation.selection.benchx.backends import FeatureBackend, Pooling, pooled
 from representation.selection.benchx.cases import Cases
-from representation.selection.benchx.metrics import multiclass_metrics, multilabel_metrics
+from representation.selection.benchx.metrics import multiclass_f1, multiclass_metrics, multilabel_metrics
 from representation.selection.benchx.outcome import Outcome
 from representation.selection.benchx.picture_transforms import PictureTransform
 from representation.selection.benchx.schedules import EarlyStopping, WarmupCosineScheduler
@@ -142,15 +142,20 @@ def shuffled_batches(count: int, size: int, generator: torch.Generator) -> Itera
     yield from parts[:-1] if len(parts) > 1 and len(parts[-1]) == 1 else parts
 
 
-def logits_of(probe: nn.Module, cases: Cases, rows: NDArray, recipe: ClassificationRecipe) -> NDArray[np.float64]:
-    """Logits (N, C) of the first views of some cases, in their order; the probe is then in evaluation mode."""
+def logits_of(probe: nn.Module, inputs: Callable[[NDArray], Tensor], rows: NDArray, size: int) -> NDArray[np.float64]:
+    """Logits (N, C) of some rows, in their order; the probe is then in evaluation mode.
+
+    Args:
+        probe: a classifier.
+        inputs: what it takes, of up to `size` rows.
+        rows: (N,).
+        size: of the batches.
+    """
     probe.eval()
-    device, found = next(probe.parameters()).device, []
+    device = next(probe.parameters()).device
     with torch.no_grad():
-        for start in range(0, len(rows), recipe.batch_size):
-            images = cases.images[rows[start : start + recipe.batch_size], 0]
-            found.append(probe(recipe.pictures.measuring(images, cases.grey).to(device)).double().cpu().numpy())
-    return np.concatenate(found)
+        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return np.concatenate([probe(inputs(part).to(device)).double().cpu().numpy() for part in parts])
 
 
 def fit_classification(
@@ -178,16 +183,46 @@ def fit_classification(
     Raises:
         ValueError: cases without labels.
     """
-    train, validation, test = splits
     labels = cases.labels
     if labels is None:
         raise ValueError(f"cases: expected labels, found those of {cases.kind}")
-    measure = "auroc" if labels.ndim == 2 else "f1"
-    generator = torch.Generator().manual_seed(seed)
-    classes = len(cases.names)
     probe = ClassificationProbe(
-        copy.deepcopy(backend), classes, recipe.norm, recipe.dropout, recipe.pooling, recipe.freeze, seed
+        copy.deepcopy(backend), len(cases.names), recipe.norm, recipe.dropout, recipe.pooling, recipe.freeze, seed
     ).to(device)
+    generator = torch.Generator().manual_seed(seed)
+
+    def training(rows: NDArray) -> Tensor:
+        return recipe.pictures.training(cases.images[rows, 0], cases.mirrored, cases.grey, generator)
+
+    def measuring(rows: NDArray) -> Tensor:
+        return recipe.pictures.measuring(cases.images[rows, 0], cases.grey)
+
+    return train_probe(probe, training, measuring, labels, splits, recipe, generator)
+
+
+def train_probe(
+    probe: ClassificationProbe,
+    training: Callable[[NDArray], Tensor],
+    measuring: Callable[[NDArray], Tensor],
+    labels: NDArray,
+    splits: tuple[NDArray, NDArray, NDArray],
+    recipe: ClassificationRecipe,
+    generator: torch.Generator,
+) -> Outcome:
+    """Train a probe and measure it; returns what `fit_classification` does.
+
+    Args:
+        probe: ends with the weights that were best on the validation rows.
+        training: inputs of some rows to train on.
+        measuring: inputs of some rows to measure with.
+        labels: classes (N,), or 0 and 1 for each of several labels (N, C).
+        splits: rows to train on, to validate and to test with.
+        recipe: of the training.
+        generator: a CPU generator of the order, whose first seed is that of what is dropped out too.
+    """
+    train, validation, test = splits
+    measure = "auroc" if labels.ndim == 2 else "f1"
+    device = next(probe.parameters()).device
     groups = probe.parameter_groups(recipe.lr, recipe.encoder_lr)
     optimizer = (
         torch.optim.Adam(groups, eps=1e-8)
@@ -197,27 +232,35 @@ def fit_classification(
     schedule = WarmupCosineScheduler(optimizer, recipe.warmup_steps, recipe.total_steps)
     stopping, evaluations = EarlyStopping(recipe.patience), []
     targets = torch.from_numpy(labels[train]).long()
+
+    def logits(rows: NDArray) -> NDArray[np.float64]:
+        return logits_of(probe, measuring, rows, recipe.batch_size)
+
+    def validated() -> float:
+        found = logits(validation)
+        if labels.ndim == 2:
+            return multilabel_metrics(found, labels[validation])[measure]
+        return multiclass_f1(found, labels[validation])
+
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(generator.initial_seed())
         for epoch in range(1, recipe.epochs + 1):
             probe.train()
             for places in shuffled_batches(len(train), recipe.batch_size, generator):
-                images = cases.images[train[places.numpy()], 0]
-                pixels = recipe.pictures.training(images, cases.mirrored, cases.grey, generator).to(device)
+                inputs = training(train[places.numpy()]).to(device)
                 optimizer.zero_grad()
-                with torch.autocast("cuda", torch.bfloat16, enabled=device.startswith("cuda")):
-                    loss = classification_loss(probe(pixels), targets[places].to(device))
+                with torch.autocast("cuda", torch.bfloat16, enabled=device.type == "cuda"):
+                    loss = classification_loss(probe(inputs), targets[places].to(device))
                 loss.backward()
                 nn.utils.clip_grad_norm_(probe.parameters(), recipe.clip_norm)
                 optimizer.step()
                 schedule.step()
             late = epoch - recipe.first_evaluation
             if (late >= 0 and late % recipe.evaluate_every == 0) or epoch == recipe.epochs:
-                found = classification_metrics(logits_of(probe, cases, validation, recipe), labels[validation])
-                evaluations.append((epoch, found[measure]))
-                stopping.update(found[measure], probe)
+                evaluations.append((epoch, validated()))
+                stopping.update(evaluations[-1][1], probe)
             if stopping.stopped:
                 break
     stopping.restore(probe)
-    metrics = classification_metrics(logits_of(probe, cases, test, recipe), labels[test])
+    metrics = classification_metrics(logits(test), labels[test])
     return Outcome(measure, metrics, stopping.best, tuple(evaluations))

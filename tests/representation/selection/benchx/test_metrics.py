@@ -6,6 +6,7 @@ from sklearn.metrics import f1_score, jaccard_score, roc_auc_score
 from representation.selection.benchx.metrics import (
     best_threshold,
     confusion,
+    multiclass_f1,
     multiclass_metrics,
     multilabel_metrics,
     segmentation_metrics,
@@ -73,3 +74,13 @@ def test_overlaps_of_segmentations_are_those_of_sklearn():
         assert found.dice[value] == pytest.approx(f1_score(truth.ravel() == value, told.ravel() == value))
     assert np.isnan(found.dice[3]), "a class that is nowhere has no overlap"
     assert found.means()["mdice"] == pytest.approx(found.means()["mf"])
+
+
+@pytest.mark.parametrize(("classes", "known"), [(2, 2), (5, 5), (5, 3)])
+def test_f1_alone_is_that_of_all_measures(classes, known):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, known, 200)
+    logits = rng.normal(size=(200, classes)) + np.eye(classes)[labels]
+    assert multiclass_f1(logits, labels) == pytest.approx(multiclass_metrics(logits, labels)["f1"], abs=1e-12)
+    with pytest.raises(ValueError, match="labels: expected at least two classes"):
+        multiclass_f1(logits, 0 * labels)
