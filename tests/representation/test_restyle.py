@@ -16,8 +16,9 @@ from representation.pretraining.clip import new as new_clip
 from representation.restyle import Restyler, check_labels, colours_kept, main, parse_look
 
 SIDE = 32
+FRONT = "observation.images.front"
 FEATURES = {
-    "observation.images.front": {"dtype": "video", "shape": (SIDE, SIDE, 3)},
+    FRONT: {"dtype": "video", "shape": (SIDE, SIDE, 3)},
     "observation.depth.front": {"dtype": "depth", "shape": (SIDE, SIDE)},
     "observation.state": {"dtype": "float32", "shape": (4,)},
     "keypoints": {"dtype": "float64", "shape": (3,)},
@@ -32,9 +33,11 @@ def scene(step):
     return image
 
 
-def write_dataset(root, episodes=2, offset=0.0):
+def write_dataset(root, episodes=2, offset=0.0, side=None):
+    """Episodes of a front camera, and of a side one if a function gives its picture at a step."""
     rng = np.random.default_rng(0)
-    writer = LeRobotWriter(root, 10, FEATURES, "panda")
+    features = FEATURES if side is None else FEATURES | {"observation.images.side": FEATURES[FRONT]}
+    writer = LeRobotWriter(root, 10, features, "panda")
     for episode in range(episodes):
         for step in range(3):
             depth = rng.uniform(0.5, 1.0, (SIDE, SIDE)).astype(np.float32)
@@ -47,6 +50,8 @@ def write_dataset(root, episodes=2, offset=0.0):
                 "action": rng.normal(size=2).astype(np.float32),
                 "next.success": np.array([step == 2]),
             }
+            if side is not None:
+                frame["observation.images.side"] = side(step)
             writer.add_frame(frame, f"push {episode}")
         writer.save_episode()
     writer.finalize()
@@ -107,6 +112,21 @@ def test_labels_that_changed_are_an_error(tmp_path):
         check_labels(tmp_path / "one", tmp_path / "one", [1, 0], ())
     with pytest.raises(ValueError, match="expected 1 episodes, found 2"):
         check_labels(tmp_path / "one", tmp_path / "one", [0], ())
+
+
+def test_cameras_that_were_not_restyled_must_show_what_they_did(model, tmp_path):
+    write_dataset(tmp_path / "in", side=scene)
+    words = ["--model", str(model), "--dataset", str(tmp_path / "in"), "--threads", "1", "--least-edges", "0"]
+    main([*words, "--output", str(tmp_path / "out"), "--look", "red brick", "--pictures", "1", "--cameras", "front"])
+    source, found = LeRobotDataset(tmp_path / "in").episode(0), LeRobotDataset(tmp_path / "out").episode(0)
+    change = {key: np.abs(found[key].astype(int) - source[key]).mean() for key in (FRONT, "observation.images.side")}
+    assert change["observation.images.side"] < 3 < change[FRONT]
+    check_labels(tmp_path / "in", tmp_path / "out", [0, 1], [FRONT])
+    with pytest.raises(ValueError, match=r"images\.front: expected that of episode 0"):
+        check_labels(tmp_path / "in", tmp_path / "out", [0, 1], ["observation.images.side"])
+    write_dataset(tmp_path / "late", side=lambda step: scene(step + 4))
+    with pytest.raises(ValueError, match=r"images\.side: expected that of episode 0"):
+        check_labels(tmp_path / "in", tmp_path / "late", [0, 1], [FRONT])
 
 
 class TwoLooks:
