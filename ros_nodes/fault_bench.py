@@ -9,24 +9,31 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import GetState
 from rclpy.publisher import Publisher
 from std_msgs.msg import Bool
-from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
 from representation.data.bag_reader import BagReader
-from ros_nodes.diagnostics import Level
-from ros_nodes.fault_graph import GATEWAY, POLICY, ROBOT, SIMULATOR, START_LIMIT_S, FaultGraph
+from ros_nodes.fault_graph import (
+    CALL_LIMIT_S,
+    GATEWAY,
+    GATEWAY_HEALTH,
+    POLICY,
+    ROBOT,
+    SIMULATOR,
+    START_LIMIT_S,
+    FaultGraph,
+)
 from ros_nodes.full_disk import FullDisk
 from ros_nodes.graph_client import GraphError
 from ros_nodes.imperfections import Imperfections
-from ros_nodes.qos import COMMAND, LATCHED
+from ros_nodes.qos import LATCHED
+from ros_nodes.rival import Rival
 
 Phase = Literal["idle", "moving", "grasping"]
 
 RECORDER = "recorder_node"
 RECORDING = f"{RECORDER}: recording"
-CALL_LIMIT_S = 60.0
+DASHBOARD = "dashboard"
 PHASE_LIMIT_S = 30.0
 MOVING_RAD_S = 0.1  # the known motions are twice as fast
 REST_RAD_S = 0.02
@@ -48,13 +55,13 @@ class FaultBench(FaultGraph):
 
     def __init__(self, output: TextIO | None = None, patience: float = 1.0) -> None:
         super().__init__(output, patience)
-        self._rival: Publisher | None = None
+        self._rival: Rival | None = None
         self._estop: Publisher | None = None
 
     def restart(self) -> None:
         """End everything, whatever is broken; the next `set_up` starts it anew."""
-        self.stop_all()
         self.give_way()
+        self.stop_all()
         self.press_estop(False)
 
     def replace_gateway(self) -> None:
@@ -78,7 +85,7 @@ class FaultBench(FaultGraph):
         self._estop.publish(Bool(data=pressed))
 
     def ask_for_wrong_parameters(self) -> None:
-        """Ask every node for a parameter that must be refused, and note the refusals.
+        """Ask every node for a parameter that must be refused, and note the answers.
 
         Raises:
             GraphError: one was not refused, or has another value now.
@@ -92,7 +99,9 @@ class FaultBench(FaultGraph):
             try:
                 self.probe.set_parameters_of(node, {name: value}, CALL_LIMIT_S)
             except GraphError as refusal:
-                self.probe.note(f"{node}: parameters", Level.ERROR, str(refusal))
+                self.probe.note_answer(f"{node}/set_parameters_atomically", str(refusal))
+            else:
+                raise GraphError(f"{node}: expected {name} = {value} to be refused, found it accepted")
             if self.probe.parameters_of(node, [name], CALL_LIMIT_S) != before:
                 raise GraphError(f"{node}: expected {name} = {value} to be refused, found it taken")
 
@@ -109,21 +118,34 @@ class FaultBench(FaultGraph):
         self.probe.wait_until(lambda: self._recorded_bytes() > SOME_BYTES, START_LIMIT_S, "a bag that grows")
 
     def free_disk(self) -> None:
-        """Free the disk, and end the recorder.
+        """Free the disk, and end the recorder, see `end_recorder`."""
+        self.disk.free()
+        self.end_recorder()
+
+    def end_recorder(self) -> None:
+        """End the recorder, if it lives.
 
         Raises:
             GraphError: what was recorded cannot be read.
         """
-        self.disk.free()
         self.processes.stop(RECORDER)
         messages = sum(len(list(BagReader(bag).messages())) for bag in self._bags.iterdir())
         if not messages:
             raise GraphError("bag: expected messages that can be read, found none")
 
-    def deactivate(self) -> None:
-        """Deactivate the policy, if it is active."""
-        if self.policy_is_active():
-            self.change_policy(Transition.TRANSITION_DEACTIVATE, "become inactive")
+    def show(self) -> None:
+        """Start a dashboard, and wait until it hears the arm."""
+        self.processes.start_node(DASHBOARD, DASHBOARD, {"robot": ROBOT, "port": 0})
+        topic = self.probe.drivers.joint_states
+        self.probe.wait_until(
+            lambda: DASHBOARD in [end.node_name for end in self.probe.get_subscriptions_info_by_topic(topic)],
+            START_LIMIT_S,
+            "a dashboard that hears the arm",
+        )
+
+    def end_dashboard(self) -> None:
+        """End the dashboard, if it lives."""
+        self.processes.stop(DASHBOARD)
 
     def disturb_no_more(self) -> None:
         """Set all imperfections of the simulator right."""
@@ -131,13 +153,13 @@ class FaultBench(FaultGraph):
         self.disturb(**{name: list(value) if isinstance(value, tuple) else value for name, value in perfect.items()})
 
     def compete(self) -> None:
-        """Publish to the controller beside the gateway, though nothing is sent."""
-        self._rival = self.probe.create_publisher(JointTrajectoryMessage, self.probe.command_topic, COMMAND)
+        """Lead the arm aside beside the gateway."""
+        self._rival = Rival(self.probe)
 
     def give_way(self) -> None:
         """End `compete`."""
         if self._rival is not None:
-            self.probe.destroy_publisher(self._rival)
+            self._rival.end()
             self._rival = None
 
     def enter(self, phase: Phase) -> None:
@@ -147,7 +169,7 @@ class FaultBench(FaultGraph):
             self.wait_for_rest(time.time())
             # What it tells of the row before must not be taken for this one's.
             self.reset_gateway()
-            self.stand_ready()
+            self.resume(phase)
             return
         try:
             self.resume(phase)
@@ -162,10 +184,13 @@ class FaultBench(FaultGraph):
             GraphError: it does not within the limit.
         """
         self.stand_ready()
-        if phase == "idle":
+        if phase == "idle" and not self._shadow():
             return
         if not self.policy_is_active():
             self.change_policy(Transition.TRANSITION_ACTIVATE, "become active")
+        if phase == "idle":
+            self.probe.wait_until(self._passes, self._patience * PHASE_LIMIT_S, "a gateway that passes what it judges")
+            return
         holding = " with the object in its hand" if phase == "grasping" else ""
         self.probe.wait_until(lambda: self._moves(phase), self._patience * PHASE_LIMIT_S, f"an arm that moves{holding}")
 
@@ -179,11 +204,6 @@ class FaultBench(FaultGraph):
         self.probe.commands.clear()  # the arm is held elsewhere now
         self.stand_ready()
 
-    def policy_is_active(self) -> bool:
-        """Whether the policy's node is in that state of its life."""
-        answer = self.probe.call(GetState, f"{POLICY}/get_state", GetState.Request(), CALL_LIMIT_S)
-        return answer.current_state.label == "active"
-
     def rest_since(self, begin: float) -> float | None:
         """Seconds from `begin` (wall clock) to the arm's rest; None while it does not rest."""
         return self.probe.trace(begin).rest_after(begin, self.probe.spec.arm_joints, REST_RAD_S, RESTING_S)
@@ -192,6 +212,10 @@ class FaultBench(FaultGraph):
         """Wait until the arm has come to rest after `begin`."""
         limit_s = self._patience * PHASE_LIMIT_S
         self.probe.wait_until(lambda: self.rest_since(begin) is not None, limit_s, "an arm at rest")
+
+    def _passes(self) -> bool:
+        health = self.probe.newest(GATEWAY_HEALTH)
+        return health is not None and health.text == "MOVING"
 
     def _moves(self, phase: Phase) -> bool:
         if self.probe.speed() < MOVING_RAD_S:

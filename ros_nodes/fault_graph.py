@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TextIO
 
 from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import GetState
 from std_srvs.srv import Trigger
 
 from policies.execution.arm_gateway import GatewayConfig
@@ -37,10 +38,14 @@ START_LIMIT_S = 240.0
 READY_LIMIT_S = 120.0
 RESET_PERIOD_S = 0.5
 RESET_LIMIT_S = 15.0
+CALL_LIMIT_S = 60.0
 SERVER_LIMIT_S = 1.0  # for an answer of the policy server
 # Few others write there, so what is free changes little by itself.
 MEMORY_DISK = "/dev/shm"
 FOLDER_PREFIX = "fault_matrix_"
+
+
+Motion = Literal["round", "carry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +56,13 @@ class Setup:
         motion: what the policy does: `round` about the first pose, or `carry` the object.
         sim_time: gateway and policy follow /clock.
         served: the policy runs in a server of its own.
+        shadow: the gateway moves nothing.
     """
 
-    motion: Literal["round", "carry"] = "round"
+    motion: Motion = "round"
     sim_time: bool = False
     served: bool = False
+    shadow: bool = False
 
 
 class FaultGraph:
@@ -99,21 +106,26 @@ class FaultGraph:
 
     def set_up(self, setup: Setup) -> None:
         """Start what does not run, or runs otherwise."""
-        known = self._setup
+        known, self._setup = self._setup, setup
         if SIMULATOR not in self.processes:
             self._start_simulator()
-        if known is None or known.sim_time != setup.sim_time:
-            self._setup = setup
+        other_gateway = known is None or (known.sim_time, known.shadow) != (setup.sim_time, setup.shadow)
+        other_policy = known is None or replace(known, shadow=setup.shadow) != setup
+        if other_policy:
             self.processes.stop(POLICY)
+        elif other_gateway:
+            self.deactivate()
+        if other_gateway:
             self.start_gateway()
-        if known != setup:
-            self._setup = setup
+        if other_policy:
             self.start_policy()
 
     def start_gateway(self) -> None:
         """Start the gateway anew, and wait until it is ready."""
-        limits = self._limits("gateway", GatewayConfig(), "command_timeout_s", "state_timeout_s", "state_max_age_s")
-        self.start_node(GATEWAY, GATEWAY, {"use_sim_time": self._sim_time(), **limits}, GATEWAY_HEALTH)
+        names = ("command_timeout_s", "state_timeout_s", "state_max_age_s")
+        limits: dict[str, Any] = self._limits("gateway", GatewayConfig(), *names)
+        limits |= {"use_sim_time": self._sim_time(), "shadow_mode": self._shadow()}
+        self.start_node(GATEWAY, GATEWAY, limits, GATEWAY_HEALTH)
         self.stand_ready()
 
     def start_policy(self) -> None:
@@ -176,6 +188,16 @@ class FaultGraph:
         """Lead the policy's node through a transition."""
         self.probe.change_state_of(POLICY, transition, label, START_LIMIT_S)
 
+    def deactivate(self) -> None:
+        """Deactivate the policy, if it is active."""
+        if self.policy_is_active():
+            self.change_policy(Transition.TRANSITION_DEACTIVATE, "become inactive")
+
+    def policy_is_active(self) -> bool:
+        """Whether the policy's node is in that state of its life."""
+        answer = self.probe.call(GetState, f"{POLICY}/get_state", GetState.Request(), CALL_LIMIT_S)
+        return answer.current_state.label == "active"
+
     def _gateway_text(self) -> str:
         health = self.probe.newest(GATEWAY_HEALTH)
         return "nothing told yet" if health is None else health.text
@@ -224,3 +246,6 @@ class FaultGraph:
 
     def _sim_time(self) -> bool:
         return self._setup is not None and self._setup.sim_time
+
+    def _shadow(self) -> bool:
+        return self._setup is not None and self._setup.shadow

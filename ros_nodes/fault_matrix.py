@@ -22,7 +22,7 @@ from rclpy.signals import SignalHandlerOptions
 from policies.machine import describe_machine, library_versions
 from ros_nodes.domains import own_domain
 from ros_nodes.fault_bench import FaultBench, Phase
-from ros_nodes.fault_graph import Setup
+from ros_nodes.fault_graph import Motion, Setup
 from ros_nodes.fault_rows import Measured, Row, format_page, format_text, objections
 from ros_nodes.fault_table import FAULTS, Fault
 from ros_nodes.graph_client import GraphError
@@ -78,18 +78,28 @@ def _chosen(what: str, text: str, known: Sequence) -> list:
     return names
 
 
+def in_order(faults: Sequence[str], phase: Phase) -> list[str]:
+    """The faults that can be told in a phase, so that the graph is changed rarely."""
+    if phase != "idle":
+        return list(faults)
+    tried = [name for name in faults if not FAULTS[name].never_idle]
+    return sorted(tried, key=lambda name: (FAULTS[name].sim_time, FAULTS[name].served, FAULTS[name].shadow))
+
+
 def try_fault(bench: FaultBench, name: str, phase: Phase, patience: float) -> Row:
     """Bring the graph into a phase, break it, and mend it."""
     fault = FAULTS[name]
     try:
-        bench.set_up(Setup("carry" if phase == "grasping" else "round", fault.sim_time, fault.served))
+        motion: Motion = "carry" if phase == "grasping" else "round"
+        bench.set_up(Setup(motion, fault.sim_time, fault.served, phase == "idle" and fault.shadow))
         fault.prepare(bench)
         bench.enter(phase)
     except (GraphError, OSError) as error:
         measured = Measured(None, 0.0, None, None, f"before the fault: {error}")
     else:
         measured = _break_and_mend(bench, fault, phase, patience)
-    row = Row(name, phase, fault.outcome, measured, tuple(objections(fault, phase, measured, patience)))
+    objected = tuple(objections(fault, phase, measured, patience))
+    row = Row(name, phase, fault.outcome, measured, objected, phase == "idle" and fault.shadow)
     if measured.failure:
         bench.restart()  # who knows what is still broken
     bench.probe.forget()
@@ -105,7 +115,7 @@ def _break_and_mend(bench: FaultBench, fault: Fault, phase: Phase, patience: flo
             _wait(bench, lambda: bench.rest_since(begin) is not None, 2 * patience * fault.limit_s)
         else:
             bench.probe.listen(WATCHED_S)
-        wanted = fault.named_idle if phase == "idle" else fault.named
+        wanted = fault.wanted(phase)
         if wanted:
             _wait(bench, lambda: bench.probe.named(wanted, begin) is not None, patience * NAMING_LIMIT_S)
         named = bench.probe.named(wanted, begin)
@@ -143,7 +153,7 @@ def run(arguments: Arguments) -> list[Row]:
         try:
             with FaultBench(log, arguments.patience) as bench:
                 for phase in phases:
-                    for name in faults:
+                    for name in in_order(faults, phase):
                         rows.append(try_fault(bench, name, phase, arguments.patience))
                         print(format_text(rows[-1:]).splitlines()[1], file=sys.stderr)
         finally:

@@ -16,6 +16,7 @@ from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from policies.execution.controller_trajectories import ControllerTrajectories
 from policies.execution.joint_states import JointStates
 from policies.robots import get_drivers, get_robot
+from policies.robots.drivers import RobotDrivers
 from ros_nodes.diagnostics import Level
 from ros_nodes.graph_client import GraphClient
 from sim.motion_trace import WARM_UP_S, LimitUse, MotionTrace, SentCommand, executed, limit_use
@@ -28,34 +29,38 @@ KEPT_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """A diagnostic that names a cause.
+    """A diagnostic that names a cause, or the answer of a service.
 
     Attributes:
-        concern: `<node>: <concern>`.
-        level: of it.
+        concern: `<node>: <concern>`, or the service.
+        level: of the diagnostic; None for an answer.
         words: all of them are in its message.
     """
 
     concern: str
-    level: Level
+    level: Level | None
     words: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A diagnostic that came.
+    """A diagnostic that came, or the answer of a service.
 
     Attributes:
         at: when, seconds of the wall clock.
-        concern: `<node>: <concern>`.
-        level: of it.
+        concern: `<node>: <concern>`, or the service.
+        level: of the diagnostic; None for an answer.
         text: its message.
     """
 
     at: float
     concern: str
-    level: Level
+    level: Level | None
     text: str
+
+    def __str__(self) -> str:
+        source = f"answer of {self.concern}" if self.level is None else f"{self.concern} {self.level.name}"
+        return f"{source}: {self.text}"
 
     def matches(self, naming: Naming) -> bool:
         """Whether it is what is looked for."""
@@ -72,7 +77,8 @@ class FaultProbe(GraphClient):
 
     Attributes:
         commands: trajectories for the arm's controllers so far, joined where there are several.
-        told: diagnostics in the order in which they came; of a concern that is the same again only the first.
+        told: diagnostics in the order in which they came, of a concern that is the same again only the first; and
+            noted answers of services.
     """
 
     def __init__(self, robot: str, stop_requested: Callable[[], bool]) -> None:
@@ -100,13 +106,13 @@ class FaultProbe(GraphClient):
             )
 
     @property
-    def command_topic(self) -> str:
-        """Topic of the first controller."""
-        return self._drivers.controllers[0].topic
+    def drivers(self) -> RobotDrivers:
+        """What the robot's drivers call things."""
+        return self._drivers
 
-    def note(self, concern: str, level: Level, text: str) -> None:
-        """Add to `told` what no diagnostic tells, such as the refusal of a parameter."""
-        self.told.append(Told(time.time(), concern, level, text))
+    def note_answer(self, service: str, text: str) -> None:
+        """Add to `told` what a service answered."""
+        self.told.append(Told(time.time(), service, None, text))
 
     def newest(self, concern: str, since: float = 0.0) -> Told | None:
         """The present diagnostic of a concern; None if none came after `since`."""

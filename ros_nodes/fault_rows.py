@@ -10,7 +10,7 @@ from typing import Any
 from ros_nodes.fault_bench import Phase
 from ros_nodes.fault_graph import FOLDER_PREFIX
 from ros_nodes.fault_probe import Told
-from ros_nodes.fault_table import Fault
+from ros_nodes.fault_table import FAULTS, Fault
 from sim.motion_trace import LimitUse
 
 POSITION_TOLERANCE = 1e-6  # rad (m), for rounding
@@ -24,7 +24,7 @@ class Measured:
         rest_s: from the injection to the arm's rest, seconds; None if it did not come to rest.
         way_rad: furthest way of an arm joint meanwhile, or until the end if there was no rest, rad.
         use: how much of the limits the executed signal took; None if it is not known.
-        named: the diagnostic that named the cause; None if none did.
+        named: the diagnostic, or answer of a service, that named the cause; None if none did.
         failure: what did not work while the fault was injected, mended or recovered from; empty if all did.
     """
 
@@ -45,6 +45,14 @@ def objections(fault: Fault, phase: Phase, measured: Measured, patience: float =
         patience: factor on the time to the rest of a moving arm.
     """
     found = [measured.failure] if measured.failure else []
+    wanted = fault.wanted(phase)
+    if wanted and measured.named is None:
+        found.append("no diagnostic named the cause")
+    return found if fault.outcome == "told" else found + _wrong_motion(fault, phase, measured, patience)
+
+
+def _wrong_motion(fault: Fault, phase: Phase, measured: Measured, patience: float) -> list[str]:
+    found = []
     stays = phase == "idle" or fault.outcome == "holds"
     limit_s = 0.0 if phase == "idle" else patience * fault.limit_s
     if stays and measured.rest_s is None:
@@ -53,9 +61,6 @@ def objections(fault: Fault, phase: Phase, measured: Measured, patience: float =
         found.append(f"rest: expected within {limit_s:g} s, found after {measured.rest_s:.2f} s")
     elif not stays and measured.rest_s is not None:
         found.append(f"expected an arm that goes on, found it at rest after {measured.rest_s:.2f} s")
-    wanted = fault.named_idle if phase == "idle" else fault.named
-    if wanted and measured.named is None:
-        found.append("no diagnostic named the cause")
     return found + _beyond_limits(measured.use)
 
 
@@ -65,7 +70,7 @@ def _beyond_limits(use: LimitUse | None) -> list[str]:
     found = []
     if use.position > POSITION_TOLERANCE:
         found.append(f"position: {use.position:.4f} rad (m) beyond the limits")
-    for what in ("velocity", "acceleration"):
+    for what in ("velocity", "acceleration", "jerk"):
         if getattr(use, what) > 1:
             found.append(f"{what}: {getattr(use, what):.2f} of the limit")
     return found
@@ -79,6 +84,7 @@ class Row:
         fault: its name.
         phase: what the arm was doing.
         outcome: what must follow.
+        shadow: whether the policy was active in the phase idle, with a gateway in shadow mode.
         measured: what did.
         objections: why it does not pass; empty if it does.
     """
@@ -88,6 +94,7 @@ class Row:
     outcome: str
     measured: Measured
     objections: tuple[str, ...]
+    shadow: bool = False
 
     @property
     def passed(self) -> bool:
@@ -99,13 +106,14 @@ class Row:
         measured, use, named = self.measured, self.measured.use, self.measured.named
         return [
             self.fault,
-            self.phase,
+            f"{self.phase}, shadow" if self.shadow else self.phase,
             self.outcome,
             "" if measured.rest_s is None else f"{measured.rest_s:.2f}",
             f"{measured.way_rad:.3f}",
             "" if use is None else f"{use.velocity:.2f}",
             "" if use is None else f"{use.acceleration:.2f}",
-            "" if named is None else _cell(f"{named.concern} {named.level.name}: {named.text}"),
+            "" if use is None else f"{use.jerk:.2f}",
+            "" if named is None else _cell(str(named)),
             "pass" if self.passed else _cell(f"FAIL: {'; '.join(self.objections)}"),
         ]
 
@@ -123,6 +131,7 @@ HEADINGS = (
     "way (rad)",
     "velocity",
     "acceleration",
+    "jerk",
     "named by",
     "result",
 )
@@ -130,10 +139,11 @@ HEADINGS = (
 
 def format_text(rows: Sequence[Row]) -> str:
     """A table for a terminal: the long cells last, on lines of their own where they are needed."""
-    lines = [f"{'fault':<28}{'phase':<10}{'to rest s':>10}{'way rad':>9}{'vel.':>7}{'acc.':>7}  result"]
+    lines = [f"{'fault':<28}{'phase':<14}{'to rest s':>10}{'way rad':>9}{'vel.':>7}{'acc.':>7}{'jerk':>7}  result"]
     for row in rows:
         cells = row.cells()
-        lines.append(f"{cells[0]:<28}{cells[1]:<10}{cells[3]:>10}{cells[4]:>9}{cells[5]:>7}{cells[6]:>7}  {cells[8]}")
+        figures = f"{cells[3]:>10}{cells[4]:>9}{cells[5]:>7}{cells[6]:>7}{cells[7]:>7}"
+        lines.append(f"{cells[0]:<28}{cells[1]:<14}{figures}  {cells[9]}")
     passed = sum(row.passed for row in rows)
     return "\n".join([*lines, f"{passed} of {len(rows)} rows pass"])
 
@@ -143,6 +153,7 @@ def format_page(rows: Sequence[Row], machine: Mapping[str, Any], versions: Mappi
     libraries = ", ".join(f"{name} {versions[name]}" for name in ("python", "mujoco") if name in versions)
     table = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
     table += ["| " + " | ".join(row.cells()) + " |" for row in rows]
+    untold = [f"`{name}` ({fault.never_idle})" for name, fault in FAULTS.items() if fault.never_idle]
     return f"""# Faults
 
 What the arm does when something around it breaks, on the twin (`simulator_node` in realtime, disturbed by its
@@ -150,12 +161,17 @@ parameters `imperfections.*`), with `arm_gateway_node` and a policy that goes ro
 {sum(row.passed for row in rows)} of {len(rows)} rows pass.
 
 - In the phase `idle` the policy is loaded and not active, in `moving` the arm goes round, in `grasping` it carries.
+  `idle, shadow`: what breaks is the policy, or what only it needs, so it is active, and the gateway in shadow mode.
+  Not tried in `idle`: {", ".join(untold)}.
 - `holds`: the arm must come to rest, a diagnostic must name the cause, and after the fault is mended the arm must do
-  again what it did. `goes on`: the arm must go on moving. In `idle` it must stay where it is.
+  again what it did. `goes on`: the arm must go on moving. In `idle` it must stay where it is. `told`: somebody else
+  leads the arm aside by 0.1 rad, again and again; the gateway cannot hinder that, only say who it is, and motion and
+  limits are not judged.
 - `to rest` counts from before the injection to the first of 0.3 s in which no arm joint is faster than 0.02 rad/s;
   `way` is the furthest that an arm joint went meanwhile. Both are of the true joints, not of what sensors tell.
-- `velocity` and `acceleration` are the most of the robot's limits, over joints and time, that the commands asked for,
-  as a joint trajectory controller follows them.
+- `velocity`, `acceleration` and `jerk` are the most of the robot's limits, over joints and time, that the commands
+  asked for, as a joint trajectory controller follows them; none may be above 1.
+- A refused parameter is named by the answer of the service that was asked to set it, and by no diagnostic.
 - The simulator stands for the arm; its absence would be that of the arm, so it is never stopped. A node that is
   killed tells nothing: its diagnostics are then called STALE, as an aggregator does.
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ros_nodes.diagnostics import Level
-from ros_nodes.fault_bench import RECORDING, FaultBench
-from ros_nodes.fault_graph import GATEWAY, GATEWAY_HEALTH, LIFE_CYCLE, POLICY, SERVER, SIMULATOR
+from ros_nodes.fault_bench import DASHBOARD, RECORDER, RECORDING, FaultBench, Phase
+from ros_nodes.fault_graph import GATEWAY, GATEWAY_HEALTH, LIFE_CYCLE, POLICY, SERVER
 from ros_nodes.fault_probe import Naming
 
 INPUTS = f"{POLICY}: inputs"
@@ -31,9 +31,13 @@ class Fault:
     Attributes:
         inject: breaks something.
         mend: repairs it, and does what a person must do before the arm may go on.
-        outcome: what a moving arm must do: `holds`, or `goes on`. In the phase idle it always stays where it is.
-        named: diagnostics of which one must come while the policy is active.
-        named_idle: the same in the phase idle; empty where nobody needs then what is broken.
+        outcome: what a moving arm must do: `holds`, or `goes on`; in the phase idle it stays where it is. Where another
+            leads the arm, it is only `told`.
+        named: diagnostics, or answers of services, of which one must come while the policy is active.
+        named_idle: the same in the phase idle, where the policy is not.
+        shadow: in the phase idle the policy is active, and the gateway in shadow mode: what is broken is the policy, or
+            what only it needs, and `named` must come.
+        never_idle: why the phase idle cannot tell the fault; it is not tried then.
         limit_s: longest time to the rest of a moving arm.
         sim_time: whether gateway and policy follow /clock.
         served: whether the policy runs in a server of its own.
@@ -42,13 +46,19 @@ class Fault:
 
     inject: Action
     mend: Action
-    outcome: Literal["holds", "goes on"] = "holds"
+    outcome: Literal["holds", "goes on", "told"] = "holds"
     named: tuple[Naming, ...] = ()
     named_idle: tuple[Naming, ...] = ()
+    shadow: bool = False
+    never_idle: str = ""
     limit_s: float = REST_LIMIT_S
     sim_time: bool = False
     served: bool = False
     prepare: Action = lambda bench: None
+
+    def wanted(self, phase: Phase) -> tuple[Naming, ...]:
+        """What must be named in a phase."""
+        return self.named_idle if phase == "idle" and not self.shadow else self.named
 
 
 def _error(concern: str, *words: str) -> Naming:
@@ -68,32 +78,51 @@ POLICY_SILENT = Naming(LIFE_CYCLE, Level.STALE, ("silent",))
 GATEWAY_SILENT = Naming(GATEWAY_HEALTH, Level.STALE, ("silent",))
 INACTIVE = Naming(LIFE_CYCLE, Level.WARN, ("inactive",))
 ESTOPPED = _error(GATEWAY_HEALTH, "ESTOPPED", "emergency stop")
+RECORDER_SILENT = Naming(RECORDING, Level.STALE, ("silent",))
+REFUSED = Naming(f"{POLICY}/set_parameters_atomically", None, ("fault", "unheard of"))
 RIVAL = _error(GATEWAY_HEALTH, "FAULT", "arm_controller/joint_trajectory")
 SERVER_LOST = _error(LIFE_CYCLE, "policy server")
 
 
-def _twin(*named: Naming, idle: tuple[Naming, ...] = (), sim_time: bool = False, **imperfections: object) -> Fault:
+def _twin(
+    *named: Naming,
+    idle: tuple[Naming, ...] = (),
+    sim_time: bool = False,
+    never_idle: str = "",
+    **imperfections: object,
+) -> Fault:
     """Imperfections of the twin, set and taken back."""
     return Fault(
         lambda bench: bench.disturb(**imperfections),
         FaultBench.disturb_no_more,
         named=named,
         named_idle=idle,
+        shadow=not idle,
         sim_time=sim_time,
+        never_idle=never_idle,
     )
 
 
 def _answer(fault: str, *named: Naming) -> Fault:
     """Answers of the policy that are spoiled, or do not come."""
-    return Fault(lambda bench: bench.spoil(fault), lambda bench: bench.spoil("none"), named=named)
+    return Fault(lambda bench: bench.spoil(fault), lambda bench: bench.spoil("none"), named=named, shadow=True)
 
 
 def _signal(process: str, number: signal.Signals) -> Action:
     return lambda bench: bench.processes.signal(process, number)
 
 
+def _watcher(process: str, number: signal.Signals, start: Action, end: Action, *named: Naming) -> Fault:
+    """A process that only watches, and dies or stands still."""
+    return Fault(_signal(process, number), end, outcome="goes on", named=named, named_idle=named, prepare=start)
+
+
 FAULTS: dict[str, Fault] = {
-    "camera_freeze": _twin(_error(LIFE_CYCLE, "camera 'front'", "frozen"), frozen_cameras=["front"]),
+    "camera_freeze": _twin(
+        _error(LIFE_CYCLE, "camera 'front'", "frozen"),
+        frozen_cameras=["front"],
+        never_idle="what an arm at rest sees may stay the same",
+    ),
     "camera_death": _twin(_error(INPUTS, "missing", "wrist/color"), stopped_cameras=["wrist"]),
     "camera_stamps_back": _twin(SKEWED, camera_stamp_offset_s=-30.0),
     "camera_stamps_forward": _twin(SKEWED, camera_stamp_offset_s=30.0),
@@ -150,13 +179,15 @@ FAULTS: dict[str, Fault] = {
         named=(ESTOPPED,),
         named_idle=(ESTOPPED,),
     ),
-    "second_publisher": Fault(FaultBench.compete, FaultBench.give_way, named=(RIVAL,), named_idle=(RIVAL,)),
+    "second_publisher": Fault(
+        FaultBench.compete, FaultBench.give_way, outcome="told", named=(RIVAL,), named_idle=(RIVAL,)
+    ),
     "parameter_out_of_range": Fault(
         FaultBench.ask_for_wrong_parameters,
         lambda bench: None,
         outcome="goes on",
-        named=(_error(f"{SIMULATOR}: parameters", "imperfections.image_loss"),),
-        named_idle=(_error(f"{SIMULATOR}: parameters", "imperfections.image_loss"),),
+        named=(REFUSED,),
+        named_idle=(REFUSED,),
     ),
     "disk_full_while_recording": Fault(
         lambda bench: bench.disk.fill(),
@@ -166,11 +197,19 @@ FAULTS: dict[str, Fault] = {
         named_idle=(_error(RECORDING, "nothing is recorded any more"),),
         prepare=FaultBench.record,
     ),
+    "recorder_sigkill": _watcher(RECORDER, signal.SIGKILL, FaultBench.record, FaultBench.end_recorder, RECORDER_SILENT),
+    "recorder_sigstop": _watcher(RECORDER, signal.SIGSTOP, FaultBench.record, FaultBench.end_recorder, RECORDER_SILENT),
+    "dashboard_sigkill": _watcher(DASHBOARD, signal.SIGKILL, FaultBench.show, FaultBench.end_dashboard),
+    "dashboard_sigstop": _watcher(DASHBOARD, signal.SIGSTOP, FaultBench.show, FaultBench.end_dashboard),
     "server_sigkill": Fault(
-        _signal(SERVER, signal.SIGKILL), FaultBench.start_server, named=(SERVER_LOST,), served=True
+        _signal(SERVER, signal.SIGKILL), FaultBench.start_server, named=(SERVER_LOST,), served=True, shadow=True
     ),
     "server_sigstop": Fault(
-        _signal(SERVER, signal.SIGSTOP), _signal(SERVER, signal.SIGCONT), named=(SERVER_LOST,), served=True
+        _signal(SERVER, signal.SIGSTOP),
+        _signal(SERVER, signal.SIGCONT),
+        named=(SERVER_LOST,),
+        served=True,
+        shadow=True,
     ),
     "clock_paused": _twin(STILL_CLOCK, idle=(STILL_CLOCK,), sim_time=True, clock_paused=True),
 }

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from ros_nodes.fault_matrix import Arguments
+from ros_nodes.fault_matrix import Arguments, in_order
 from ros_nodes.fault_table import FAULTS
 
 
@@ -37,6 +37,10 @@ def test_the_table_holds_every_fault_that_must_be_tried():
         "second_publisher",
         "estop_and_reset",
         "disk_full_while_recording",
+        "recorder_sigkill",
+        "recorder_sigstop",
+        "dashboard_sigkill",
+        "dashboard_sigstop",
         "server_sigkill",
         "server_sigstop",
     } <= FAULTS.keys()
@@ -51,7 +55,26 @@ def test_only_what_must_not_hold_goes_on():
         "joint_names_permuted",
         "parameter_out_of_range",
         "disk_full_while_recording",
+        "recorder_sigkill",
+        "recorder_sigstop",
+        "dashboard_sigkill",
+        "dashboard_sigstop",
     }
+    assert {name for name, fault in FAULTS.items() if fault.outcome == "told"} == {"second_publisher"}
+
+
+def test_in_idle_every_fault_of_what_the_policy_needs_happens_to_an_active_policy():
+    unnamed = {name for name, fault in FAULTS.items() if not fault.wanted("idle") and not fault.never_idle}
+    assert unnamed == {"joint_names_permuted", "dashboard_sigkill", "dashboard_sigstop"}
+    assert [name for name, fault in FAULTS.items() if fault.never_idle] == ["camera_freeze"]
+    ways = {"target_nan", "chunk_jump", "inference_slow", "out_of_memory", "camera_death", "server_sigkill"}
+    assert all(FAULTS[name].shadow for name in ways)
+
+
+def test_in_idle_the_graph_is_changed_rarely_and_what_cannot_be_told_is_left_out():
+    names = ["camera_freeze", "target_nan", "estop_and_reset", "server_sigkill", "clock_paused", "chunk_jump"]
+    assert in_order(names, "idle") == ["estop_and_reset", "target_nan", "chunk_jump", "server_sigkill", "clock_paused"]
+    assert in_order(names, "moving") == names
 
 
 def test_what_needs_another_graph_comes_last_so_that_the_graph_is_changed_rarely():
