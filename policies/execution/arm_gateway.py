@@ -8,6 +8,10 @@ To hold a moving arm is to brake it: from the state that the controller is follo
 allowed to it. The controller follows what it was told, unless the arm is found elsewhere after a reset, a rival's
 command or a jump of the clock: then it follows what is measured. Where it is not, grippers stay told where they were
 told to go, from which what they hold may keep them.
+
+A gateway that was started anew does not know where that is. Where joint states are lost it sends nothing to an arm at
+rest that it has never commanded; and a gripper that stands between its ends, and that its first trajectory leads
+further shut, counts as one that holds something and was told so before.
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from policies.robots.spec import RobotSpec
 STOPPED_BY_SCALE = "speed scale is 0"
 STANDSTILL = 1e-3  # rad/s (m/s)
 TRACKING = 0.05  # rad (m); an arm that is farther from what it was told does something else
+GRIP = 0.02  # of a gripper's range; one that is led further shut than this holds something
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,8 @@ class ArmGateway:
         self._estop_pressed = False
         self._measured: JointState | None = None
         self._motion: Motion | None = None
+        self._told_grippers: dict[int, float] = {}
+        self._commanded = False
         self._forget()
 
     def command(self, trajectory: JointTrajectory, observation: Observation) -> GatewayCommand:
@@ -211,6 +218,7 @@ class ArmGateway:
         if speed == 0.0:
             return self._reject(trajectory, STOPPED_BY_SCALE, now)
         measured, begin = self._measured, self._begin(now, trajectory.stamp)
+        self._told_grippers = self._grip(trajectory, begin)
         verdict = self.filter.apply(
             trajectory, measured.positions, measured.velocities, begin, self._desired(begin), speed
         )
@@ -225,7 +233,7 @@ class ArmGateway:
             return self._reject(trajectory, str(collision), now)
         if self._motion is not None and self.state is GatewayState.MOVING and not self._shadow:
             self.splice_jumps.add(self._motion, trajectory, begin)
-        self._motion, self._homing = motion, False
+        self._motion, self._homing, self._commanded = motion, False, True
         self.counters["slowed"] += verdict.time_scale > 1
         self.counters["shortened"] += verdict.reason.startswith("stopped early")
         self._fire(GatewayEvent.TRAJECTORY_PASSED, verdict.reason or "following a trajectory")
@@ -236,6 +244,21 @@ class ArmGateway:
         begin = now + self._lead_s
         unknown = self._motion is None and np.abs(self._measured.velocities).max() > STANDSTILL
         return now if unknown or self._shadow or stamp >= begin else begin
+
+    def _grip(self, trajectory: JointTrajectory, begin: float) -> dict[int, float]:
+        """Where grippers were told to go that hold something, before this gateway was; in lockstep that is known."""
+        coming = trajectory.stamp + trajectory.times > begin
+        if self._motion is not None or self._shadow or self._lead_s == 0.0 or not coming.any():
+            return {}
+        told = trajectory.positions[int(np.argmax(coming))]
+        found = {}
+        for joint in self.spec.grippers:
+            low, high, stands = self.spec.lower[joint], self.spec.upper[joint], self._measured.positions[joint]
+            margin = GRIP * (high - low)
+            rests = abs(self._measured.velocities[joint]) <= STANDSTILL
+            if rests and low <= told[joint] < stands - margin and stands < high - margin:
+                found[int(joint)] = float(told[joint])
+        return found
 
     def _led_in(self, trajectory: JointTrajectory, now: float, begin: float) -> JointTrajectory:
         """Put the running motion from `now` to `begin` before a trajectory that begins there."""
@@ -350,7 +373,7 @@ class ArmGateway:
         stamp = min(stamp, now) if np.isfinite(stamp) else now
         begin = self._begin(now, stamp)
         trajectory = self._led_in(self.filter.brake(self._desired(begin), stamp), now, begin)
-        self._motion = Motion(trajectory, self._desired(now))
+        self._motion, self._commanded = Motion(trajectory, self._desired(now)), True
         return GatewayCommand(trajectory, rejected, reason)
 
     def _reject(self, trajectory: JointTrajectory, reason: str, now: float) -> GatewayCommand | None:
@@ -362,7 +385,10 @@ class ArmGateway:
         """What the controller follows at `now`, as far as that is known."""
         if self._motion is not None and not self._shadow:
             return self._motion.at(max(now, self._motion.start.time))
-        return JointState(now, self._measured.positions, self._measured.velocities)
+        positions = self._measured.positions.copy()
+        for joint, told in self._told_grippers.items():
+            positions[joint] = told
+        return JointState(now, positions, self._measured.velocities)
 
     def _unwanted(self, trajectory: JointTrajectory, now: float) -> str:
         if self.state not in (GatewayState.HOLDING, GatewayState.MOVING):
@@ -402,4 +428,11 @@ class ArmGateway:
 
     def _watch_state(self, now: float, steady: float) -> GatewayCommand | None:
         reason = self._stale(now, steady)
-        return self._hold_after(GatewayEvent.STATE_LOST, reason, now) if reason else None
+        if not reason or not self._fire(GatewayEvent.STATE_LOST, reason):
+            return None
+        # Nobody has told this gateway what the controller holds, the grippers least of all.
+        untouched = not self._commanded and self._lead_s > 0.0
+        return None if untouched and self._stands() else self._stop(reason, now, now)
+
+    def _stands(self) -> bool:
+        return self._measured is not None and bool(np.abs(self._measured.velocities).max() <= STANDSTILL)

@@ -532,3 +532,66 @@ def test_in_shadow_mode_nothing_takes_over_anything():
     gateway.on_trajectory(swing(10.1), 10.1)
     assert gateway.state is GatewayState.MOVING
     assert gateway.splice_jumps.newest() == []
+
+
+HELD_M, FINGER = 0.019, SPEC.grippers[0]
+
+
+def grasping(gripper_speed=0.0):
+    """A gateway on the wall clock that was started while the arm held something."""
+    gateway = ArmGateway(SPEC, CONFIG, lead_s=0.02)
+    positions, velocities = HOME.copy(), STILL.copy()
+    positions[FINGER], velocities[FINGER] = HELD_M, gripper_speed
+    gateway.on_joint_state(10.0, positions, velocities, 10.0)
+    return gateway
+
+
+def finger_after(command, told):
+    """What a controller that was told a position of the finger makes of a command: (K,) m."""
+    controller = TrajectoryController(SPEC)
+    start = HOME.copy()
+    start[FINGER] = told
+    controller.reset(start, 9.0)
+    controller.accept(command.trajectory, 10.0)
+    return np.array([controller.sample(now)[0][FINGER] for now in np.arange(10.0, 12.0, 0.005)])
+
+
+def led_to(finger):
+    trajectory = swing(9.95)
+    trajectory.positions[:, FINGER] = finger
+    return trajectory
+
+
+def test_a_gateway_that_is_started_while_something_is_held_does_not_let_go():
+    command = grasping().on_trajectory(led_to(0.0), 10.0)
+    assert finger_after(command, told=0.0).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("gateway", "finger"),
+    [
+        (grasping(gripper_speed=-0.01), 0.0),  # it closes
+        (grasping(), 0.04),  # it is to open
+        (grasping(), HELD_M),
+        (ArmGateway(SPEC, CONFIG), 0.0),  # in lockstep the controller begins where the arm is
+    ],
+    ids=["moves", "opens", "stays", "lockstep"],
+)
+def test_a_gripper_that_holds_nothing_is_led_from_where_it_is(gateway, finger):
+    if gateway._measured is None:
+        gateway.on_joint_state(10.0, np.append(HOME[:7], HELD_M), STILL, 10.0)
+    path = finger_after(gateway.on_trajectory(led_to(finger), 10.0), told=HELD_M)
+    assert np.abs(np.diff(path, prepend=HELD_M)).max() <= 0.005 * SPEC.max_velocity[FINGER]
+
+
+def test_lost_joint_states_of_an_arm_at_rest_that_was_never_commanded_send_nothing():
+    gateway = grasping()
+    assert gateway.tick(11.0) is None
+    assert gateway.state is GatewayState.WAITING_FOR_STATE
+
+
+def test_lost_joint_states_of_an_arm_that_moves_or_was_commanded_send_a_stop():
+    assert grasping(gripper_speed=0.1).tick(11.0) is not None
+    commanded = grasping()
+    commanded.on_trajectory(led_to(0.0), 10.0)
+    assert finger_after(commanded.tick(11.0), told=0.0).max() < 1e-6
