@@ -29,7 +29,8 @@ from policies.calibration.board import Board, BoardSpec
 from policies.calibration.hand_eye import Setup
 from policies.calibration.intrinsics import CameraIntrinsics
 from policies.calibration.joint_track import JointTrack
-from policies.calibration.sessions import HandEyeSession, IntrinsicsSession, LatencySession, Session
+from policies.calibration.pose_diversity import LEAST_POSES, WANTED_POSES
+from policies.calibration.sessions import MAX_VIEWS, HandEyeSession, IntrinsicsSession, LatencySession, Session
 from policies.execution.joint_states import JointStates
 from policies.execution.kinematics import Kinematics
 from policies.robots import get_drivers, get_robot
@@ -56,6 +57,7 @@ class CalibrationConfig:
         setup: for hand_eye, whether the camera is on the hand or the board is.
         tool_frame: body or site that carries camera or board; empty stands for the first arm's tool.
         joint_noise_deg: standard deviation of the error of a joint, degrees.
+        poses: for hand_eye, how many are asked for; the error of the mount falls with their number.
         output: directory for the result.
     """
 
@@ -65,6 +67,7 @@ class CalibrationConfig:
     setup: Setup = "eye_in_hand"
     tool_frame: str = ""
     joint_noise_deg: float = field(default=0.1, metadata={"range": (0.001, 10.0)})
+    poses: int = field(default=WANTED_POSES, metadata={"range": (LEAST_POSES, MAX_VIEWS)})
     output: str = "runs/calibration"
 
 
@@ -123,6 +126,7 @@ class CalibrateCameras(Node):
                 self._config.setup,
                 self._config.joint_noise_deg,
                 _lens(message),
+                self._config.poses,
             )
 
     def _on_joints(self, message: JointState) -> None:

@@ -28,6 +28,7 @@ from sim.scene import look_at, scene_cameras
 SIZE = (640, 480)
 BOARD_TILT_DEG = 30.0
 ROLL_DEG = 45.0
+ASIDE_M = 0.04
 REACH_TOLERANCE = 1e-3
 _TEXTURE_PIXELS = 48  # a square
 _THICKNESS = 0.002
@@ -107,15 +108,19 @@ class CalibrationScene:
         noisy[arm] += np.deg2rad(self.rng.normal(0.0, self.noise.joint_deg, len(arm)))
         return noisy
 
-    def views(self, count: int) -> Iterator[tuple[NDArray[np.float64], NDArray[np.uint8]]]:
+    def views(self, count: int, aside_m: float = ASIDE_M) -> Iterator[tuple[NDArray[np.float64], NDArray[np.uint8]]]:
         """`count` true joint positions (n,), and the pictures (H, W, 3) of the board that the camera takes there.
+
+        Args:
+            count: how many.
+            aside_m: how far from the middle of the image the board's may be, each way, metres at the board.
 
         Raises:
             RuntimeError: too few of the random poses are within the robot's reach.
         """
         found, seed_q = 0, self.robot.home
         for _ in range(20 * count):
-            target = self._random_tool_pose()
+            target = self._random_tool_pose(aside_m)
             q = self.kinematics.inverse(self._base_from_tcp(target), seed_q)
             if np.abs(self.kinematics.frame(q, self.tool_frame) - target).max() > REACH_TOLERANCE:
                 continue
@@ -145,7 +150,7 @@ class CalibrationScene:
         tool_from_tcp = np.linalg.inv(self.kinematics.frame(home, self.tool_frame)) @ self.kinematics.forward(home)
         return base_from_tool @ tool_from_tcp
 
-    def _random_tool_pose(self) -> NDArray[np.float64]:
+    def _random_tool_pose(self, aside_m: float) -> NDArray[np.float64]:
         """A pose of the tool from which camera and board look at each other, more or less."""
         tilt = np.deg2rad(self.rng.uniform(-BOARD_TILT_DEG, BOARD_TILT_DEG, 2))
         roll = np.deg2rad(self.rng.uniform(-ROLL_DEG, ROLL_DEG))
@@ -153,7 +158,7 @@ class CalibrationScene:
         centre = np.array([*(0.5 * side for side in self.board.spec.size_m), 0.0])
         camera_from_board = np.eye(4)
         distance = self.rng.uniform(0.28, 0.42) if self.setup == "eye_in_hand" else self.rng.uniform(0.5, 0.75)
-        aim = np.array([*self.rng.uniform(-0.04, 0.04, 2), distance])
+        aim = np.array([*self.rng.uniform(-aside_m, aside_m, 2), distance])
         facing = turn if self.setup == "eye_in_hand" else turn @ self._upright
         camera_from_board[:3, :3] = facing
         camera_from_board[:3, 3] = aim - facing @ centre

@@ -15,9 +15,10 @@ LEAST_POSES = 6
 LEAST_SPREAD_DEG = 8.0
 """Standard deviation of the rotations about the second most used axis."""
 
-WANTED_POSES = 15
+WANTED_POSES = 40
+"""What guided collection asks for by default; with fewer 2 mm are not certain (`docs/benchmarks/calibration.md`)."""
 WANTED_RANGE_DEG = 30.0
-"""What guided collection asks for about each axis of the tool: largest less smallest rotation."""
+"""What it asks for about each axis of the tool: largest less smallest rotation."""
 
 
 def check_determined(base_from_tool: NDArray[np.float64]) -> None:
@@ -44,11 +45,11 @@ def check_determined(base_from_tool: NDArray[np.float64]) -> None:
         )
 
 
-def missing(base_from_tool: NDArray[np.float64]) -> list[str]:
+def missing(base_from_tool: NDArray[np.float64], wanted: int = WANTED_POSES) -> list[str]:
     """What poses (n, 4, 4) still lack for a good calibration, in words for the person who moves the arm."""
     lacks = []
-    if len(base_from_tool) < WANTED_POSES:
-        lacks.append(f"{WANTED_POSES - len(base_from_tool)} more poses")
+    if len(base_from_tool) < wanted:
+        lacks.append(f"{wanted - len(base_from_tool)} more poses")
     ranges = np.ptp(_turns(base_from_tool), axis=0) if len(base_from_tool) else np.zeros(3)
     for axis, found in zip("xyz", ranges, strict=True):
         if found < WANTED_RANGE_DEG:

@@ -63,7 +63,7 @@ class Session(Protocol):
 
 
 class HandEyeSession:
-    """Views of the board from a resting arm, from many sides."""
+    """Views of the board from a resting arm, from many sides, until there are `wanted_poses` of them."""
 
     needs_joints_s = REST_S
 
@@ -76,7 +76,9 @@ class HandEyeSession:
         setup: Setup,
         joint_noise_deg: float,
         intrinsics: CameraIntrinsics,
+        wanted_poses: int = pose_diversity.WANTED_POSES,
     ) -> None:
+        self._wanted_poses = wanted_poses
         self._board, self._kinematics, self._intrinsics = board, kinematics, intrinsics
         self._camera, self._tool_frame, self._setup = camera, tool_frame, setup
         self._joint_noise_deg = joint_noise_deg
@@ -116,7 +118,8 @@ class HandEyeSession:
 
     def missing(self) -> list[str]:
         """Poses, and rotation axes."""
-        return pose_diversity.missing(np.array([view.base_from_tool for view in self._views]).reshape(-1, 4, 4))
+        poses = np.array([view.base_from_tool for view in self._views]).reshape(-1, 4, 4)
+        return pose_diversity.missing(poses, self._wanted_poses)
 
     def solve(self) -> HandEyeCalibration:
         """Compute the mount; see `calibrate_hand_eye`."""

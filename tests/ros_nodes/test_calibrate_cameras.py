@@ -146,7 +146,8 @@ def test_views_are_collected_from_the_graph_and_policy_node_can_read_the_result(
     with CalibrationScene("eye_in_hand", noise, seed=3) as scene, FakeRobot("/calibrated") as robot:
         drivers, views = Drivers(robot, scene.camera, scene.matrix), list(scene.views(VIEWS))
         with running(drivers.feed, views):
-            assert run_main("/calibrated", "tool_frame:=hand", f"output:={tmp_path}", remap=OWN_JOINTS) == 0
+            asked = ("tool_frame:=hand", f"poses:={VIEWS}")
+            assert run_main("/calibrated", *asked, f"output:={tmp_path}", remap=OWN_JOINTS) == 0
         config = parameters_of(tmp_path / "parameters.yaml", "wrist")
         found = camera_pose(scene.kinematics, SPEC.home, config.mount)
         truth = scene.kinematics.frame(SPEC.home, "hand") @ scene.parent_from_camera
@@ -206,7 +207,12 @@ def test_finishing_without_views_names_what_is_missing_and_ends_with_1(tmp_path:
 
 @pytest.mark.parametrize(
     ("parameter", "words"),
-    [("tool_frame:=tail", "'tail'"), ("board.marker_m:=0.5", "marker_m"), ("task:=guess", "task")],
+    [
+        ("tool_frame:=tail", "'tail'"),
+        ("board.marker_m:=0.5", "marker_m"),
+        ("task:=guess", "task"),
+        ("poses:=5", "poses"),
+    ],
 )
 def test_wrong_parameters_are_refused_by_name(parameter, words, capfd, run_main):
     assert run_main("/wrong", parameter) == 2

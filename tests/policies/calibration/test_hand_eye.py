@@ -92,8 +92,10 @@ def test_the_guide_names_the_axes_that_are_missing():
     lacks = missing(turned((0.0, 0.0, 1.0)))
     assert any("x axis (0 of 30 degrees" in lack for lack in lacks)
     assert not any("z axis" in lack for lack in lacks)
-    assert "5 more poses" in lacks
+    assert "30 more poses" in lacks
     assert len(missing(np.empty((0, 4, 4)))) == 4
     rng = np.random.default_rng(4)
     made = views("eye_in_hand", [random_camera_from_board(rng) for _ in range(20)])
-    assert missing(np.array([view.base_from_tool for view in made])) == []
+    poses = np.array([view.base_from_tool for view in made])
+    assert missing(poses, wanted=20) == []
+    assert missing(poses, wanted=21) == ["1 more poses"]

@@ -45,7 +45,13 @@ def test_a_sharp_picture_of_a_resting_arm_is_taken_once(session):
     elsewhere = SPEC.home.copy()
     elsewhere[6] += np.deg2rad(10)
     assert session.offer(picture(), 1.0, track(elsewhere)).accepted
-    assert "13 more poses" in session.missing()
+    assert "38 more poses" in session.missing()
+
+
+def test_fewer_poses_may_be_asked_for():
+    lens = CameraIntrinsics(MATRIX, NO_DISTORTION, SIZE)
+    session = HandEyeSession(BOARD, KINEMATICS, "wrist", "tcp", "eye_in_hand", 0.1, lens, wanted_poses=7)
+    assert "7 more poses" in session.missing()
 
 
 @pytest.mark.parametrize(
