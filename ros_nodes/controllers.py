@@ -21,7 +21,7 @@ from policies.execution.outputs import ToolTwists, commands_topics, forward_comm
 from policies.execution.trajectory import JointState, JointTrajectory
 from policies.robots.drivers import RobotDrivers
 from policies.robots.spec import RobotSpec
-from ros_nodes.convert import joint_state_from_arrays, message_from_trajectory
+from ros_nodes.convert import joint_state_from_arrays, message_from_trajectory, trajectory_from_message
 from ros_nodes.qos import COMMAND
 
 
@@ -42,6 +42,24 @@ def joint_state_message(
 ) -> JointStateMessage:
     """The joint state that a driver would publish of positions and velocities (n,), rad (m)."""
     return joint_state_from_arrays(*drivers.to_driver(positions, velocities), drivers.joint_names, stamp)
+
+
+def executed_message(executed: JointTrajectory, drivers: RobotDrivers) -> JointTrajectoryMessage:
+    """What the controllers of all joints followed, in the names and units of the drivers."""
+    positions, velocities = drivers.to_driver(executed.positions, executed.velocities)
+    driven = JointTrajectory(executed.stamp, executed.times, positions, velocities)
+    return message_from_trajectory(driven, drivers.joint_names)
+
+
+def executed_motion(message: JointTrajectoryMessage, drivers: RobotDrivers) -> JointTrajectory:
+    """Inverse of `executed_message`.
+
+    Raises:
+        ValueError: see `ros_nodes.convert.trajectory_from_message`.
+    """
+    driven = trajectory_from_message(message, drivers.joint_names)
+    positions, velocities = drivers.from_driver(driven.positions, driven.velocities)
+    return JointTrajectory(driven.stamp, driven.times, positions, velocities)
 
 
 class TrajectoryOutput:

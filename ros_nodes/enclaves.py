@@ -180,7 +180,8 @@ TELLS_HEALTH = {"/diagnostics": DIAGNOSTICS}
 def simulator_node(setting: Setting) -> Endpoints:
     """Drivers of cameras and arm."""
     return Endpoints(
-        publishes={"/clock": CLOCK, "instruction": STRING, "~/status": STRING, "~/joint_states": JOINTS}
+        publishes={"/clock": CLOCK, "instruction": STRING, "~/status": STRING}
+        | {"~/joint_states": JOINTS, "~/executed": TRAJECTORY}
         | setting.joints
         | setting.camera_topics(setting.all_cameras)
         | setting.transforms

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import mujoco
+import numpy as np
+from numpy.typing import NDArray
 
 from policies.execution.trajectory import JointTrajectory
 from ros_nodes.imperfect_sensors import ImperfectSensors
@@ -22,6 +24,9 @@ from sim.simulation import TabletopSimulation
 
 MAX_LAG_S = 0.1
 STOP_LIMIT_S = 5.0
+EXECUTED_S = 0.5  # the longest part of the executed motion that is told at once
+# Time, positions (n,) and velocities (n,) of each step of physics.
+_Followed = list[tuple[float, NDArray[np.float64], NDArray[np.float64]]]
 
 
 class RealtimeDrive:
@@ -34,6 +39,8 @@ class RealtimeDrive:
         joint_rate_hz: joint states per second.
         clock: seconds on the clock that stamps are given in.
         changed: called, from any thread, when the status has changed.
+        executed: called, from any thread, with what the controller followed, a knot for each step of physics. A part
+            begins where the controller takes another command; one that grows too long ends anyhow.
         perturbation: what is taken from the policy.
 
     Raises:
@@ -48,6 +55,7 @@ class RealtimeDrive:
         joint_rate_hz: float,
         clock: Callable[[], float],
         changed: Callable[[], None],
+        executed: Callable[[JointTrajectory], None],
         perturbation: Perturbation | None = None,
     ) -> None:
         self._perturbation = perturbation or Perturbation()
@@ -58,6 +66,10 @@ class RealtimeDrive:
         self._periods = {"camera": 1.0 / camera_rate_hz, "joints": 1.0 / joint_rate_hz}
         self._clock = clock
         self._changed = changed
+        self._tell_executed = executed
+        self._followed: _Followed = []
+        self._judged = False
+        self._told_ns = -1
         self._physics = threading.Lock()
         # Rendering reads the model, which a reset rewrites. Taken before `_physics` where both are.
         self._rendering = threading.Lock()
@@ -77,8 +89,9 @@ class RealtimeDrive:
         with self._rendering, self._physics:
             self._perturbation.begin(self._simulation, episode)
             self._origin = self._clock()
-            self._judged_ns = 0
+            self._judged_ns, self._told_ns = 0, -1
             self._targets = []
+            self._followed = []
             self._cameras = tuple(cameras)
             self._topics.publish_mounts({name: self._simulation.camera_mount(name) for name in cameras}, self._origin)
             self._topics.publish_instruction(self._simulation.instruction)
@@ -102,15 +115,17 @@ class RealtimeDrive:
             start = 0.0 if trajectory.stamp == 0 else trajectory.stamp - self._origin
             if start < 0:
                 return f"its stamp {trajectory.stamp:.3f} lies before the start of the episode, {self._origin:.3f}"
-            self._simulation.accept(replace(trajectory, stamp=start))
+            followed = self._replace(replace(trajectory, stamp=start))
             if not self._status.done:
                 self._targets += [tuple(row) for row in trajectory.positions.tolist()]
+        self._tell(followed)
         return ""
 
     def cancel(self) -> None:
         """Hold where the arm is, as after an empty trajectory."""
         with self._physics:
-            self._simulation.accept(None)
+            followed = self._replace(None)
+        self._tell(followed)
 
     def status(self) -> SimulatorStatus:
         """How the episode stands."""
@@ -149,26 +164,51 @@ class RealtimeDrive:
             self._changed()
             raise
 
+    def _replace(self, trajectory: JointTrajectory | None) -> _Followed:
+        """Give the controller a command at the time at which it comes; returns what was followed until then."""
+        self._catch_up()
+        self._simulation.accept(trajectory)
+        followed, self._followed = self._followed, []
+        return followed
+
+    def _tell(self, followed: _Followed) -> None:
+        if not followed:
+            return
+        times, positions, velocities = (np.array(part) for part in zip(*followed, strict=True))
+        stamp = times[0] - self._simulation.scene.model.opt.timestep
+        self._tell_executed(JointTrajectory(stamp, times - stamp, positions, velocities))
+
     def _advance(self) -> None:
+        followed: _Followed = []
         with self._physics:
             simulation = self._simulation
-            lag = self._clock() - self._origin - simulation.time
-            if lag > MAX_LAG_S:
-                self._origin += lag - MAX_LAG_S
-                self.skipped_s += lag - MAX_LAG_S
-            until = self._clock() - self._origin
-            if simulation.time >= until:
+            self._catch_up()
+            if simulation.time_ns == self._told_ns:
                 return
-            judged = False
-            while simulation.time < until:
-                simulation.tick()
-                judged |= self._judge_when_due()
+            self._told_ns = simulation.time_ns
+            judged, self._judged = self._judged, False
             time = self._origin + simulation.time
             positions, velocities = simulation.scene.joint_positions, simulation.scene.joint_velocities
+            if self._followed and time - self._followed[0][0] > EXECUTED_S:
+                followed, self._followed = self._followed, []
         self._topics.publish_clock(time)
         self._topics.publish_joints(positions, velocities, time)
+        self._tell(followed)
         if judged:
             self._changed()
+
+    def _catch_up(self) -> None:
+        """Run physics until now."""
+        simulation = self._simulation
+        lag = self._clock() - self._origin - simulation.time
+        if lag > MAX_LAG_S:
+            self._origin += lag - MAX_LAG_S
+            self.skipped_s += lag - MAX_LAG_S
+        until = self._clock() - self._origin
+        while simulation.time < until:
+            time = self._origin + simulation.time
+            self._followed.append((time, *simulation.tick()))
+            self._judged |= self._judge_when_due()
 
     def _judge_when_due(self) -> bool:
         simulation = self._simulation

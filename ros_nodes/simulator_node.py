@@ -3,15 +3,16 @@
 Publishes what cameras and encoders publish and takes `trajectory_msgs/JointTrajectory` as ros2_control's
 JointTrajectoryController does, on the topics of the robot's description; its joints move together, once each controller
 has got its part. In `lockstep` simulated time waits for the answer to each observation; in `realtime` it follows the
-wall clock, the parameters `imperfections.*` disturb sensors and commands, and `~/joint_states` tells what the arm truly
-does. An episode is chosen by the parameters `episode.*` and begun by the service `~/reset`.
+wall clock, the parameters `imperfections.*` disturb sensors and commands, `~/joint_states` tells what the arm truly
+does, and `~/executed` what its controllers followed: a message from each command to the next, a point for each step of
+physics. An episode is chosen by the parameters `episode.*` and begun by the service `~/reset`.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,8 +27,9 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
 from policies.execution.controller_trajectories import ControllerTrajectories
+from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_drivers
-from ros_nodes.controllers import joint_state_message
+from ros_nodes.controllers import executed_message, joint_state_message
 from ros_nodes.delay_line import DelayLine
 from ros_nodes.diagnostics import Diagnostics, Health, Level
 from ros_nodes.imperfect_sensors import ImperfectSensors
@@ -35,7 +37,7 @@ from ros_nodes.imperfections import Imperfections
 from ros_nodes.lockstep_drive import LockstepDrive
 from ros_nodes.node_process import run_node
 from ros_nodes.params import declare, follow
-from ros_nodes.qos import COMMAND, JOINT_STATE_OUT, LATCHED, Mode
+from ros_nodes.qos import COMMAND, JOINT_STATE_OUT, LATCHED, STATUS, Mode
 from ros_nodes.realtime_drive import RealtimeDrive
 from ros_nodes.sensor_topics import SensorTopics
 from ros_nodes.simulator_status import SimulatorStatus
@@ -149,6 +151,7 @@ class SimulatorNode(Node):
                 config.joint_rate_hz,
                 lambda: self.get_clock().now().nanoseconds / 1e9,
                 self._publish_status,
+                self._executed_teller(),
                 perturbation,
             )
         drive = LockstepDrive(
@@ -163,6 +166,15 @@ class SimulatorNode(Node):
         # Steady: simulated time stands still while the drive waits.
         self._poller = self.create_timer(POLL_S, self._poll, clock=Clock(clock_type=ClockType.STEADY_TIME))
         return drive
+
+    def _executed_teller(self) -> Callable[[JointTrajectory], None]:
+        publisher = self.create_publisher(JointTrajectoryMessage, "~/executed", STATUS)
+
+        def tell(executed: JointTrajectory) -> None:
+            if publisher.get_subscription_count():
+                publisher.publish(executed_message(executed, self._drivers))
+
+        return tell
 
     def _imperfect(self, topics: SensorTopics) -> ImperfectSensors:
         true_joints = self.create_publisher(JointState, "~/joint_states", JOINT_STATE_OUT)

@@ -15,6 +15,7 @@ from sim.trajectory_controller import TrajectoryController
 
 SAMPLE_S = 0.002  # between two samples of the executed signal
 WARM_UP_S = 5.0  # every trajectory has ended before it is that old
+REST_SPEED = 0.02  # rad/s (m/s); slower is rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +133,8 @@ def executed(
 ) -> MotionTrace:
     """What a joint trajectory controller, to which no command comes late, makes of commands.
 
+    What the simulator's controllers truly followed is told on `simulator_node/executed`.
+
     Args:
         commands: in the order in which they were sent; those of `WARM_UP_S` before `begin` count, and the one before
             them, at whose end the arm is held.
@@ -156,22 +159,31 @@ def executed(
     return MotionTrace(times, positions, velocities)
 
 
-def seam_jump(trace: MotionTrace, commands: Sequence[SentCommand], joints: ArrayLike) -> float:
-    """Largest step of the executed signal where a command replaces another, over the median step of a moving arm.
+def moving_steps(trace: MotionTrace, joints: ArrayLike) -> NDArray[np.float64]:
+    """Steps between samples while one of the joints moves: norms over the joints, rad (m)."""
+    moving = (np.abs(trace.velocities[1:, np.asarray(joints)]) >= REST_SPEED).any(axis=1)
+    return np.linalg.norm(_steps(trace, joints)[moving], axis=1)
+
+
+def seam_jumps(trace: MotionTrace, taken: ArrayLike, joints: ArrayLike) -> NDArray[np.float64]:
+    """How far a signal jumps where a command replaces another, whatever the speed there.
+
+    The step into the first sample that follows the command is compared with the mean of the step before and the step
+    after it. Where position, velocity and acceleration go on, hardly anything is left.
 
     Args:
-        trace: of `executed`.
-        commands: what it was made of.
-        joints: places of the joints that count; a step is the norm over them.
+        trace: equally spaced samples.
+        taken: (K,) times of the first samples that follow a command; those at the ends of the trace do not count.
+        joints: places of the joints that count.
 
-    Raises:
-        ValueError: nothing moves, or no command lies within the trace.
+    Returns:
+        (J,) norms over the joints, rad (m), J <= K.
     """
-    steps = np.linalg.norm(np.diff(trace.positions[:, np.asarray(joints)], axis=0), axis=1)
-    moving = steps[steps > 0]
-    # The step that ends with the first sample at which the command is followed.
-    ends = np.searchsorted(trace.times, [command.at for command in commands])
-    seams = steps[[end - 1 for end in ends if 0 < end < len(trace.times)]]
-    if not len(moving) or not len(seams):
-        raise ValueError(f"trace: expected motion and commands, found {len(moving)} steps and {len(seams)} commands")
-    return float(seams.max() / np.median(moving))
+    steps = _steps(trace, joints)
+    across = np.searchsorted(trace.times, np.asarray(taken) - SAMPLE_S / 2) - 1
+    across = across[(across >= 1) & (across < len(steps) - 1)]
+    return np.linalg.norm(steps[across] - (steps[across - 1] + steps[across + 1]) / 2, axis=1)
+
+
+def _steps(trace: MotionTrace, joints: ArrayLike) -> NDArray[np.float64]:
+    return np.diff(trace.positions[:, np.asarray(joints)], axis=0)

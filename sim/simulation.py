@@ -225,13 +225,18 @@ class TabletopSimulation:
                 return status
         return self.status()
 
-    def tick(self) -> None:
-        """Advance physics by one step of 2 ms."""
+    def tick(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Advance physics by one step of 2 ms.
+
+        Returns:
+            Positions (n,) rad (m) and velocities (n,) rad/s (m/s) that the controller asked for in it.
+        """
         desired, velocity = self._controller.sample(self.time)
         command = desired + self._velocity_gain * velocity
         self.scene.data.ctrl[self._actuators] = self._control_scale * command + self._control_offset
         mujoco.mj_step(self.scene.model, self.scene.data)
         self._ticks += 1
+        return desired, velocity
 
     def judge(self) -> TaskStatus:
         """Count one control step and evaluate the task's predicate."""

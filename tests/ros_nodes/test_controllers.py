@@ -15,6 +15,8 @@ from policies.robots import get_drivers, get_robot
 from policies.robots.drivers import Controller
 from ros_nodes.controllers import (
     controller_messages,
+    executed_message,
+    executed_motion,
     joint_state_message,
 )
 
@@ -98,3 +100,22 @@ def test_a_gripper_goes_to_its_own_controller_in_the_drivers_unit_and_comes_back
     assert message.position[7] == pytest.approx(191.25)
     found = JointStates(drivers).add(message)
     np.testing.assert_allclose((found.positions, found.velocities), (positions[1], velocities[0]), atol=1e-12)
+
+
+def test_what_was_executed_is_told_in_the_drivers_names_and_units_and_comes_back():
+    spec, drivers = get_robot("panda"), get_drivers("panda")
+    scale, offset = drivers.scale.copy(), drivers.offset.copy()
+    scale[7], offset[7] = -255 / 0.04, 255.0
+    drivers = dataclasses.replace(drivers, joint_names=tuple(f"arm_{k}" for k in range(8)), scale=scale, offset=offset)
+    positions = np.tile(spec.home, (2, 1))
+    positions[:, 7] = 0.04, 0.01
+    # Within a motion, so the last velocity need not be zero.
+    executed = JointTrajectory(12.5, [0.002, 0.004], positions, np.full((2, 8), 0.1))
+    message = executed_message(executed, drivers)
+    assert message.joint_names == [f"arm_{k}" for k in range(8)]
+    assert message.points[0].positions[7] == pytest.approx(0.0)
+    found = executed_motion(message, drivers)
+    assert found.stamp == 12.5
+    np.testing.assert_array_equal(found.times, [0.002, 0.004])
+    np.testing.assert_allclose(found.positions, positions, atol=1e-12)
+    np.testing.assert_allclose(found.velocities, executed.velocities, atol=1e-12)

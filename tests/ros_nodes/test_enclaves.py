@@ -204,8 +204,8 @@ def expected_endpoints(node: GraphNode, graph: str) -> Endpoints:
     expected = endpoints(node.executable, Setting(sim_time="use_sim_time" in node.parameters), f"/{graph}")
     if node.executable == "simulator_node":
         # Beside what sensors tell there is a truth in realtime only, where these may fail; compared above.
-        truth = f"/{graph}/simulator_node/joint_states"
-        return replace(expected, publishes={k: v for k, v in expected.publishes.items() if k != truth})
+        truth = {f"/{graph}/simulator_node/{name}" for name in ("joint_states", "executed")}
+        return replace(expected, publishes={k: v for k, v in expected.publishes.items() if k not in truth})
     if node.executable != "policy_node":
         return expected
     # The policy of this test sees nothing; with cameras it was compared above.

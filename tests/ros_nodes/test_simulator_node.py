@@ -26,8 +26,9 @@ from ros_nodes.convert import (
     message_from_trajectory,
     rgb_from_image,
     seconds,
+    trajectory_from_message,
 )
-from ros_nodes.qos import COMMAND, JOINT_STATE_OUT, LATCHED, Mode, sensor
+from ros_nodes.qos import COMMAND, JOINT_STATE_OUT, LATCHED, STATUS, Mode, sensor
 from ros_nodes.simulator_node import SimulatorNode
 from ros_nodes.simulator_status import SimulatorStatus
 
@@ -47,6 +48,7 @@ class Probe(Node):
             ("joint_states", JointState, JOINT_STATE_OUT),
             ("instruction", String, LATCHED),
             ("simulator_node/status", String, LATCHED),
+            ("simulator_node/executed", JointTrajectoryMessage, STATUS),
             ("/diagnostics", DiagnosticArray, 10),
             *((f"camera/{name}/extrinsics", TransformStamped, LATCHED) for name in CAMERAS),
             *((f"camera/{name}/color/image_raw", Image, sensor(mode)) for name in CAMERAS),
@@ -99,6 +101,11 @@ class World:
         assert self.reset(**episode).success
         self.until(lambda: self.count(f"camera/{CAMERAS[-1]}/aligned_depth_to_color/image_raw"), "a depth image")
         self.until(lambda: self.count("joint_states"), "a joint state")
+
+    def executed(self) -> list[JointTrajectory]:
+        messages = self.probe.received["simulator_node/executed"]
+        parts = [trajectory_from_message(message, self.names) for message in messages]
+        return sorted(parts, key=lambda part: part.stamp)
 
     def joints(self) -> np.ndarray:
         return JointStates(self.drivers).add(self.probe.newest("joint_states")).positions
@@ -271,3 +278,45 @@ def test_in_realtime_another_instruction_can_be_given():
         assert world.reset(task="reach", index=3).success
         world.until(lambda: world.count("instruction"), "an instruction")
         assert told != world.probe.newest("instruction").data
+
+
+def test_in_realtime_what_the_controllers_follow_is_told_from_one_command_to_the_next():
+    with world_in("realtime", "camera_rate_hz:=5.0") as world:
+        world.begin()
+        world.until(world.executed, "what is followed without a command")
+        start = world.joints()[0]
+        for offset in (0.1, -0.1):
+            count = len(world.executed())
+            world.probe.commands.publish(world.chunk(0.0, offset=offset))
+            world.until(lambda count=count: len(world.executed()) > count, "the part before the command")
+            newest = world.executed()[-1].end
+            world.until(lambda newest=newest: world.executed()[-1].end > newest + 0.3, "the command's own part")
+        parts = world.executed()
+        times = np.concatenate([part.stamp + part.times for part in parts])
+        positions = np.concatenate([part.positions for part in parts])[:, 0]
+        steady = np.diff(times) < 0.0025  # the simulator skips time where the machine is too slow for it
+        assert steady.mean() > 0.5
+        assert np.diff(times).min() > 0.0015
+        assert np.abs(np.diff(positions)[steady]).max() < 0.01
+        assert positions.max() == pytest.approx(start + 0.1, abs=0.01)
+        begun = [part for part in parts if abs(part.positions[-1, 0] - part.positions[0, 0]) > 0.05]
+        # Each of the two motions lies within one part: it begins where its command was taken.
+        assert len(begun) == 2
+
+
+def test_in_realtime_the_jump_to_a_command_that_comes_late_is_told():
+    with world_in("realtime", "camera_rate_hz:=5.0") as world:
+        world.begin()
+        first = seconds(world.probe.received["joint_states"][0].header.stamp)
+        world.until(lambda: seconds(world.probe.newest("joint_states").header.stamp) > first + 0.5, "some time")
+        now, target = seconds(world.probe.newest("joint_states").header.stamp), world.joints()
+        target[0] += 0.1
+        late = JointTrajectory(now - 0.3, np.array([0.2, 2.0]), np.tile(target, (2, 1)), np.zeros((2, 8)))
+        world.probe.commands.publish(message_from_trajectory(late, world.names))
+
+        def jumps() -> np.ndarray:
+            positions = np.concatenate([part.positions for part in world.executed()] or [np.zeros((1, 8))])
+            return np.abs(np.diff(positions[:, 0]))
+
+        world.until(lambda: jumps().max(initial=0.0) > 0.05, "a jump of the executed motion")
+        assert jumps().max() == pytest.approx(0.1, abs=0.02)
