@@ -20,7 +20,7 @@ from representation.data.atomic_files import write_json
 from ros_nodes.graph_client import GraphError
 from ros_nodes.started_graph import measured
 from ros_nodes.twin_run import TwinOptions, TwinRun, run_twin
-from sim.motion_trace import SAMPLE_S, LimitUse, limit_use, moving_steps, seam_jumps
+from sim.motion_trace import SAMPLE_S, LimitUse, limit_use, moving_steps, row_steps, seam_jumps
 
 LARGEST_JUMP = 1.2  # median steps, where one command replaces another
 # Of the time between two commands. There are two pictures for each: an answer that misses one comes with the next.
@@ -58,6 +58,9 @@ class CheckReport:
         delay_max_ms: the longest.
         use: share of the limits that the executed signal took; what is outside of the position limits, rad (m).
         seam_jump: 1 and the largest jump where a command replaces another, in median steps of a moving arm.
+        row_step: largest step of a row's time from where a command replaces another, over the largest of the step
+            before it, the step after it and the median row's step of a moving arm. It is told and not judged: a policy
+            that is asked for every row decides all of them there.
     """
 
     duration_s: float
@@ -74,6 +77,7 @@ class CheckReport:
     delay_max_ms: float
     use: LimitUse
     seam_jump: float
+    row_step: float
 
     @property
     def jitter_limit_ms(self) -> float:
@@ -113,6 +117,8 @@ def judge(run: TwinRun) -> CheckReport:
         raise GraphError(f"expected commands that move the arm, found {commands} in {duration_s:.0f} s")
     samples = sum(len(stretch.trace.times) for stretch in stretches)
     jumps = np.concatenate([seam_jumps(stretch.trace, stretch.taken, joints) for stretch in stretches])
+    rows = np.vstack([row_steps(stretch.trace, stretch.taken, run.row_s, joints) for stretch in stretches])
+    beside = np.maximum(rows[:, [0, 2]].max(axis=1), np.median(steps) * run.row_s / SAMPLE_S)
     uses = [astuple(limit_use(stretch.trace, run.robot)) for stretch in stretches if len(stretch.trace.times) > 2]
     middle = float(np.median(intervals))
     ended = [stretch.success for stretch in stretches if stretch.success is not None]
@@ -124,13 +130,14 @@ def judge(run: TwinRun) -> CheckReport:
         successes=sum(ended),
         commands=commands,
         watchdog_trips=sum(stretch.watchdog_trips for stretch in stretches),
-        wanted_interval_ms=1e3 * run.interval_s,
+        wanted_interval_ms=1e3 * run.query_steps * run.row_s,
         interval_ms=1e3 * middle,
         jitter_p99_ms=1e3 * float(np.percentile(np.abs(intervals - middle), 99)),
         delay_p99_ms=1e3 * float(np.percentile(delays, 99)),
         delay_max_ms=1e3 * float(delays.max()),
         use=LimitUse(*np.max(uses, axis=0).tolist()),
         seam_jump=1 + float(jumps.max() / np.median(steps)),
+        row_step=float(np.max(rows[:, 1] / beside, initial=0.0)),
     )
 
 
@@ -151,6 +158,7 @@ def format_report(options: TwinOptions, report: CheckReport) -> str:
             f"of the limits: velocity {use.velocity:.2f}, acceleration {use.acceleration:.2f}, jerk {use.jerk:.2f}; "
             f"outside the positions: {max(0.0, use.position):.4f} rad (m)",
             f"largest jump between commands: {report.seam_jump:.2f} median steps, at most {LARGEST_JUMP}",
+            f"largest step of a row's time after a command: {report.row_step:.2f} of those beside it or of the median",
             f"FAIL: {'; '.join(objections)}" if objections else "pass",
         ]
     )

@@ -124,12 +124,14 @@ class TwinRun:
 
     Attributes:
         robot: that was driven.
-        interval_s: wanted time between two commands.
+        row_s: time between two rows of the policy.
+        query_steps: rows after which it was asked again.
         stretches: in order.
     """
 
     robot: RobotSpec
-    interval_s: float
+    row_s: float
+    query_steps: int
     stretches: tuple[Stretch, ...]
 
 
@@ -174,7 +176,7 @@ def run_twin(options: TwinOptions) -> TwinRun:
             stretches = twin.drive()
         except StopRequestedError:
             raise GraphError(f"{twin.ended} while the twin ran") from None
-        return TwinRun(spec, options.query_steps / driver.control_hz, tuple(stretches))
+        return TwinRun(spec, 1 / driver.control_hz, options.query_steps, tuple(stretches))
 
 
 def _driver(options: TwinOptions, folder: Path) -> _Driver:

@@ -185,5 +185,26 @@ def seam_jumps(trace: MotionTrace, taken: ArrayLike, joints: ArrayLike) -> NDArr
     return np.linalg.norm(steps[across] - (steps[across - 1] + steps[across + 1]) / 2, axis=1)
 
 
+def row_steps(trace: MotionTrace, taken: ArrayLike, row_s: float, joints: ArrayLike) -> NDArray[np.float64]:
+    """Steps of a row's time before a command, from where it replaced another, and after that.
+
+    Args:
+        trace: what was executed.
+        taken: (K,) times of the first samples that follow a command.
+        row_s: time between two rows of a policy, seconds.
+        joints: places of the joints that count.
+
+    Returns:
+        (J, 3) norms over the joints, rad (m), of the J <= K commands for which the trace is long enough.
+    """
+    if not len(trace.times):
+        return np.empty((0, 3))
+    begins = np.asarray(taken) - SAMPLE_S
+    begins = begins[(begins - row_s >= trace.times[0]) & (begins + 2 * row_s <= trace.times[-1])]
+    ends = begins[:, None] + row_s * np.arange(-1, 3)
+    positions = [np.interp(ends, trace.times, trace.positions[:, joint]) for joint in np.asarray(joints)]
+    return np.linalg.norm(np.diff(positions, axis=-1), axis=0)
+
+
 def _steps(trace: MotionTrace, joints: ArrayLike) -> NDArray[np.float64]:
     return np.diff(trace.positions[:, np.asarray(joints)], axis=0)

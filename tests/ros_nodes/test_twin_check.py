@@ -42,7 +42,7 @@ def stretch(commands, delay_s=0.0, **others):
 
 
 def report_of(*stretches):
-    return judge(TwinRun(SPEC, 0.1, stretches))
+    return judge(TwinRun(SPEC, 0.1, 1, stretches))
 
 
 def test_a_steady_motion_passes_without_jitter_and_jumps():
@@ -51,6 +51,7 @@ def test_a_steady_motion_passes_without_jitter_and_jumps():
     assert report.interval_ms == pytest.approx(100.0)
     assert report.jitter_p99_ms == pytest.approx(0.0, abs=1e-6)
     assert report.seam_jump == pytest.approx(1.0, abs=0.01)
+    assert report.row_step == pytest.approx(1.0, abs=0.01)
     assert report.use.velocity == pytest.approx(SPEED / SPEC.max_velocity[0], rel=0.01)
     assert report.moving_share == pytest.approx(1.0, abs=0.01)
     assert report.unseen_s == pytest.approx(0.0, abs=1e-6)

@@ -5,7 +5,7 @@ import pytest
 
 from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_robot
-from sim.motion_trace import MotionTrace, SentCommand, executed, limit_use, moving_steps, seam_jumps
+from sim.motion_trace import MotionTrace, SentCommand, executed, limit_use, moving_steps, row_steps, seam_jumps
 
 SPEC = get_robot("panda")
 ARM = SPEC.arm_joints
@@ -143,3 +143,13 @@ def test_steps_of_an_arm_that_rests_or_creeps_are_not_counted():
     trace = trace_of([0.0, 0.3, 0.3, 0.019, 0.0], step=0.1)
     assert moving_steps(trace, ARM) == pytest.approx([0.0, 0.03])
     assert len(moving_steps(trace, SPEC.grippers)) == 0
+
+
+def test_steps_of_a_row_are_those_before_at_and_after_a_command():
+    trace = trace_of([0.5] * 60 + [1.0] * 50 + [0.25] * 60, step=0.002)
+    begins = [trace.times[61], trace.times[40], trace.times[120]]
+    steps = row_steps(trace, begins, 0.1, ARM)
+    assert steps.shape == (1, 3)  # the others have no room
+    assert steps[0] == pytest.approx([0.05, 0.1, 0.025])
+    assert row_steps(trace, [], 0.1, ARM).shape == (0, 3)
+    assert row_steps(trace.between(9.0, 9.5), [9.2], 0.1, ARM).shape == (0, 3)
