@@ -25,6 +25,7 @@ from sim.motion_trace import SAMPLE_S, LimitUse, limit_use, moving_steps, row_st
 LARGEST_JUMP = 1.2  # median steps, where one command replaces another
 # Of the time between two commands. There are two pictures for each: an answer that misses one comes with the next.
 LARGEST_JITTER = 0.5
+UNSEEN_TOLERANCE = 0.05  # s, for the ends of the stretches
 POSITION_TOLERANCE = 1e-6  # rad (m), for rounding
 
 
@@ -87,6 +88,8 @@ class CheckReport:
     def objections(self) -> list[str]:
         """What is not as it must be, in words; empty if the check passes."""
         found = []
+        if self.unseen_s > UNSEEN_TOLERANCE:
+            found.append(f"the simulator could not keep up for {self.unseen_s:.2f} s: take a machine that is less busy")
         if self.watchdog_trips:
             found.append(f"watchdog trips: expected 0, found {self.watchdog_trips}")
         if self.jitter_p99_ms > self.jitter_limit_ms:

@@ -113,7 +113,10 @@ class Stretch:
     success: bool | None = None
 
     def delays(self) -> NDArray[np.float64]:
-        """Seconds (J,) from the sending of a command until the controllers followed it, of those that they took."""
+        """Seconds (J,) from the sending of a command until the controllers followed it, of those that they took.
+
+        A command that is followed after the next one was sent counts from that one.
+        """
         newest = np.searchsorted(self.sent, self.taken, side="right") - 1
         return (self.taken - self.sent[newest])[newest >= 0] if len(self.sent) else np.empty(0)
 

@@ -87,6 +87,7 @@ def test_a_command_that_reaches_the_controllers_late_and_leads_elsewhere_is_a_ju
 @pytest.mark.parametrize(
     ("spoiled", "words"),
     [
+        ({"unseen_s": 0.25}, "the simulator could not keep up for 0.25 s: take a machine that is less busy"),
         ({"watchdog_trips": 2}, "watchdog trips: expected 0, found 2"),
         ({"position": 0.01}, "position: 0.01 rad (m) beyond the limits"),
         ({"velocity": 1.1}, "velocity: 1.10 of the limit"),
