@@ -24,10 +24,10 @@ from policies.execution.cadence import Cadence
 from policies.robots import get_drivers
 from representation.dynamics.hamiltonian_meta import HamiltonianNet
 from representation.dynamics.hamiltonian_meta.energy_alarm import AlarmConfig, EnergyAlarm, JointWindow
-from representation.dynamics.hamiltonian_meta.joint_readings import ReadingBreakError
+from representation.dynamics.hamiltonian_meta.joint_readings import ReadingBreakError, told_joints
 from representation.dynamics.hamiltonian_meta.tool_watch import ToolWatch, WatchConfig
 from representation.registry import load_model
-from ros_nodes.convert import joints_from_joint_state, seconds
+from ros_nodes.convert import seconds
 from ros_nodes.diagnostics import Health, Latencies, Level, figures_message
 from ros_nodes.lifecycle_node import LoadingLifecycleNode
 from ros_nodes.node_process import run_node
@@ -184,7 +184,7 @@ class ToolWatchNode(LoadingLifecycleNode):
             return
         self._received_at, stamp = self._steady_s(), seconds(message.header.stamp)
         try:
-            self._watch.add(stamp, *joints_from_joint_state(message, [self._config.joint]))
+            self._watch.add(stamp, *told_joints(message, [self._config.joint]))
         except ReadingBreakError as error:
             self._counts["breaks"] += 1
             self._generation += 1

@@ -102,7 +102,7 @@ def read_bag(path: Path, joints: Sequence[str], topic: str, period_s: float, max
         if not set(joints) <= set(content.name):
             continue  # of another driver
         stamp = content.header.stamp.sec + content.header.stamp.nanosec * 1e-9
-        readings.add(stamp, *_told(content, joints))
+        readings.add(stamp, *told_joints(content, joints))
     if not 0 < readings.count <= MOST:
         raise ValueError(
             f"{path}: expected 1 to {MOST} readings of {', '.join(joints)} on {topic}, found {readings.count}"
@@ -130,7 +130,12 @@ def read_dataset(root: Path, episode: int, joints: Sequence[str]) -> JointWindow
     return JointWindow(1 / dataset.info.fps, *found)
 
 
-def _told(message: Any, joints: Sequence[str]) -> tuple[list[float], list[float]]:
+def told_joints(message: Any, joints: Sequence[str]) -> tuple[list[float], list[float]]:
+    """Positions and velocities of some joints of a sensor_msgs/JointState.
+
+    Raises:
+        ValueError: a joint is missing, or positions or velocities do not fit the names.
+    """
     names = list(message.name)
     if not len(names) == len(message.position) == len(message.velocity):
         raise ValueError(
