@@ -74,7 +74,9 @@ class CollisionChecker:
         self._data = mujoco.MjData(self._model)
         self._qpos = self._data.qpos
         self._address = np.array([self._model.joint(name).qposadr[0] for name in spec.joint_names])
-        self._second = np.array([self._model.joint(arm.second_finger).qposadr[0] for arm in spec.arms])
+        doubled = [(arm.gripper, arm.second_finger) for arm in spec.arms if arm.second_finger is not None]
+        self._doubled = [gripper for gripper, _ in doubled]
+        self._second = [int(self._model.joint(name).qposadr[0]) for _, name in doubled]
         names = [self._model.body(body).name for body in range(self._model.nbody)]
         self._names = [TABLE, *names[1:]]  # the plane is the world's only geometry
 
@@ -106,7 +108,7 @@ class CollisionChecker:
         """Least distance by pair of bodies, of the pairs that are nearer than the margin at positions q (n,)."""
         data, model = self._data, self._model
         self._qpos[self._address] = q
-        self._qpos[self._second] = np.asarray(q)[self.spec.grippers]
+        self._qpos[self._second] = np.asarray(q)[self._doubled]
         mujoco.mj_kinematics(model, data)
         mujoco.mj_comPos(model, data)
         mujoco.mj_collision(model, data)
@@ -127,11 +129,12 @@ def _compile(spec: RobotSpec, config: CollisionConfig) -> mujoco.MjModel:
         name=TABLE, type=mujoco.mjtGeom.mjGEOM_PLANE, size=(0, 0, 1), pos=(0, 0, config.table_height_m)
     )
     plane.margin = config.margin_m / 2
-    fingers = [
-        robot.joint(name).parent.name
-        for arm in spec.arms
-        for name in (spec.joint_names[arm.gripper], arm.second_finger)
-    ]
+    fingers = []
+    for arm in spec.arms:
+        finger = robot.joint(spec.joint_names[arm.gripper]).parent
+        # Where only one finger moves, the hand is the other.
+        second = finger.parent if arm.second_finger is None else robot.joint(arm.second_finger).parent
+        fingers += [finger.name, second.name]
     for place, finger in enumerate(fingers):
         for other in ("world", *fingers[:place]):
             robot.add_exclude(bodyname1=other, bodyname2=finger)

@@ -118,3 +118,24 @@ def test_the_gateway_refuses_a_chunk_that_collides_and_names_why():
     assert gateway.state is GatewayState.HOLDING
     for config in (CollisionConfig(), CollisionConfig(enabled=False, table_height_m=0.3)):
         assert not answer(config)[1].rejected
+
+
+def test_a_gripper_with_one_moving_finger_may_close_and_touch_the_table_and_its_arm_may_not():
+    spec = get_robot("so101")
+    checker, kinematics = CollisionChecker(spec), Kinematics(spec)
+    closed = spec.home.copy()
+    closed[spec.grippers] = spec.lower[spec.grippers]
+    assert checker.first_collision(way(spec.home, closed)) is None
+    pose = kinematics.forward(spec.home)
+    pose[2, 3] = 0.005
+    low = kinematics.inverse(pose, spec.home)
+    assert kinematics.forward(low)[2, 3] < 0.02
+    assert checker.first_collision(way(spec.home, low)) is None
+    found = checker.first_collision(way(spec.home, turned(spec, spec.home, "shoulder_lift", 1.5), seconds=2.0))
+    assert "table" in found.bodies
+
+
+@pytest.mark.parametrize("robot", ["panda", "fr3", "ur5e", "xarm7", "so101", "aloha"])
+def test_every_preset_has_a_gateway_that_checks_collisions(robot):
+    spec = get_robot(robot)
+    assert CollisionChecker(spec).first_collision(way(spec.home, spec.home)) is None
