@@ -61,6 +61,19 @@ def test_invalid_pixels_are_left_out_of_the_means(invalid):
     )
 
 
+@pytest.mark.parametrize("invalid", [0.0, float("nan"), -1.0])
+def test_holes_move_a_point_by_less_than_a_centimetre_where_a_naive_mean_moves_it_by_ten(invalid):
+    """30 % of the pixels of a tilted plane are unknown; a naive mean takes them for zeros."""
+    _, depth = tilted_plane_depth(56, 1)
+    truth = backproject_patches(depth, INTRINSICS)
+    holes = torch.rand(depth.shape, generator=torch.Generator().manual_seed(0)) < 0.3
+    found = backproject_patches(depth.masked_fill(holes, invalid), INTRINSICS)
+    naive = backproject_patches(depth.masked_fill(holes, 0.0), INTRINSICS, valid=torch.ones_like(holes))
+    error, naive_error = ((points - truth).reshape(-1, 3).norm(dim=1) for points in (found, naive))
+    assert error.max() < 0.01
+    assert naive_error.mean() > 0.10
+
+
 def test_an_empty_cell_takes_the_nearest_valid_cell():
     depth = torch.full((1, 56, 56), 2.0)
     depth[:, :, :7] = 1.0

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from policies.spatialvla.checkpoint import released_name
 from policies.spatialvla.config import SpatialVLAConfig
-from policies.spatialvla.model import SpatialVLAModel, build_model
+from policies.spatialvla.decoder import prefix_mask, rms_norm, rotary, run_layer
+from policies.spatialvla.model import SpatialVLAModel, build_model, position_ids
 from tests.policies.spatialvla.conftest import demonstration_actions, make_frames, make_processor
 
 
@@ -30,23 +31,59 @@ def model(processor):
     return build_model(processor.config, seed=0).eval()
 
 
-@torch.no_grad()
-def test_forward_pass_equals_the_reference(goldens):
+@pytest.fixture
+def reference(goldens):
+    """A network with the reference's weights, its inputs, and the reference's numbers."""
     content = json.loads((goldens / "tiny_config.json").read_text())
     config = replace(SpatialVLAConfig.from_dict(content), use_vision_zoe=False)
     model = SpatialVLAModel(config).eval()
     weights = load_file(goldens / "tiny_model.safetensors")
     model.load_state_dict({name: weights[released_name(name)] for name in model.state_dict()})
     numbers = {k: torch.from_numpy(v) for k, v in np.load(goldens / "forward_given_depth.npz").items()}
-    pixels, intrinsics = numbers["pixel_values_u8"].float() / 255, numbers["intrinsic"]
     depth = numbers["given_depth384"].float()[:, None]
     depth = torch.nn.functional.interpolate(depth, (286, 286), mode="bicubic", align_corners=True)[:, 0, 31:-31, 31:-31]
-    points = model.image_points(depth, intrinsics)
+    inputs = {
+        "input_ids": numbers["input_ids"],
+        "pixel_values": numbers["pixel_values_u8"].float() / 255,
+        "intrinsics": numbers["intrinsic"],
+        "depth": depth,
+    }
+    return model, inputs, numbers
+
+
+@torch.no_grad()
+def test_forward_pass_equals_the_reference(reference):
+    model, inputs, numbers = reference
+    seen = {name: inputs[name] for name in ("pixel_values", "intrinsics", "depth")}
+    towered = model.vision_tower((inputs["pixel_values"] - 0.5) / 0.5).last_hidden_state
+    torch.testing.assert_close(towered[:, ::8], numbers["siglip_last_hidden"], atol=1e-5, rtol=0)
+    points = model.image_points(inputs["depth"], inputs["intrinsics"])
     torch.testing.assert_close(points[:, ::8], numbers["given.points"], atol=1e-5, rtol=0)
-    features = model.image_features(pixels, intrinsics, depth)
+    encoded = model.position_embedding_3d(points)
+    torch.testing.assert_close(encoded[:, ::8], numbers["given.pos_embed"], atol=1e-5, rtol=0)
+    features = model.image_features(**seen)
     torch.testing.assert_close(features[:, ::8] / 48**0.5, numbers["given.image_features"], atol=1e-5, rtol=0)
-    logits = model(numbers["input_ids"], pixels, intrinsics, depth, logits_to_keep=12).logits
+    logits = model(**inputs, logits_to_keep=12).logits
     torch.testing.assert_close(logits, numbers["given.logits_last12"], atol=2e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_hidden_states_of_every_layer_equal_the_reference(reference):
+    """The last of them after the final norm, as the library counts them."""
+    model, inputs, numbers = reference
+    decoder = model.language_model.model
+    mask = torch.ones_like(inputs["input_ids"], dtype=torch.bool)
+    hidden = model.embed(**inputs)
+    states = [hidden]
+    angles, bias = rotary(decoder, position_ids(mask)), prefix_mask(mask, mask, hidden.dtype)
+    for layer in decoder.layers:
+        hidden = run_layer(layer, hidden, angles, bias)
+        states.append(hidden)
+    states[-1] = rms_norm(decoder.norm, hidden)
+    expected = numbers["given.hidden_last8"]
+    assert len(states) == len(expected)
+    for number, (state, wanted) in enumerate(zip(states, expected, strict=True)):
+        torch.testing.assert_close(state[:, -8:], wanted, atol=2e-5, rtol=0, msg=lambda text, n=number: f"{n}: {text}")
 
 
 @torch.no_grad()
