@@ -1,7 +1,8 @@
 """Ego3D: what each image patch sees, as 3-D points, and their encoding.
 
 Source: SpatialVLA (arXiv 2501.15830), Ego3D position encoding. Ours: invalid depth is left out of the means and holes
-take the nearest valid cell; the points may be given in another frame than the camera's.
+take the nearest valid cell; the points may be given in another frame than the camera's. Clouds for encoders come from
+`representation.data.back_projection`, pixel by pixel and without holes filled; a test holds both to the same points.
 """
 
 from __future__ import annotations

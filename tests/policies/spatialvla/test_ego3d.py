@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from policies.spatialvla.ego3d import Ego3DPositionEncoder, backproject_patches, transform_points
+from representation.data.back_projection import depth_to_points
 
 INTRINSICS = torch.tensor([[60.0, 0.0, 27.0], [0.0, 55.0, 29.0], [0.0, 0.0, 1.0]])
 
@@ -97,3 +98,22 @@ def test_transform_moves_every_point():
     moved = transform_points(points, transform).reshape(2, 5, 4, 3)
     x, y, z = points.reshape(2, 5, 4, 3).unbind(-1)
     torch.testing.assert_close(moved, torch.stack([1 - y, 2 + x, 3 + z], -1))
+
+
+@pytest.mark.parametrize("cell", [1, 2, 4])
+def test_cells_lie_where_the_clouds_of_encoders_have_them(cell):
+    """Both back-projections of the package agree: a picture of cells is a smaller picture with a smaller camera."""
+    rng = np.random.default_rng(0)
+    intrinsics = np.array([[30.0, 0.0, 13.2], [0.0, 34.0, 9.7], [0.0, 0.0, 1.0]])
+    small = rng.uniform(0.3, 2.0, (6, 8)).astype(np.float32)
+    camera = intrinsics / np.array([[cell], [cell], [1.0]])
+    cloud = depth_to_points(small, camera)
+    depth = torch.from_numpy(np.kron(small, np.ones((cell, cell), np.float32)))[None]
+    points = backproject_patches(depth, torch.from_numpy(intrinsics), patch=cell, reso=1)[0]
+    np.testing.assert_allclose(points.numpy(), cloud, rtol=1e-5, atol=1e-6)
+    hidden = depth.clone()
+    hidden[:, :cell, :cell] = torch.nan  # its cell takes the depth beside it, the cloud leaves it out
+    few = depth_to_points(hidden[0].numpy(), intrinsics)
+    assert len(few) == depth.numel() - cell**2
+    filled = backproject_patches(hidden, torch.from_numpy(intrinsics), patch=cell, reso=1)[0]
+    np.testing.assert_allclose(filled[1:].numpy(), cloud[1:], rtol=1e-5, atol=1e-6)
