@@ -3,7 +3,8 @@
 Speed: products of features of degrees up to L, 256 of them, beside a loop over all paths; `growth` also beside e3nn's
 full tensor product of the same paths. Worth: the second moments (trace and traceless part) and the third (its part of
 degree 3) of eight points are told by a network of messages, from 256 clouds, and tested on turned ones; beside a
-plain network on coordinates of as many weights. Degrees up to 1 give nothing of degree 2 or 3, whatever is trained.
+plain network on coordinates of as many weights, and the same messages with features of degrees up to 1 and a linear map
+of what they tell, trained alike.
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ def run(options: BenchOptions) -> list[Claim]:
         slopes.append(-exponent(SLOPE_DEGREES, list(times.values())))
     found = [moment_errors(seed, options.steps(STEPS)) for seed in range(options.seeds)]
     ours, plain = (tuple(-one[name] for one in found) for name in ("ours", "plain"))
-    higher = tuple(one["explained"] for one in found)
-    nothing = tuple(one["nothing"] for one in found)
+    higher, low = (tuple(one[f"{name}, explained"] for one in found) for name in ("ours", "low"))
     speed = tuple(loop / fft for loop, fft in zip(loops, ffts, strict=True))
-    what = f"moments of {POINTS} points, turned clouds"
+    what, each = f"moments of {POINTS} points, turned clouds", (-0.1,) * options.seeds
     return [
         Claim("times as fast as a loop over paths, L = 4", "3", speed, (3.0,) * options.seeds),
         Claim("minus the exponent of time by L, L = 4 to 10", "-4.5", tuple(slopes), (-4.5,) * options.seeds),
         Claim(f"minus squared error, {what}", "a fifth of a plain network's", ours, tuple(one / 5 for one in plain)),
-        Claim(f"R squared of degrees 2 and 3, {what}", "what degrees up to 1 can tell", higher, nothing, 0.8),
+        Claim(f"R squared of degrees 2 and 3, {what}", "trained features of degrees up to 1", higher, low, 0.8),
+        Claim(f"the same by features of degrees up to 1, negated, {what}", "-0.1", tuple(-one for one in low), each),
     ]
 
 
@@ -109,7 +110,7 @@ def moment_clouds(count: int, generator: torch.Generator) -> Tensor:
 
 
 def moment_errors(seed: int, steps: int) -> dict[str, float]:
-    """Squared error of both networks on turned clouds; how much of degrees 2 and 3 is explained, and by nothing."""
+    """Squared error of each network on turned clouds, and how much of degrees 2 and 3 it explains."""
     generator = torch.Generator().manual_seed(seed)
     points, fresh = moment_clouds(CLOUDS, generator), moment_clouds(TESTS, generator)
     turned = torch.einsum("bij,bpj->bpi", random_turns(TESTS, generator), fresh)
@@ -117,16 +118,14 @@ def moment_errors(seed: int, steps: int) -> dict[str, float]:
     torch.manual_seed(seed)
     ours = MomentNetwork()
     weights = sum(parameter.numel() for parameter in ours.parameters())
-    plain = plain_network(weights)
+    networks = {"ours": ours, "plain": plain_network(weights), "low": LowNetwork()}
     found = {}
-    for name, model in (("ours", ours), ("plain", plain)):
+    for name, model in networks.items():
         _train(model, points, moments, steps, seed)
         with torch.inference_mode():
             told = model(turned)
         found[name] = float((told - wanted).square().mean())
-        if name == "ours":
-            found["explained"] = explained(told[:, 1:], wanted[:, 1:])
-    found["nothing"] = explained(torch.zeros_like(wanted[:, 1:]), wanted[:, 1:])
+        found[f"{name}, explained"] = explained(told[:, 1:], wanted[:, 1:])
     return found
 
 
@@ -153,6 +152,19 @@ class MomentNetwork(nn.Module):
     def forward(self, points: Tensor) -> Tensor:
         """The moments."""
         return torch.cat([values[:, 0] for values in self.network(points).values()], dim=1)
+
+
+class LowNetwork(nn.Module):
+    """Moments (B, 13) of clouds (B, 8, 3) by messages of degrees up to 1, and a linear map of what they tell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = GauntPointNet(l_max=1, channels=8, layers=3, out_l=(0, 1), out_channels=8)
+        self.head = nn.Linear(8 * number_of(1), 13)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """The moments."""
+        return self.head(torch.cat([values.flatten(1) for values in self.network(points).values()], dim=1))
 
 
 def plain_network(weights: int) -> nn.Sequential:

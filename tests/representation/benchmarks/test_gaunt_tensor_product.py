@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import torch
 
+from representation.benchmarks import gaunt_tensor_product as benchmark
 from representation.benchmarks.gaunt_tensor_product import (
+    LowNetwork,
     MomentNetwork,
     moment_clouds,
+    moment_errors,
     moments_of,
     path_loop,
     plain_network,
@@ -35,3 +38,16 @@ def test_both_networks_have_about_as_many_weights():
     assert 9_000 < count < 14_000
     points = moment_clouds(2, torch.Generator().manual_seed(0))
     assert ours(points).shape == plain(points).shape == moments_of(points).shape
+
+
+def test_features_of_degrees_up_to_1_are_trained_too_and_tell_little_of_higher_ones(monkeypatch):
+    points = moment_clouds(2, torch.Generator().manual_seed(0))
+    assert LowNetwork()(points).shape == moments_of(points).shape
+    trained = []
+    train = benchmark._train
+    monkeypatch.setattr(benchmark, "_train", lambda model, *rest: trained.append(type(model)) or train(model, *rest))
+    found = moment_errors(0, steps=8)
+    assert LowNetwork in trained
+    assert found["low, explained"] < 0.1
+    assert found["low, explained"] != found["plain, explained"]
+    assert found["low"] > 0
