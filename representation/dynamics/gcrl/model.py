@@ -184,7 +184,7 @@ def squared_error(told: Tensor, true: Tensor) -> Tensor:
 def log_likelihood(told: Tensor, true: Tensor) -> Tensor:
     """Log densities (K, B) of tracks (B, T, agents, 2) by normals about (K, B, T, agents, 2)."""
     count = (~true.isnan()).sum(dim=(-3, -2, -1))
-    return -0.5 * squared_error(told, true) / VARIANCE - 0.5 * count * math.log(2 * math.pi * VARIANCE)
+    return -0.5 * squared_error(told, true) / VARIANCE - 0.5 * count.to(told) * math.log(2 * math.pi * VARIANCE)
 
 
 def coupled_bound(told: Tensor, evidence: Tensor) -> Tensor:
