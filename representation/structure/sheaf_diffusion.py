@@ -9,9 +9,9 @@ Source: Neural Sheaf Diffusion, Bodnar et al., NeurIPS 2022 (arXiv 2202.04579). 
 arrays; an object with `.x` and `.edge_index` does, see `SheafDiffusion.classify`.
 
 What differs: a map is learned from what both ends are, whatever graph they are in, so that a network runs on any graph;
-general maps are normalised by an eigendecomposition whose eigenvalues stay away from 0, and not clamped. Of the
-published options are absent: weights of edges beside orthogonal maps, a learner that sees the sum over the stalk
-instead of all features of a node (the "sparse learner"), and a second linear layer before diffusion.
+general maps are normalised by an eigendecomposition whose eigenvalues stay away from 0, and not clamped. The learner
+that sees sums over the stalk (`sparse_learner`) sees those of both nodes one after the other; the published one mixes
+their rows. The continuous variants, which want a solver of differential equations, are absent.
 """
 
 from __future__ import annotations
@@ -48,6 +48,9 @@ class SheafConfig:
         high_pass: likewise, with a map of 1 and of -1 at the ends of every edge.
         linear: whether the maps are learned once, from the first features.
         dropout: share of what layers see that is left out in training.
+        sparse_learner: whether maps are learned from sums over the stalk (h numbers of a node), instead of all of it.
+        edge_weights: whether orthogonal maps are also scaled, by a learned weight from 0 to 1 of each edge.
+        second_linear: whether a second linear layer comes before diffusion.
     """
 
     in_dim: int
@@ -61,12 +64,17 @@ class SheafConfig:
     high_pass: bool = False
     linear: bool = False
     dropout: float = 0.0
+    sparse_learner: bool = False
+    edge_weights: bool = False
+    second_linear: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in ("diag", "orthogonal", "general"):
             raise ValueError(f"kind: expected diag, orthogonal or general, found {self.kind!r}")
         if min(self.in_dim, self.classes, self.d, self.hidden, self.layers) < 1:
             raise ValueError(f"in_dim, classes, d, hidden, layers: expected at least 1, found {asdict(self)}")
+        if self.edge_weights and self.kind != "orthogonal":
+            raise ValueError(f"edge_weights: expected orthogonal maps beside them, found {self.kind}")
 
     @property
     def stalk(self) -> int:
@@ -193,7 +201,7 @@ def laplacian_blocks(
         normalise: whether.
         augmented: whether 1 is added to D.
         spread: of random numbers that are added to D, so that its eigenvalues differ, as their gradients ask for.
-        orthogonal: whether all maps are: the blocks of D are then the numbers of neighbours, and nothing is decomposed.
+        orthogonal: whether all maps are, but for factors: the blocks of D are then diagonal, and nothing is decomposed.
     """
     rows, columns = edge_index
     other = maps[reverse_edges(edge_index, n)]
@@ -209,9 +217,9 @@ def laplacian_blocks(
     if normalise is None:
         return Blocks(edge_index, diagonal, off)
     if orthogonal:
-        degree = torch.bincount(rows, minlength=n).to(maps)[:, None, None]
-        scale = _inverse_root(degree + augmented)
-        return Blocks(edge_index, scale.square() * diagonal, scale[rows] * off * scale[columns])
+        scale = _inverse_root(diagonal.diagonal(dim1=1, dim2=2) + augmented)
+        left, right = scale[..., None], scale[:, None]
+        return Blocks(edge_index, left * diagonal * right, left[rows] * off * right[columns])
     eye = torch.eye(maps.shape[1], dtype=maps.dtype, device=maps.device)
     noise = spread * (2 * torch.rand(diagonal.shape[:2], dtype=maps.dtype, device=maps.device) - 1)
     values, vectors = torch.linalg.eigh(diagonal + augmented * eye + noise.diag_embed())
@@ -259,24 +267,29 @@ class SheafLearner(nn.Module):
         d: side of the maps.
         kind: of the maps.
         method: of orthogonal ones.
+        weights: whether orthogonal maps are scaled by a weight of each edge, the same at both ends.
     """
 
-    def __init__(self, in_dim: int, d: int, kind: Kind, method: Method = "cayley") -> None:
+    def __init__(self, in_dim: int, d: int, kind: Kind, method: Method = "cayley", weights: bool = False) -> None:
         super().__init__()
         self.d, self.kind, self.method = d, kind, method
         count = {"diag": d, "orthogonal": d * (d - 1) // 2, "general": d * d}[kind]
         self.linear = nn.Linear(2 * in_dim, count, bias=False)
+        self.weight = nn.Linear(2 * in_dim, 1, bias=False) if weights else None
 
     def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
         """Maps (E, d, d), or (E, d) if diagonal, of features (n, in_dim)."""
-        params = self.linear(torch.cat([x[edge_index[0]], x[edge_index[1]]], dim=1)).tanh()
+        ends = torch.cat([x[edge_index[0]], x[edge_index[1]]], dim=1)
+        params = self.linear(ends).tanh()
         if self.kind == "diag":
             return params
-        return (
-            orthogonal_maps(params, self.d, self.method)
-            if self.kind == "orthogonal"
-            else params.unflatten(1, (self.d, self.d))
-        )
+        if self.kind == "general":
+            return params.unflatten(1, (self.d, self.d))
+        maps = orthogonal_maps(params, self.d, self.method)
+        if self.weight is None:
+            return maps
+        own = self.weight(ends).sigmoid()
+        return (own * own[reverse_edges(edge_index, len(x))])[..., None] * maps
 
 
 class SheafDiffusion(nn.Module):
@@ -294,7 +307,10 @@ class SheafDiffusion(nn.Module):
         self.config = config
         width, learned = config.stalk * config.hidden, 1 if config.linear else config.layers
         self.first, self.last = nn.Linear(config.in_dim, width), nn.Linear(width, config.classes)
-        self.learners = nn.ModuleList(SheafLearner(width, config.d, config.kind, config.method) for _ in range(learned))
+        self.second = nn.Linear(width, width) if config.second_linear else None
+        seen = config.hidden if config.sparse_learner else width
+        maps = (config.d, config.kind, config.method, config.edge_weights)
+        self.learners = nn.ModuleList(SheafLearner(seen, *maps) for _ in range(learned))
         self.left = nn.ParameterList(torch.eye(config.stalk) for _ in range(config.layers))
         self.right = nn.ParameterList(
             nn.init.orthogonal_(torch.empty(config.hidden, config.hidden)) for _ in range(config.layers)
@@ -306,11 +322,13 @@ class SheafDiffusion(nn.Module):
         """Features (n, d h) of the nodes after all layers."""
         config, n = self.config, len(x)
         x = F.elu(self.first(self._dropped(x)))
-        x = self._dropped(x).unflatten(1, (config.stalk, config.hidden))
+        x = self._dropped(x)
+        x = x if self.second is None else self.second(x)
+        x = x.unflatten(1, (config.stalk, config.hidden))
         for layer in range(config.layers):
             if layer < len(self.learners):
                 seen = self._dropped(x) if layer else x
-                maps = self.learners[layer](seen.flatten(1), edge_index)
+                maps = self.learners[layer](seen.sum(dim=1) if config.sparse_learner else seen.flatten(1), edge_index)
                 self.last_maps = maps.detach()
                 spread = _SPREAD if self.training and config.kind == "general" else 0.0
                 laplacian = laplacian_blocks(

@@ -12,7 +12,8 @@ Read in this order: `flows.py` (densities), `pair.py` and `graph.py` (networks o
 What differs from the published code: one Adam instead of four with the same rate; sums of logarithms are taken by
 `logsumexp`, and weights of samples by softmax; terms are averaged over scenes, and over samples; recurrent states begin
 with zeros; the encoders of the graph also see where agents are from each other, and its decoders tell changes of the
-last displacement.
+last displacement. Of what was published are absent: the channel that goes with the future in training and misleads in
+the test (the robustness experiment), and reading the authors' weights, which are pickles.
 """
 
 from representation.dynamics.gcrl.model import GCRL, GRAPH, GCRLConfig, load

@@ -7,6 +7,7 @@ from representation.registry import load_model
 from representation.structure.sheaf_diffusion import (
     SheafConfig,
     SheafDiffusion,
+    SheafLearner,
     coboundary,
     dirichlet_energy,
     heat_flow,
@@ -88,12 +89,36 @@ def test_orthogonal_maps_are_orthogonal(method, sign):
         assert (zero.grad != 0).any()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("fixed", [False, True])
-def test_the_network_follows_its_nodes_and_not_the_order_of_edges(kind, fixed):
+def test_weights_of_edges_scale_both_ends_alike_and_need_no_decomposition():
+    torch.manual_seed(0)
+    edge_index, _ = heterophilic_graph(12, 3, 0.2, 4, seed=1)
+    learner, x = SheafLearner(5, 3, "orthogonal", weights=True).double(), torch.randn(12, 5, dtype=torch.float64)
+    maps = learner(x, edge_index)
+    squares = maps.mT @ maps
+    weights = squares[:, 0, 0]
+    assert torch.allclose(squares, weights[:, None, None] * torch.eye(3, dtype=torch.float64))
+    assert torch.allclose(weights, weights[reverse_edges(edge_index, 12)])
+    assert 0 < weights.min() < weights.max() < 1
+    assert weights.std() > 1e-3
+    plain, scaled = (
+        laplacian_blocks(maps, edge_index, 12, orthogonal=way).sparse().to_dense() for way in (False, True)
+    )
+    assert torch.allclose(plain, scaled)
+    with pytest.raises(ValueError, match="edge_weights: expected orthogonal maps beside them, found diag"):
+        SheafConfig(5, 3, kind="diag", edge_weights=True)
+
+
+OPTIONS = [{}, {"low_pass": True}, {"sparse_learner": True, "second_linear": True}]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "weighted"])
+@pytest.mark.parametrize("options", OPTIONS)
+def test_the_network_follows_its_nodes_and_not_the_order_of_edges(kind, options):
     torch.manual_seed(0)
     edge_index, labels = heterophilic_graph(30, 3, 0.2, 4, seed=2)
-    config = SheafConfig(5, 3, d=2, hidden=4, layers=3, kind=kind, low_pass=fixed, dropout=0.3)
+    if kind == "weighted":
+        kind, options = "orthogonal", {**options, "edge_weights": True}
+    config = SheafConfig(5, 3, d=2, hidden=4, layers=3, kind=kind, dropout=0.3, **options)
     model, x = SheafDiffusion(config).eval(), torch.randn(30, 5)
     told = model(x, edge_index)
     assert torch.allclose(told.exp().sum(dim=1), torch.ones(30), atol=1e-5)
@@ -105,6 +130,7 @@ def test_the_network_follows_its_nodes_and_not_the_order_of_edges(kind, fixed):
     assert torch.equal(model.classify(SimpleNamespace(x=x, edge_index=edge_index)), told)
     model.train()(x, edge_index)[torch.arange(30), labels].sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+    assert all((p.grad != 0).any() for p in model.parameters())
 
 
 def test_heat_flow_keeps_classes_apart_only_where_the_maps_have_signs():
