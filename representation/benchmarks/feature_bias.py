@@ -6,8 +6,6 @@ told on held-out inputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from representation.analysis.feature_bias import (
@@ -47,8 +45,14 @@ def run(options: BenchOptions) -> list[Claim]:
     alike = [dissimilarities(seed, epochs) for seed in range(options.seeds)]
     ratio, told = adam["share"][EASY] / adam["share"][HARD], adam["decodability"][HARD]
     return [
-        Claim("share of the easy feature over that of the hard one, Adam, worst seed", "asked", *worst(ratio, 3.0)),
-        Claim("accuracy of reading the hard feature, Adam, worst seed", "asked", *worst(told, 0.98)),
+        Claim(
+            "share of the easy feature over that of the hard one, Adam",
+            "asked",
+            tuple(ratio),
+            (3.0,) * seeds,
+            every=True,
+        ),
+        Claim("accuracy of reading the hard feature, Adam", "asked", tuple(told), (0.98,) * seeds, every=True),
         Claim("share of variance of the easy feature, Adam", "hard feature", *both(adam), None),
         Claim(
             "share of the easy feature over that of the hard one, SGD",
@@ -57,24 +61,20 @@ def run(options: BenchOptions) -> list[Claim]:
             (1.5,) * seeds,
         ),
         Claim(
-            "share of the hard feature, learned first, over that when both are learned together (ratio of means)",
-            "asked",
-            *worst([later["share"][HARD].mean() / together["share"][HARD].mean()] * seeds, 2.0),
+            "share of the hard feature, learned first",
+            "twice that when both are learned together",
+            tuple(later["share"][HARD]),
+            tuple(2 * together["share"][HARD]),
         ),
         Claim("share of a bit that is always labelled", "equal bit, labelled in a tenth", *both(rare), None),
         Claim("transformer: share of the label that is emitted first", "emitted second", *both(emitted), None),
         Claim(
-            "rank correlation of dissimilarities of a network of both features with one of the easy feature, less that "
-            "with one of the hard feature, worst seed",
-            "asked",
-            *worst([easy - hard for easy, hard in alike], 0.2),
-        ),
-        Claim(
-            "the same correlation with a network of the easy feature",
-            "of the hard one",
+            "rank correlation of dissimilarities of a network of both features with one of the easy feature",
+            "with one of the hard feature",
             tuple(easy for easy, _ in alike),
             tuple(hard for _, hard in alike),
-            None,
+            0.2,
+            every=True,
         ),
     ]
 
@@ -88,11 +88,6 @@ def shares(config: BiasStudyConfig) -> dict[str, np.ndarray]:
 def both(found: dict[str, np.ndarray]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Shares of the first and of the second feature by seed."""
     return tuple(found["share"][0]), tuple(found["share"][1])
-
-
-def worst(values: Sequence[float], asked: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The smallest value, for all seeds, and what is asked."""
-    return (float(min(values)),) * len(values), (asked,) * len(values)
 
 
 def dissimilarities(seed: int, epochs: int) -> tuple[float, float]:

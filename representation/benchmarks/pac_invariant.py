@@ -1,7 +1,8 @@
 """Subsets of features that predict alike in all environments, beside all features on pooled environments.
 
 The model is the paper's, of 7 nodes and random interventions on three of them; 10 000 samples an environment. The
-certificate is tried with moments in closed form: how often any subset that passed changes in more than it allows.
+certificate is tried with moments in closed form, 200 times over all seeds: how often any subset that passed changes in
+more than it allows.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ def run(options: BenchOptions) -> list[Claim]:
     def column(found: Sequence[dict[str, float]], name: str, less: float = 0.0) -> tuple[float, ...]:
         return tuple(one[name] - less for one in found)
 
-    failed = failures(options.steps(REPEATS), seed=0)
+    repeats = options.steps(REPEATS // seeds)
+    failed = tuple(-failures(repeats, seed) for seed in range(seeds))
     return [
         Claim(
             f"accepted subsets on unseen environments, {MANY} environments, soft", f"{FEW} environments",
@@ -57,9 +59,9 @@ def run(options: BenchOptions) -> list[Claim]:
         Claim("hard: the worst of them on unseen environments", "asked", column(hard, "worst"), (0.75,) * seeds),
         Claim("hard: all features, pooled, negated", "asked", column(hard, "negated"), (0.0,) * seeds),
         Claim(
-            f"share of {REPEATS} repetitions in which an accepted subset breaks the certificate, negated",
+            f"share of {repeats} repetitions a seed in which an accepted subset breaks the certificate, negated",
             f"asked: {DELTA + SLACK:g}, negated",
-            (-failed,) * 2, (-DELTA - SLACK,) * 2,
+            failed, (-DELTA - SLACK,) * seeds,
         ),
     ]  # fmt: skip
 

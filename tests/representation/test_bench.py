@@ -22,6 +22,14 @@ def test_the_interval_is_that_of_students_t_over_paired_seeds():
     assert bench.row(asdict(told))[-1] == "told"
 
 
+def test_a_claim_of_each_seed_does_not_hold_by_the_mean_alone():
+    claim = Claim("right answers", "guessing", (0.9, 0.6), (0.5, 0.5), least=0.2, every=True)
+    assert not claim.holds()
+    assert bench.row(asdict(claim))[-1] == "NO, wants +0.2 with each seed"
+    assert Claim("right answers", "guessing", (0.9, 0.6), (0.5, 0.5), least=0.2).holds()
+    assert Claim("right answers", "guessing", (0.9, 0.7), (0.5, 0.5), least=0.2, every=True).holds()
+
+
 def test_equal_differences_have_no_width():
     assert Claim("right", "chance", (0.5, 0.5), (0.25, 0.25)).difference() == (0.25, 0.25, 0.25)
 
