@@ -46,6 +46,8 @@ class GatewayConfig:
         state_timeout_s: without a new joint state for this long, the arm is held (steady clock).
         state_max_age_s: joint states with an older stamp count as missing.
         max_lead_s: trajectories stamped further in the future are rejected.
+        catch_up_s: for so long a trajectory that begins elsewhere than the arm is led into, so that the whole need not
+            be slowed for its first knot; then it is followed as it came. 0 for not at all.
         limits: how much of the robot's limits a trajectory may use.
         collision: what counts as a collision; trajectories with one are rejected.
     """
@@ -54,6 +56,7 @@ class GatewayConfig:
     state_timeout_s: float = field(default=0.25, metadata={"range": (0.01, 60.0)})
     state_max_age_s: float = field(default=0.5, metadata={"range": (0.01, 60.0)})
     max_lead_s: float = field(default=0.1, metadata={"range": (0.0, 10.0)})
+    catch_up_s: float = field(default=0.0, metadata={"range": (0.0, 5.0)})
     limits: SafetyLimits = field(default_factory=SafetyLimits)
     collision: CollisionConfig = field(default_factory=CollisionConfig)
 
@@ -219,9 +222,8 @@ class ArmGateway:
             return self._reject(trajectory, STOPPED_BY_SCALE, now)
         measured, begin = self._measured, self._begin(now, trajectory.stamp)
         self._told_grippers = self._grip(trajectory, begin)
-        verdict = self.filter.apply(
-            trajectory, measured.positions, measured.velocities, begin, self._desired(begin), speed
-        )
+        start, catch_up = self._desired(begin), self.config.catch_up_s
+        verdict = self.filter.apply(trajectory, measured.positions, measured.velocities, begin, start, speed, catch_up)
         self.limit_hits.update(verdict.limits)
         if verdict.trajectory is None:
             return self._reject(trajectory, verdict.reason, now)

@@ -22,6 +22,7 @@ from policies.execution.trajectory import (
     JointState,
     JointTrajectory,
     Motion,
+    approached,
     brake,
     knot_accelerations,
     segments,
@@ -119,6 +120,7 @@ class SafetyFilter:
         now: float | None = None,
         start: JointState | None = None,
         speed: float = 1.0,
+        catch_up_s: float = 0.0,
     ) -> SafetyVerdict:
         """Judge a trajectory that would replace the running one.
 
@@ -129,6 +131,8 @@ class SafetyFilter:
             now: time of the replacement in seconds; the trajectory's stamp if None.
             start: desired state of the controller at `now`; the measured state if None.
             speed: above 0 and at most 1; the trajectory is slowed by its inverse, and further where it must be.
+            catch_up_s: for so long the arm is led into a trajectory that begins elsewhere, see `approached`; 0 for not
+                at all. One with accelerations is followed as it came.
         """
         now = trajectory.stamp if now is None else now
         measured = JointState(now, np.asarray(positions, dtype=np.float64), np.asarray(velocities, dtype=np.float64))
@@ -144,6 +148,8 @@ class SafetyFilter:
         misplaced = self._misplaced(remaining, measured)
         if misplaced is not None:
             return SafetyVerdict(None, misplaced.reason, limits=(misplaced.limit,))
+        if catch_up_s and remaining.accelerations is None:
+            remaining = approached(remaining, start, catch_up_s, self.spec.arm_joints)
         reachable, late = with_reachable_grippers(remaining, start, self.spec.grippers, self.max_velocity)
         verdict = self._fit(reachable, start, 1.0 / speed)
         if not late or verdict.trajectory is None:

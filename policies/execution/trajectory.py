@@ -207,6 +207,37 @@ class Motion:
         return [_horner(self.coefficients[k], elapsed - self._times[k], order) for order in range(orders)]
 
 
+def approached(
+    trajectory: JointTrajectory, start: JointState, duration: float, joints: Sequence[int]
+) -> JointTrajectory:
+    """Return the trajectory so that it begins as some joints move, and is itself again after a while.
+
+    What separates it from `start` at the time of `start`, before its first knot on the line of that knot's velocity,
+    is added to the knots of the next `duration` seconds, less and less, along a quintic.
+
+    Args:
+        trajectory: without accelerations.
+        start: where the joints are, and how fast.
+        duration: seconds.
+        joints: places of those that count; the others are left as they are.
+    """
+    after = trajectory.stamp + trajectory.times - start.time
+    coming = np.flatnonzero((after > 0) & (after < duration))
+    coming = coming[coming < len(after) - 1]  # the stop stays one
+    if not len(coming):
+        return trajectory
+    first = coming[0]
+    place = trajectory.positions[first] - after[first] * trajectory.velocities[first]
+    away = np.zeros((2, 2, len(place)))  # positions and velocities, now and then
+    away[0, 0, joints] = (start.positions - place)[joints]
+    away[1, 0, joints] = (start.velocities - trajectory.velocities[first])[joints]
+    (way,) = segments(away[0], away[1], np.zeros_like(away[0]), np.array([duration]))
+    positions, velocities = trajectory.positions.copy(), trajectory.velocities.copy()
+    positions[coming] += [_horner(way, after[knot], 0) for knot in coming]
+    velocities[coming] += [_horner(way, after[knot], 1) for knot in coming]
+    return replace(trajectory, positions=positions, velocities=velocities)
+
+
 def hold(positions: ArrayLike, stamp: float) -> JointTrajectory:
     """Return the trajectory that holds positions (n,), rad (m), from `stamp` on."""
     positions = np.asarray(positions, dtype=np.float64)[None]

@@ -7,7 +7,7 @@ to data prediction: the flow's time is alpha / (alpha + sigma).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -30,8 +30,9 @@ class Prefix:
         overlap: rows e of the running chunk that count at all, at least `committed`.
         schedule: how the weights fall from row b to row e: not at all ("ones"), at once ("zeros"), or between.
         mode: "guided" corrects each prediction along the network's Jacobian; "blend" averages each prediction with the
-            rows; "replace" puts the committed rows, with noise, into every step; "clean" puts them in without noise,
-            for a network that was trained so (`RDTConfig.clean_prefix`, arXiv 2512.05964).
+            rows; with both, what separates the chunks in the end fades out over the overlap, see `joined`; "replace"
+            puts the committed rows, with noise, into every step; "clean" puts them in without noise, for a network that
+            was trained so (`RDTConfig.clean_prefix`, arXiv 2512.05964).
         beta: largest weight of the correction.
         jacobian: "identity" saves the pass through the network that "exact" needs, and is the coarser.
         slots: (d,) 1 where the rows count; leave out what demonstrations switch abruptly, such as grippers. None for
@@ -99,6 +100,10 @@ def guidance_scale(level: Level, beta: float) -> float:
 def guided(clean: Tensor, noisy: Tensor, prefix: Prefix, mask: Tensor, level: Level) -> Tensor:
     """Correct a predicted chunk towards the prefix.
 
+    With the exact Jacobian J the correction goes along J^T of the error, as in arXiv 2506.07339, and as far as leaves
+    the least error there. The paper's own weight is that for numbers of unit variance; actions in rad vary less, and
+    with it an error of several rows is left.
+
     Args:
         clean: (B, T, d) predicted; with the exact Jacobian it must depend on `noisy` in autograd's graph.
         noisy: (B, T, d) what it was predicted from.
@@ -106,12 +111,31 @@ def guided(clean: Tensor, noisy: Tensor, prefix: Prefix, mask: Tensor, level: Le
         mask: (d,) 1 in the slots that the robot has.
         level: signal and noise in `noisy`.
     """
-    error = prefix.weights() * mask * (prefix.actions - clean.detach())
-    scale = guidance_scale(level, prefix.beta)
+    weights = prefix.weights() * mask
+    error = weights * (prefix.actions - clean.detach())
     if prefix.jacobian == "identity":
+        scale = guidance_scale(level, prefix.beta)
         return clean.detach() + min(1.0, level.sigma / (level.alpha + level.sigma) * scale) * error
     (pulled,) = torch.autograd.grad(clean, noisy, error.to(clean))
-    return clean.detach() + level.sigma * scale * pulled
+    gained = (error * pulled).sum((-2, -1), keepdim=True)
+    moved = (weights * pulled.square()).sum((-2, -1), keepdim=True)
+    # Without any way to go, 0 / 0, nothing is moved.
+    return clean.detach() + (gained / moved).nan_to_num(0.0).clamp(0.0, prefix.beta) * pulled
+
+
+def joined(clean: Tensor, prefix: Prefix, mask: Tensor) -> Tensor:
+    """Let what still separates a chunk (B, T, d) from the prefix fade out evenly over the rows of both.
+
+    The arm executes the committed rows as the chunk before has them, so a difference that is left would be a jump of
+    the next row.
+
+    Args:
+        clean: the chunk.
+        prefix: what it goes on with.
+        mask: (d,) 1 in the slots that the robot has.
+    """
+    weights = replace(prefix, schedule="linear").weights() * mask
+    return torch.lerp(clean, prefix.actions.expand_as(clean), weights)
 
 
 def most_consistent(chunks: Tensor, prefix: Prefix, mask: Tensor) -> int:

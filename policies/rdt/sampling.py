@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from policies.rdt.network import Conditions, RDTModel
-from policies.rdt.prefix import Prefix, guided
+from policies.rdt.prefix import Prefix, guided, joined
 from policies.rdt.solver import DPMSolverPP
 
 
@@ -69,6 +69,8 @@ def sample(
     for k in range(len(solver.timesteps)):
         clean = _predicted(model, solver, k, x, mask, inputs, prefix, noise)
         x, before = solver.step(k, x, clean, before), clean
+    if prefix is not None and prefix.mode in ("guided", "blend"):
+        x = joined(x, prefix, mask)
     return x * mask
 
 

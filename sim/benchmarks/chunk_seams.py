@@ -16,7 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from policies.execution.chunk_scheduler import SchedulerConfig
+from policies.execution.arm_gateway import ArmGateway, GatewayCommand, GatewayConfig
+from policies.execution.chunk_scheduler import ChunkScheduler, SchedulerConfig
+from policies.execution.gateway_states import GatewayState
 from policies.execution.policy_runner import PlannedMotion, PolicyRunner, RunnerConfig
 from policies.execution.trajectory import JointTrajectory
 from policies.interface import ActionChunk, Continuation, ContinuingPolicy, Observation, load_policy, looks_back
@@ -26,12 +28,14 @@ from sim.benchmarks.circling import CirclingPolicy
 from sim.episode_id import EpisodeId
 from sim.expert_policy import ExpertPolicy
 from sim.simulation import SimulationConfig, TabletopSimulation
-from sim.trajectory_controller import TrajectoryController
 
 LATENCY_S = 0.2
-SYNC_SHARE = 0.6  # of a chunk's rows that are executed before the next chunk is asked for
-NEAR = 0.1  # rad, of the waist from its target
-SEAM_TICKS = 2
+NEAR = 0.01  # rad, of the waist from its target
+# Who waits for a chunk sends nothing for as long as one lasts. The target does not wait for the arm, so one that is
+# behind must be led back to its chunks.
+GATEWAY = GatewayConfig(command_timeout_s=5.0, catch_up_s=0.3)
+WARM_UP_S = 1.0  # in which the arm gets into motion
+SEAM_STEPS = 2
 LEAST_DURATION_S = 2.0
 # What is asked of the trained policy: a seam that is felt without real-time chunking and none that is felt with it.
 LEAST_REPLACED_SEAM, LARGEST_GUIDED_SEAM = 3.0, 1.5
@@ -62,7 +66,7 @@ class SeamSettings:
 
     policy: str = ""
     task: str = "transfer_cube"
-    steps: int = 1500
+    steps: int = 2000
     seeds: int = 3
     duration_s: float = 60.0
     lr: float = 2e-3
@@ -110,6 +114,10 @@ class Course(Protocol):
         """Reset the simulation to the next episode."""
         ...
 
+    def start(self) -> ActionChunk | None:
+        """What the arm does before the policy has answered at all; None for nothing."""
+        ...
+
     def judge(self) -> tuple[float, bool]:
         """How well the last control step went, from 0 to 1, and whether the episode is over."""
         ...
@@ -127,6 +135,10 @@ class Circling:
         start = circling.ROBOT.home.copy()
         start[list(circling.JOINTS)] = circling.motions([0.0], [0.0])[0, 0]
         self.simulation.reset(EpisodeId("reach", "nominal", 1, 0, 0), start)
+
+    def start(self) -> ActionChunk:
+        """Go with the target, which does not wait for the policy."""
+        return circling.led_in(self.simulation.time)
 
     def judge(self) -> tuple[float, bool]:
         """Whether the waist is near its target."""
@@ -149,6 +161,9 @@ class TaskCourse:
         self.simulation.reset(EpisodeId(self._task, "nominal", 1, self._index, self._seed))
         self._index += 1
 
+    def start(self) -> None:
+        """Rest."""
+
     def judge(self) -> tuple[float, bool]:
         """Progress of the task."""
         status = self.simulation.judge()
@@ -159,37 +174,64 @@ class TaskCourse:
         simulation = self.simulation
         simulation.reset(EpisodeId(self._task, "nominal", 1, 0, self._seed + EXPERT_SEED))
         runner = PolicyRunner(ExpertPolicy(simulation), simulation.robot)
-        commanded = Commanded(simulation)
+        arm = ArmPath(simulation)
         while not simulation.status().done:
-            observation = replace(simulation.observe(), cameras={})
-            commanded.accept(runner.step(observation).trajectory)
-            simulation.advance(1)
-            commanded.note()
-        return float(np.median(commanded.steps()))
+            arm.ask(runner.step(replace(simulation.observe(), cameras={})).trajectory)
+            arm.advance()
+            simulation.judge()
+        return float(np.median(arm.steps()))
 
 
-class Commanded:
-    """What the controller of a simulation is commanded to do, control step by control step."""
+class ArmPath:
+    """What an arm behind its gateway is commanded to do, control step by control step.
+
+    Args:
+        simulation: of the arm, in an episode that has just begun.
+    """
 
     def __init__(self, simulation: TabletopSimulation) -> None:
         self._simulation = simulation
-        self._controller = TrajectoryController(simulation.robot)
-        self._controller.reset(simulation.scene.joint_positions, simulation.time)
-        self._path: list[NDArray[np.float64]] = []
-        self.note()
+        self.gateway = ArmGateway(simulation.robot, GATEWAY)
+        self._path = [self._commanded()]
+        self.look()
 
-    def accept(self, trajectory: JointTrajectory | None) -> None:
-        """Let the arm follow a trajectory, or hold."""
-        self._simulation.accept(trajectory)
-        self._controller.accept(trajectory, self._simulation.time)
+    def look(self) -> None:
+        """Let the gateway read the joints."""
+        simulation, now = self._simulation, self._simulation.time
+        scene = simulation.scene
+        self._accept(self.gateway.on_joint_state(now, scene.joint_positions, scene.joint_velocities, now))
+        self._accept(self.gateway.tick(now))
 
-    def note(self) -> None:
-        """Remember where the arms shall be now."""
-        self._path.append(self._controller.sample(self._simulation.time)[0][self._simulation.robot.arm_joints])
+    def ask(self, trajectory: JointTrajectory) -> float:
+        """Ask the gateway for a motion; the largest of the first steps of it, rad in a control step."""
+        now, period = self._simulation.time, self._simulation.control_period
+        way = np.vstack([self._commanded(), trajectory.positions[:SEAM_STEPS, self._simulation.robot.arm_joints]])
+        durations = np.diff([0.0, *(trajectory.stamp + trajectory.times[:SEAM_STEPS] - now)])
+        self._accept(self.gateway.on_trajectory(trajectory, now))
+        return float((np.linalg.norm(np.diff(way, axis=0), axis=-1) / durations).max() * period)
+
+    def advance(self) -> None:
+        """Go on for a control step."""
+        for _ in range(round(self._simulation.control_period / self._simulation.scene.model.opt.timestep)):
+            self._simulation.tick()
+        self._path.append(self._commanded())
+        self.look()
 
     def steps(self) -> NDArray[np.float64]:
-        """Norms of the steps so far, rad."""
+        """Norms of the steps so far, over the arms' joints, rad."""
         return np.linalg.norm(np.diff(self._path, axis=0), axis=-1)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the arm follows a trajectory."""
+        return self.gateway.state is GatewayState.MOVING
+
+    def _accept(self, command: GatewayCommand | None) -> None:
+        if command is not None:
+            self._simulation.accept(command.trajectory)
+
+    def _commanded(self) -> NDArray[np.float64]:
+        return self._simulation.commanded_positions[self._simulation.robot.arm_joints]
 
 
 def drive(policy: ContinuingPolicy, course: Course, method: str, duration_s: float, seed: int) -> dict[str, float]:
@@ -203,17 +245,25 @@ def drive(policy: ContinuingPolicy, course: Course, method: str, duration_s: flo
     return {
         "largest seam": float(jumps.max()),
         "seam p95": float(np.percentile(jumps, 95)),
-        "largest step": float(max(episode.steps.max() for episode in episodes) / course.median_step),
+        "largest step": max(episode.largest_step for episode in episodes) / course.median_step,
         "missed ticks": sum(episode.missed for episode in episodes),
+        "chunks": sum(episode.chunks for episode in episodes),
+        "unguided": sum(episode.unguided for episode in episodes),
+        "slowed": sum(episode.slowed for episode in episodes),
+        "refused": sum(episode.refused for episode in episodes),
         "score": float(np.mean(np.concatenate([episode.scores for episode in episodes]))),
     }
 
 
 @dataclass(frozen=True, slots=True)
 class _Episode:
-    steps: NDArray[np.float64]
     jumps: NDArray[np.float64]
+    largest_step: float
     missed: int
+    chunks: int
+    unguided: int
+    slowed: int
+    refused: int
     scores: list[float]
 
 
@@ -222,39 +272,50 @@ def _drive_episode(policy: ContinuingPolicy, course: Course, method: str, most_t
     delayed = DelayedPolicy(policy)
     runner = PolicyRunner(delayed, simulation.robot, RunnerConfig(METHODS[method]), timer=lambda: delayed.clock)
     runner.reset(seed)
-    commanded = Commanded(simulation)
+    arm = ArmPath(simulation)
     latency = math.ceil(LATENCY_S * policy.control_hz)
-    seams, scores, missed, over = [], [], 0, False
+    lead = course.start()
+    if lead is not None:
+        arm.ask(ChunkScheduler(simulation.robot).plan(lead, simulation.scene.joint_positions, simulation.time))
+    seams: list[int] = []
+    jumps: list[float] = []
+    warm_up = round(WARM_UP_S * policy.control_hz)
+    scores: list[float] = []
+    missed, unguided, over = 0, 0, False
     pending: PlannedMotion | None = None
-    ready, ends = 0, 0
-    ask_at = 1  # a trajectory of stamp 0 would begin when it comes
+    ready = 0
     earlier: dict[str, NDArray[np.uint8]] = {}
     while not over and len(scores) < most_ticks:
         tick = len(scores)
         if pending is not None and tick == ready:
             # Who waits begins a chunk when it has come; who does not has it begin at its observation.
             begun = simulation.time if sync else pending.chunk.stamp
-            commanded.accept(replace(pending.trajectory, stamp=begun))
+            jump = arm.ask(replace(pending.trajectory, stamp=begun))
             seams.append(tick)
-            ends = ready + policy.chunk_length - (0 if sync else latency)
-            ask_at = ready + round(SYNC_SHARE * policy.chunk_length) if sync else tick
+            jumps += [jump] * (tick >= warm_up)
+            unguided += not pending.chunk.committed
             pending = None
-        if pending is None and tick >= ask_at:
+        # A trajectory of stamp 0 would begin when it comes.
+        if pending is None and tick > 0 and not (sync and arm.moves):
             observation = replace(simulation.observe(), earlier=earlier)
             pending, ready = runner.step(observation, None if sync else simulation.time), tick + latency
-            if sync:
-                commanded.accept(None)
         if looks_back(policy):
             earlier = simulation.pictures()
-        missed += bool(seams) and ((sync and pending is not None) or tick >= ends)
-        for _ in range(round(simulation.control_period / simulation.scene.model.opt.timestep)):
-            simulation.tick()
-        commanded.note()
+        missed += bool(seams) and not arm.moves
+        arm.advance()
         score, over = course.judge()
         scores.append(score)
-    steps = commanded.steps()
-    jumps = np.array([steps[seam : seam + SEAM_TICKS].max() for seam in seams[1:]])
-    return _Episode(steps, jumps, missed, scores)
+    steps = arm.steps()
+    return _Episode(
+        jumps=np.array(jumps),
+        largest_step=float(steps[warm_up:].max(initial=0.0)),
+        missed=missed,
+        chunks=len(seams),
+        unguided=unguided if METHODS[method].mode == RTC else 0,
+        slowed=arm.gateway.counters["slowed"],
+        refused=arm.gateway.counters["rejected"],
+        scores=scores,
+    )
 
 
 def run(settings: SeamSettings) -> dict[str, Any]:
@@ -306,6 +367,7 @@ def claims(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, bool]
         return f"{values.min():.3g} to {values.max():.3g}"
 
     replaced, guided = found("replace", "largest seam"), found("rtc guided", "largest seam")
+    executed = found("rtc guided", "largest step")
     waiting = found("sync", "missed ticks")
     moving = np.concatenate([found(method, "missed ticks") for method in rows if method != "sync"])
     gain = found("rtc guided", "score") - found("sync", "score")
@@ -315,6 +377,9 @@ def claims(rows: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, bool]
         ),
         f"largest seam of rtc guided at most {LARGEST_GUIDED_SEAM:g}: {told(guided)}": bool(
             guided.max() <= LARGEST_GUIDED_SEAM
+        ),
+        f"largest step of rtc guided at most {LARGEST_GUIDED_SEAM:g}: {told(executed)}": bool(
+            executed.max() <= LARGEST_GUIDED_SEAM
         ),
         f"missed ticks of sync above 0: {told(waiting)}": bool(waiting.min() > 0),
         f"missed ticks of all others 0: {told(moving)}": bool(moving.max() == 0),
@@ -334,16 +399,20 @@ def format_text(result: Mapping[str, Any]) -> str:
     lines = [
         f"{who}; {settings['duration_s']:g} s each at {result['control_hz']:g} Hz, {1000 * LATENCY_S:g} ms of latency",
         f"steps are commanded ones over the demonstrations' median, {np.mean(result['median_steps']):.3f} rad",
-        f"seams: largest step within {SEAM_TICKS} ticks of a new chunk; score: {score}",
-        f"{'method':<13}{'seed':>5}" + "".join(f"{name:>14}" for name in names),
+        f"seams: the larger of the first {SEAM_STEPS} steps that a new chunk asks for; score: {score}",
+        f"{'method':<12}{'seed':>5}" + "".join(f"{name:>{_width(name)}}" for name in names),
     ]
     for method, found in result["results"].items():
         for seed, row in enumerate(found):
-            lines.append(f"{method:<13}{seed:>5}" + "".join(f"{row[name]:>14.4g}" for name in names))
+            lines.append(f"{method:<12}{seed:>5}" + "".join(f"{row[name]:>{_width(name)}.4g}" for name in names))
     if not given:
         lines += [f"{'yes' if holds else 'NO':<4}{claim}" for claim, holds in claims(result["results"]).items()]
     lines.append(f"{machine['cpu']}, {machine['cores']} cores, {machine['accelerator'] or 'no GPU'}")
     return "\n".join(lines)
+
+
+def _width(name: str) -> int:
+    return max(len(name), 6) + 2
 
 
 def format_markdown(result: Mapping[str, Any]) -> str:
@@ -362,15 +431,18 @@ distances that the policy cannot know, so two chunks that are drawn one after th
 
 How to read it:
 
-- `sync` executes 60 % of a chunk, then holds the arm until the next one is there. Each tick without motion counts as
-  missed; seams are where the next chunk begins elsewhere.
+- `sync` executes a chunk, which ends at rest, and holds the arm until the next one is there. Each tick without motion
+  counts as missed; seams are where the next chunk begins elsewhere.
 - `replace` asks for the next chunk as soon as one has come, and executes it as soon as it is there.
 - `rtc` does the same with real-time chunking: each chunk is made to go on with the one that the arm executes.
   `guided` follows the network's Jacobian, `blend` averages both chunks in every step of the sampler, `replace` fixes
   the committed rows alone.
-- A seam of 1 is a step like those of the demonstrations. The first chunk, which the arm begins at rest, does not count.
-- Lines with `yes` and `NO` tell what is asked, and whether it holds for every seed. Guided chunks were to pass without
-  a seam, at most 1.5 steps; where the line says `NO`, they do not.
+- A seam or step of 1 is one like those of the demonstrations. Seams are what a chunk asks for, steps what the arm is
+  commanded to do: every trajectory goes through the arm gateway, which leads the arm into one that begins elsewhere
+  (`catch_up_s`, 0.3 s), and slows or refuses what is beyond the arm's limits. The first second, in which the arm gets
+  into motion, does not count.
+- `unguided` chunks begin afresh: there was no chunk to go on with, or the arm was elsewhere than it says.
+- Lines with `yes` and `NO` tell what is asked, and whether it holds for every seed.
 - Time is simulated, so the latency is exact, and missed ticks tell of the method, not of the machine.
 
 Run it again with `python -m sim.bench chunk_seams --write`. With `--seams.policy DIRECTORY --seams.task transfer_cube`

@@ -595,3 +595,23 @@ def test_lost_joint_states_of_an_arm_that_moves_or_was_commanded_send_a_stop():
     commanded = grasping()
     commanded.on_trajectory(led_to(0.0), 10.0)
     assert finger_after(commanded.tick(11.0), told=0.0).max() < 1e-6
+
+
+def test_an_arm_that_is_behind_catches_up_and_is_not_slowed():
+    times = 0.04 * np.arange(1, 17)
+    positions, velocities = np.tile(HOME, (16, 1)), np.zeros((16, 8))
+    positions[:, 0] += 0.03 + 0.4 * times  # 0.03 rad ahead of the arm
+    velocities[:-1, 0] = 0.4
+    times[-1] += 0.2  # for the stop
+    ahead = JointTrajectory(10.0, times, positions, velocities)
+    slowed, caught_up = (ArmGateway(SPEC, replace(CONFIG, catch_up_s=seconds)) for seconds in (0.0, 0.3))
+    for gateway in (slowed, caught_up):
+        gateway.on_joint_state(10.0, HOME, STILL, 10.0)
+    assert slowed.on_trajectory(ahead, 10.0).time_scale > 2
+    command = caught_up.on_trajectory(ahead, 10.0)
+    assert command.time_scale == 1
+    motion = Motion(command.trajectory, JointState(10.0, HOME, STILL))
+    np.testing.assert_allclose(motion.sample(10.32)[0], positions[7], atol=1e-9)
+    # What is too far away is no delay, and is refused as before.
+    far = replace(ahead, positions=positions + np.eye(8)[0])
+    assert caught_up.on_trajectory(far, 10.0).rejected

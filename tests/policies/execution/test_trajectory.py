@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policies.execution.trajectory import JointState, JointTrajectory, Motion, brake, hold, smooth
+from policies.execution.trajectory import JointState, JointTrajectory, Motion, approached, brake, hold, smooth
 
 
 def rest(time, *positions):
@@ -167,3 +167,30 @@ def test_times_that_do_not_increase_from_above_zero_are_refused(times):
 def test_knots_that_do_not_match_are_refused():
     with pytest.raises(ValueError, match="as many knots everywhere"):
         JointTrajectory(0.0, [0.1, 0.2], np.zeros((2, 3)), np.zeros((1, 3)))
+
+
+def test_an_arm_is_led_into_a_trajectory_that_begins_elsewhere():
+    times = 0.1 * np.arange(1, 9)
+    line = np.stack([0.5 * times, 0.5 * times], axis=1)
+    speeds = np.full((8, 2), 0.5)
+    speeds[-1] = 0.0
+    trajectory = JointTrajectory(10.0, times, line, speeds)
+    start = JointState(10.2, np.array([0.0, 0.0]), np.array([0.1, 0.1]))
+    led = approached(trajectory, start, 0.4, [0])
+    np.testing.assert_array_equal(led.positions[:, 1], line[:, 1])  # a joint that does not count
+    for kept in (slice(0, 2), slice(5, 8)):  # past, and after the approach
+        np.testing.assert_allclose(led.positions[kept], line[kept], atol=1e-12)
+        np.testing.assert_allclose(led.velocities[kept], speeds[kept], atol=1e-12)
+    # Of an offset of 0.1 and a speed of 0.4 that lacks, a quarter of the way on: the quintic's own values.
+    quintic = [1 - 10 * s**3 + 15 * s**4 - 6 * s**5 for s in (0.25, 0.5, 0.75)]
+    slope = [0.4 * (s - 6 * s**3 + 8 * s**4 - 3 * s**5) for s in (0.25, 0.5, 0.75)]
+    expected = -0.1 * np.array(quintic) - 0.4 * np.array(slope)
+    np.testing.assert_allclose((led.positions - line)[2:5, 0], expected, atol=1e-12)
+
+
+def test_a_trajectory_that_begins_where_the_arm_is_and_one_that_is_over_stay_as_they_are():
+    times = np.array([0.1, 0.2, 0.3])
+    trajectory = JointTrajectory(10.0, times, 0.5 * times[:, None], np.array([[0.5], [0.5], [0.0]]))
+    led = approached(trajectory, JointState(10.05, np.array([0.025]), np.array([0.5])), 0.4, [0])
+    np.testing.assert_allclose(led.positions, trajectory.positions, atol=1e-12)
+    assert approached(trajectory, rest(11.0, 0.0), 0.4, [0]) is trajectory

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from policies.rdt.prefix import Prefix, guidance_scale, guided, most_consistent, prefix_weights
+from policies.rdt.prefix import Prefix, guidance_scale, guided, joined, most_consistent, prefix_weights
 from policies.rdt.solver import Level
 
 
@@ -38,21 +38,49 @@ def test_the_identity_jacobian_has_its_closed_form_on_a_linear_network():
     torch.testing.assert_close(guided(clean, x, prefix, mask, level), expected, atol=1e-6, rtol=0)
 
 
-def test_the_exact_jacobian_pulls_back_through_a_linear_network():
+@pytest.mark.parametrize("size", [1.0, 0.05])
+def test_the_exact_jacobian_pulls_back_as_far_as_leaves_the_least_error(size):
     generator = torch.Generator().manual_seed(0)
-    x, rows = torch.randn(1, 6, 4, generator=generator), torch.randn(6, 4, generator=generator)
+    x, rows = torch.randn(2, 6, 4, generator=generator), size * torch.randn(6, 4, generator=generator)
     matrix, mask, level = torch.randn(4, 4, generator=generator), torch.tensor([1.0, 1, 0, 1]), Level(0.6, 0.8)
-    prefix = Prefix(rows, 2, 5)
+    prefix = Prefix(rows, 2, 5, beta=100.0)
     x.requires_grad_()
-    clean = x @ matrix
-    error = prefix.weights() * mask * (rows - clean.detach())
-    expected = clean.detach() + 0.8 * min(5.0, 1 / 0.48) * error @ matrix.T
-    torch.testing.assert_close(guided(clean, x, prefix, mask, level), expected, atol=1e-6, rtol=0)
+    clean = size * x @ matrix
+    weights = prefix.weights() * mask
+    found = guided(clean, x, prefix, mask, level)
+
+    def error(chunks):
+        return (weights * (rows - chunks).square()).sum((-2, -1))
+
+    predicted = clean.detach()
+    way = (weights * (rows - predicted)) @ matrix.T
+    along = ((found - predicted) / way)[:, :5].flatten(1)  # the same number in every row that counts
+    torch.testing.assert_close(along, along[:, :1].expand_as(along), atol=0, rtol=1e-4)
+    assert (along > 0).all()
+    for factor in (0.9, 1.1):
+        assert (error(found) < error(torch.lerp(predicted, found, factor))).all()
 
 
 def test_the_weight_of_the_correction_is_capped():
     assert guidance_scale(Level(0.01, 0.99995), 5.0) == 5.0
     assert guidance_scale(Level(0.6, 0.8), 5.0) == pytest.approx(1 / 0.48)
+    x = torch.ones(1, 6, 4, requires_grad=True)
+    prefix = Prefix(torch.ones(6, 4), 6, 6, beta=2.0)
+    found = guided(0.01 * x, x, prefix, torch.ones(4), Level(0.6, 0.8))
+    torch.testing.assert_close(found, torch.full((1, 6, 4), 0.01 + 2.0 * 0.01 * 0.99), atol=1e-6, rtol=0)
+
+
+def test_a_network_without_a_way_to_the_prefix_is_left_alone():
+    x = torch.ones(1, 6, 4, requires_grad=True)
+    found = guided(0.0 * x, x, Prefix(torch.ones(6, 4), 2, 5), torch.ones(4), Level(0.6, 0.8))
+    torch.testing.assert_close(found, torch.zeros(1, 6, 4), atol=0, rtol=0)
+
+
+def test_what_separates_the_chunks_fades_out_over_the_rows_of_both():
+    mask = torch.tensor([1.0, 1, 0, 1])
+    found = joined(torch.zeros(1, 8, 4), Prefix(torch.ones(8, 4), 2, 6), mask)
+    assert found[0, :, 0].tolist() == pytest.approx([1, 1, 0.8, 0.6, 0.4, 0.2, 0, 0])
+    assert not found[..., 2].any()
 
 
 def test_the_chunk_that_goes_on_best_is_chosen():

@@ -80,7 +80,7 @@ def test_two_inferences_at_once_give_what_each_gives_alone(model):
 
 
 @pytest.mark.parametrize("prediction", ["sample", "epsilon"])
-@pytest.mark.parametrize("mode", ["blend", "replace"])
+@pytest.mark.parametrize("mode", ["guided", "blend", "replace"])
 def test_committed_rows_are_the_prefix(mode, prediction):
     model = random_model(config=replace(RDTConfig.tiny(), prediction_type=prediction))
     inputs = random_inputs(model.config)
@@ -92,10 +92,10 @@ def test_committed_rows_are_the_prefix(mode, prediction):
 class SmoothMotions:
     """Stands for a network: the exact denoiser of smooth random motions (a Gaussian process over the rows)."""
 
-    def __init__(self, rows, length):
+    def __init__(self, rows, length, size=1.0):
         self.config = replace(RDTConfig.tiny(), pred_horizon=rows, action_dim=1)
         distances = torch.arange(rows)[:, None] - torch.arange(rows)
-        self.covariance = torch.exp(-0.5 * (distances / length) ** 2).double() + 1e-6 * torch.eye(rows)
+        self.covariance = size**2 * (torch.exp(-0.5 * (distances / length) ** 2).double() + 1e-6 * torch.eye(rows))
         self.power = torch.from_numpy(alphas_cumprod())
 
     def draw(self, count, generator):
@@ -108,10 +108,10 @@ class SmoothMotions:
         return (power.sqrt() * self.covariance @ torch.linalg.solve(noisy_covariance, noisy.double())).float()
 
 
-@pytest.mark.parametrize("jacobian", ["exact", "identity"])
-def test_guidance_joins_smooth_motions_where_replacement_alone_jumps(jacobian):
+@pytest.mark.parametrize(("jacobian", "size"), [("exact", 1.0), ("identity", 1.0), ("exact", 0.2)])
+def test_guidance_joins_smooth_motions_where_replacement_alone_jumps(jacobian, size):
     rows, executed, delay = 64, 25, 6
-    model = SmoothMotions(rows, length=12)
+    model = SmoothMotions(rows, length=12, size=size)
     generator = torch.Generator().manual_seed(0)
     running = model.draw(100, generator)
     noise = torch.randn(100, rows, 1, generator=generator)
