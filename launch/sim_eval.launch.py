@@ -12,6 +12,7 @@ from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchDescription
 
+ASKED_EVERY_8 = ("rdt", "rdt_small")
 ALOHA_TASKS = ("transfer_cube", "sort", "lift_tray", "insertion")
 
 
@@ -76,7 +77,11 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("episodes", default_value="5", description="episodes per task, suite and severity"),
             DeclareLaunchArgument("seed", default_value="0", description="seed of the run"),
             DeclareLaunchArgument(
-                "query_steps", default_value="1", description="control steps between two queries of the policy"
+                "query_steps",
+                default_value=PythonExpression(
+                    ["'8' if '", LaunchConfiguration("policy"), f"' in {ASKED_EVERY_8} else '1'"]
+                ),
+                description="control steps between two queries of the policy; by default what a shipped one says",
             ),
             DeclareLaunchArgument(
                 "scheduler",

@@ -267,6 +267,14 @@ def looks_back(policy: Policy) -> bool:
     return bool(getattr(policy, "looks_back", False))
 
 
+def query_steps(policy: Policy) -> int:
+    """Control steps from one observation that a policy is to be asked to answer to the next.
+
+    Policies that are not to be asked at every step say so by an attribute `query_steps`.
+    """
+    return int(getattr(policy, "query_steps", 1))
+
+
 def load_policy(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Policy:
     """Load a policy from a directory or hub id holding `config.json`, `*.safetensors` and normalisation statistics.
 

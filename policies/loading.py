@@ -21,6 +21,8 @@ POLICY_CLASSES = {
     "rdt": "policies.rdt.policy:RDTPolicy",
     "recorded_motion": "policies.recorded_motion:RecordedMotion",
 }
+# Short names of shipped policies.
+SHORT_NAMES = {"rdt": "rdt_small", "spatialvla": "spatialvla_small"}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # Configurations and statistics, weights, DeepSpeed's weights and embeddings of instructions, a sentencepiece tokenizer.
 _HASHED = {".json", ".safetensors", ".bin", ".pt", ".model"}
@@ -33,12 +35,13 @@ def shipped_policies() -> list[str]:
 
 
 def find_policy(path_or_hub_id: str) -> Path:
-    """Directory of a policy: a path, a shipped name, or a hub id (downloaded).
+    """Directory of a policy: a path, a shipped name, its short name, or a hub id (downloaded).
 
     Raises:
         FileNotFoundError: nothing of that name; lists what is shipped.
     """
-    for directory in (Path(path_or_hub_id).expanduser(), CHECKPOINTS / path_or_hub_id):
+    shipped = SHORT_NAMES.get(path_or_hub_id, path_or_hub_id)
+    for directory in (Path(path_or_hub_id).expanduser(), CHECKPOINTS / shipped):
         if directory.is_dir():
             return directory
     reason = "not a directory, a shipped policy or a hub id"

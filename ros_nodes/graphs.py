@@ -18,6 +18,7 @@ from ros_nodes.resources import config_file
 from sim.tasks import named_tasks, robot_of
 
 BOOLEAN = ("true", "false")
+ASKED_EVERY_8 = ("rdt", "rdt_small")
 
 
 def enclave_of(node: str, namespace: str) -> str:
@@ -180,7 +181,11 @@ SIM_EVAL = Graph(
         "severity": GraphArgument("1", "grades of the suites from 1 to 3, separated by commas"),
         "episodes": GraphArgument("5", "episodes per task, suite and severity", kind=int),
         "seed": GraphArgument("0", "seed of the run", kind=int),
-        "query_steps": GraphArgument("1", "control steps between two queries of the policy", kind=int),
+        "query_steps": GraphArgument(
+            lambda values: "8" if values["policy"] in ASKED_EVERY_8 else "1",
+            "control steps between two queries of the policy; by default what a shipped one says",
+            kind=int,
+        ),
         "scheduler": GraphArgument(
             "receding_horizon", "how overlapping chunks become one motion", get_args(SchedulerMode)
         ),

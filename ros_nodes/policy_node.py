@@ -1,7 +1,7 @@
 """`policy_node`: answers observations of cameras and joints by joint trajectories on `planned_trajectory`.
 
-In lockstep every observation is answered, and time is its stamp; in realtime the newest one is, at the rate of the
-policy's rows: cameras are often faster, and answers to every picture would only load the machine. The node commands
+In lockstep every observation is answered, and time is its stamp; in realtime the newest one is, as often as the policy
+is to be asked: cameras are often faster, and answers to every picture would only load the machine. The node commands
 nothing itself: `arm_gateway_node` checks each trajectory, and holds the arm when none comes.
 """
 
@@ -19,7 +19,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 from visualization_msgs.msg import MarkerArray
 
-from policies.execution.cadence import Cadence
+from policies.execution.cadence import Cadence, QueryConfig
 from policies.execution.camera_pose import CameraConfig
 from policies.execution.chunk_confidence import confidence_figures
 from policies.execution.frozen_cameras import FrozenCameras
@@ -28,7 +28,7 @@ from policies.execution.kinematics import Kinematics
 from policies.execution.observation_sync import SyncConfig
 from policies.execution.plausibility import depth_mismatch, joints_mismatch, policy_mismatch
 from policies.execution.policy_runner import PlannedMotion, PolicyRunner, RunnerConfig
-from policies.interface import Observation, load_policy, looks_back, may_lack_cameras
+from policies.interface import Observation, load_policy, looks_back, may_lack_cameras, query_steps
 from policies.loading import policy_sha256
 from policies.robots import get_drivers, get_robot
 from ros_nodes.convert import message_from_trajectory
@@ -48,8 +48,8 @@ class NodeConfig:
 
     Attributes:
         robot: name, or YAML file, of the robot whose policy this is.
-        mode: lockstep (every observation is answered; time is its stamp) or realtime (the newest one is, at the
-            policy's `control_hz`).
+        mode: lockstep (every observation is answered; time is its stamp) or realtime (the newest one is, every
+            `execution.query_steps` steps of the policy's `control_hz`).
         autostart: configure and activate without being asked.
         discovery_limit_s: how long to wait, when activated, for publishers of joints and cameras and for the gateway.
     """
@@ -108,6 +108,7 @@ class PolicyNode(LoadingLifecycleNode):
         self._policy_config = declare(self, PolicyConfig, "policy")
         declare(self, EpisodeParameters, "episode", read_only=False)
         self._runner_config = declare(self, RunnerConfig, "execution")
+        self._query_config = declare(self, QueryConfig, "execution")
         defaults = {"max_skew_s": 0.0} if self._config.mode == "lockstep" else {}
         self._sync_config = declare(self, SyncConfig, "sync", defaults=defaults)
         self._spec = get_robot(self._config.robot)
@@ -144,7 +145,9 @@ class PolicyNode(LoadingLifecycleNode):
         """Declare the calibrations of the policy's cameras, and subscribe to what it sees."""
         self._runner, self._sha256 = result
         policy = self._runner.policy
-        self._cadence = Cadence(policy.control_hz if self._config.mode == "realtime" else None)
+        if self._config.mode == "realtime":
+            steps = self._query_config.query_steps or query_steps(policy)
+            self._cadence = Cadence(policy.control_hz, steps, self._query_config.queue_share)
         # Which cameras there are is known only now; a parameter is declared once.
         for camera in policy.cameras:
             if camera not in self._calibrations:
@@ -200,8 +203,11 @@ class PolicyNode(LoadingLifecycleNode):
         motion = value.motion
         if motion is None:
             self._counts["discarded"] += 1
+            self._cadence.unanswered()
             return
-        self._last_was_late = self._config.mode == "realtime" and motion.chunk.end <= self._ros_s()
+        end = motion.trajectory.end if self._waits else motion.chunk.end
+        self._cadence.planned(motion.trajectory.stamp, end)
+        self._last_was_late = self._config.mode == "realtime" and end <= self._ros_s()
         self._counts["too_late"] += self._last_was_late
         self._out.publish(message_from_trajectory(motion.trajectory, self._spec.joint_names))
         self._counts["answered"] += 1
@@ -263,8 +269,17 @@ class PolicyNode(LoadingLifecycleNode):
         begun_at = self._steady_s()
         # Taken here: an observation that is never answered takes no readings away.
         observation = replace(observation, readings=log.take(observation.stamp))
-        now = None if self._config.mode == "lockstep" else self._ros_s()
-        return Answer(generation, self._runner.step(observation, now), received_at, begun_at)
+        if self._config.mode == "realtime" and not self._waits:
+            return Answer(generation, self._runner.step(observation, self._ros_s()), received_at, begun_at)
+        motion = self._runner.step(observation)
+        if self._waits:
+            motion = replace(motion, trajectory=replace(motion.trajectory, stamp=self._ros_s()))
+        return Answer(generation, motion, received_at, begun_at)
+
+    @property
+    def _waits(self) -> bool:
+        """Whether a chunk begins when it is there, and not at its observation."""
+        return self._config.mode == "realtime" and self._query_config.waits
 
     def _restart(self, reason: str) -> None:
         self._generation += 1

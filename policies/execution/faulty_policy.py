@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
-from policies.interface import ActionChunk, Observation, Policy, looks_back, may_lack_cameras
+from policies.interface import ActionChunk, Observation, Policy, looks_back, may_lack_cameras, query_steps
 
 PolicyFault = Literal["none", "nan", "inf", "huge", "jump", "slow", "raises", "out_of_memory"]
 
@@ -35,6 +35,7 @@ class FaultyPolicy:
         self.chunk_length = policy.chunk_length
         self.may_lack_cameras = may_lack_cameras(policy)
         self.looks_back = looks_back(policy)
+        self.query_steps = query_steps(policy)
         self._policy = policy
         self._fault = fault
         self._sleep = sleep

@@ -65,6 +65,7 @@ class RDTPolicy:
         may_lack_cameras: a camera that an observation lacks is seen as missing, as in training.
         looks_back: whether it looks at pictures of one step ago.
         max_delay: most rows that it may be given clean at the start of a chunk.
+        query_steps: control steps from one observation that it is to be asked to answer to the next.
 
     Raises:
         ValueError: encoders, embodiment, robot and network do not fit each other; says which.
@@ -104,6 +105,7 @@ class RDTPolicy:
         self._language: tuple[str, Attended] | None = None
         self._running = RunningChunk(embodiment)
         self.max_delay = _max_delay(model, settings)
+        self.query_steps = settings.query_steps
         self._generator = torch.Generator().manual_seed(DEFAULT_SEED)
 
     def reset(self, seed: int | None = None) -> None:

@@ -27,6 +27,7 @@ class RDTSettings:
         objective: what the network was trained for: to sample chunks, or to predict the mean one.
         max_delay: most rows at the start of a chunk that the network was trained to be given clean, 0 for none; None
             where nobody knows. See `RDTConfig.clean_prefix`.
+        query_steps: control steps from one observation that it is to be asked to answer to the next.
     """
 
     robot: str
@@ -35,11 +36,14 @@ class RDTSettings:
     sampler_steps: int = 5
     objective: Literal["diffusion", "regression"] = "diffusion"
     max_delay: int | None = None
+    query_steps: int = 1
 
     def __post_init__(self) -> None:
         delay = self.max_delay
         if delay is not None and (not isinstance(delay, int) or delay < 0):
             raise ValueError(f"max_delay: expected a number of rows, found {delay!r}")
+        if not isinstance(self.query_steps, int) or self.query_steps < 1:
+            raise ValueError(f"query_steps: expected a number of control steps, at least 1, found {self.query_steps!r}")
 
 
 def read_settings(directory: Path) -> RDTSettings:

@@ -69,3 +69,9 @@ def test_a_changed_tokenizer_is_another_policy(tmp_path):
     before = loading.policy_sha256(str(tmp_path))
     (tmp_path / "spiece.model").write_bytes(b"two")
     assert loading.policy_sha256(str(tmp_path)) != before
+
+
+def test_short_names_are_those_of_shipped_policies():
+    for short, name in loading.SHORT_NAMES.items():
+        assert loading.find_policy(short) == loading.find_policy(name)
+        assert name in loading.shipped_policies()

@@ -104,6 +104,12 @@ class GoesOn(Sweep):
         return replace(self.act(observation), committed=1 if late else continuation.committed)
 
 
+class Seldom(Sweep):
+    """Says that it is to be asked every fifth step."""
+
+    query_steps = 5
+
+
 class Slow(Sweep):
     """Takes longer to load than anybody waits."""
 
@@ -114,7 +120,7 @@ class Slow(Sweep):
 
 loading.BASELINES |= {
     name.__name__.lower(): f"faulty_policies:{name.__name__}"
-    for name in (Sweep, Raising, OtherRobot, Millimetres, GoesOn, Slow, Sure, Watching)
+    for name in (Sweep, Raising, OtherRobot, Millimetres, GoesOn, Seldom, Slow, Sure, Watching)
 } | {"tiny_rdt": "tiny_rdt:TinyRDT"}
 
 if __name__ == "__main__":

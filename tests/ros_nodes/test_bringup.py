@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import select
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from policies.loading import CHECKPOINTS, SHORT_NAMES, shipped_policies
 from ros_nodes.bringup import parse_arguments, run_graph
 from ros_nodes.graphs import GRAPHS, SIM_EVAL, Graph
 from sim.tasks import tasks_of
@@ -149,7 +151,8 @@ def test_the_robot_follows_from_the_tasks(repository):
     with pytest.raises(ValueError, match="expected some of one robot"):
         SIM_EVAL.resolve({"task": "pick,sort"})
     tree = ast.parse((repository / "launch" / "sim_eval.launch.py").read_text())
-    (names,) = (node.value for node in tree.body if isinstance(node, ast.Assign))
+    assigned = {node.targets[0].id: node.value for node in tree.body if isinstance(node, ast.Assign)}
+    names = assigned["ALOHA_TASKS"]
     assert ast.literal_eval(names) == tasks_of("aloha")
 
 
@@ -184,7 +187,8 @@ def test_the_launch_file_starts_the_same_graph(name, repository):
         elif default is not None:
             own = Path if ast.unparse(default.func) == "config_file" else str
             expression = default.args[0] if own is Path else default
-            for given in ({}, {"mode": "realtime"}, {"task": "sort"}, {"twin": "false"}, {"twin": "true"}):
+            arms = ({"task": "sort"}, {"policy": "rdt"}, {"policy": "rdt_small"})
+            for given in ({}, {"mode": "realtime"}, *arms, {"twin": "false"}, {"twin": "true"}):
                 asked = {key: "any" for key, entry in graph.arguments.items() if entry.default is None}
                 values = graph.resolve(asked | {key: value for key, value in given.items() if key in graph.arguments})
                 found = expression.value if isinstance(expression, ast.Constant) else computed(expression, values, tree)
@@ -204,3 +208,12 @@ def test_the_launch_file_starts_the_same_graph(name, repository):
     }
     assert list(nodes) == [node.executable for node in graph.nodes]
     assert conditions == {node.executable: node.condition for node in graph.nodes}
+
+
+def test_sim_eval_asks_shipped_policies_as_seldom_as_their_files_say():
+    graph = GRAPHS["sim_eval"]
+    for name in [*SHORT_NAMES, *shipped_policies()]:
+        path = CHECKPOINTS / SHORT_NAMES.get(name, name) / "policy.json"
+        expected = json.loads(path.read_text()).get("query_steps", 1) if path.is_file() else 1
+        assert graph.resolve({"policy": name})["query_steps"] == str(expected)
+    assert graph.resolve({"policy": "rdt", "query_steps": "2"})["query_steps"] == "2"

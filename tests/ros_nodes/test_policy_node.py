@@ -205,6 +205,44 @@ def test_a_camera_faster_than_the_policy_gets_answers_at_the_rate_of_the_policy(
         assert len(robot.image_stamps) > 3 * len(stamps)
 
 
+@pytest.mark.parametrize(
+    ("policy", "given", "least"),
+    [
+        ("sweep", ("execution.query_steps:=4",), 0.39),
+        ("seldom", (), 0.49),
+        ("seldom", ("execution.query_steps:=2",), 0.19),
+        ("sweep", ("execution.queue_share:=0.5",), 0.8),
+    ],
+)
+def test_a_policy_is_asked_as_seldom_as_the_parameters_or_it_itself_say(policy, given, least):
+    parameters = (f"policy.checkpoint:={policy}", "mode:=realtime", "autostart:=true", *given)
+    with (
+        FakeRobot("/seldom", cameras=("front",), camera_period_s=0.02) as robot,
+        node_process(POLICIES, robot.namespace, *parameters),
+    ):
+        robot.instruct("turn to and fro")
+        robot.wait_for_answers(5)
+        # The first observation may come from before the instruction, after which the policy begins anew.
+        stamps = [seconds(command.message.header.stamp) for command in robot.planned[1:]]
+        assert min(later - earlier for earlier, later in pairwise(stamps)) >= least - 1e-6
+
+
+def test_a_policy_that_waits_begins_each_chunk_when_it_is_there_and_is_asked_when_it_has_ended():
+    parameters = ("policy.checkpoint:=sweep", "mode:=realtime", "autostart:=true", "execution.queue_share:=0.0")
+    with (
+        FakeRobot("/waiting", cameras=("front",), camera_period_s=0.02) as robot,
+        node_process(POLICIES, robot.namespace, *parameters),
+    ):
+        robot.instruct("turn to and fro")
+        robot.wait_for_answers(4)
+        messages = [command.message for command in robot.planned[1:]]
+        stamps = np.array([seconds(message.header.stamp) for message in messages])
+        assert all(np.abs(stamp - np.array(robot.image_stamps)).min() > 1e-6 for stamp in stamps)
+        ends = stamps + [seconds(message.points[-1].time_from_start) for message in messages]
+        assert all(len(message.points) == 17 for message in messages)  # 16 rows, of which none is past, and the stop
+        assert (stamps[1:] >= ends[:-1]).all()
+
+
 def test_an_observation_carries_the_joint_states_since_the_one_that_was_answered_before():
     parameters = ("policy.checkpoint:=watching", "mode:=realtime", "autostart:=true")
     with (
