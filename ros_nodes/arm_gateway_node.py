@@ -45,7 +45,7 @@ from ros_nodes.params import declare
 from ros_nodes.qos import COMMAND, LATCHED, Mode, joint_state_in
 
 LOG_PERIOD_S = 1.0
-LEAD_S = 0.02  # what a message to a controller may take
+LEAD_S = 0.02
 RIVAL_PERIOD_S = 0.05
 
 
@@ -58,6 +58,9 @@ class NodeConfig:
         mode: lockstep (time is the stamp of the joint states) or realtime.
         shadow_mode: publish on `~/shadow/<controller>` instead of to the controllers: nothing moves.
         watchdog_period_s: time between two looks of the watchdogs.
+        lead_s: in realtime, for so long what is sent goes on with the running motion: judging it and its way to the
+            controllers may take so much, or the arm jumps. Holds begin so much later, and it must be shorter than the
+            time between two rows of the policy.
         pairing_limit_s: in lockstep, longest wait of a trajectory for the joint state of its stamp and for controllers.
         speed_scale_max_age_s: the arm holds where `speed_scale` has not come for so long, for who tells it all the time
             (`separation_node`); 0 where it is told only when it changes.
@@ -70,6 +73,7 @@ class NodeConfig:
     mode: Mode = "realtime"
     shadow_mode: bool = False
     watchdog_period_s: float = field(default=0.01, metadata={"range": (0.001, 0.01)})
+    lead_s: float = field(default=LEAD_S, metadata={"range": (0.0, 0.1)})
     pairing_limit_s: float = field(default=20.0, metadata={"range": (0.01, 60.0)})
     speed_scale_max_age_s: float = field(default=0.0, metadata={"range": (0.0, 60.0)})
     output: Output = "trajectory"
@@ -85,7 +89,7 @@ class ArmGatewayNode(Node):
         self._spec, self._drivers = get_robot(self._config.robot), get_drivers(self._config.robot)
         config = declare(self, GatewayConfig, "gateway")
         self._lockstep = self._config.mode == "lockstep"
-        lead_s = 0.0 if self._lockstep else LEAD_S
+        lead_s = 0.0 if self._lockstep else self._config.lead_s
         self._gateway = ArmGateway(self._spec, config, self._config.shadow_mode, lead_s)
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._clock_watch, self._time = ClockWatch(), RunningTime()

@@ -24,6 +24,7 @@ from policies.interface import load_policy
 from policies.recorded_motion import MotionConfig
 from policies.robots import get_drivers, get_robot
 from policies.robots.spec import RobotSpec
+from ros_nodes.arm_gateway_node import LEAD_S
 from ros_nodes.domains import own_domain
 from ros_nodes.executed_listener import ExecutedListener
 from ros_nodes.fault_graph import CAMERAS, EPISODE, GATEWAY, GATEWAY_HEALTH, LIFE_CYCLE, POLICY, ROBOT, SIMULATOR
@@ -61,7 +62,8 @@ class TwinOptions:
             out. When one is over the next begins, so that the arm has something to do.
         seed: of the episodes.
         control_hz: rows per second of the known motion.
-        query_steps: rows after which the policy is asked again.
+        query_steps: rows after which the policy is asked again; 0 for as many as it says itself, or 1.
+        lead_s: of the gateway, see its parameter.
         camera_hz: pictures per second of each camera; 0 for two per row of the policy.
         size: width and height of the images, pixels.
         imperfections: of the twin, as the simulator's parameters have them.
@@ -73,7 +75,8 @@ class TwinOptions:
     tasks: tuple[str, ...] = ()
     seed: int = 0
     control_hz: float = 10.0
-    query_steps: int = 1
+    query_steps: int = 0
+    lead_s: float = LEAD_S
     camera_hz: float = 0.0
     size: int = 64
     imperfections: Imperfections = field(default_factory=Imperfections)
@@ -82,8 +85,8 @@ class TwinOptions:
     def __post_init__(self) -> None:
         if not self.minutes > 0:
             raise ValueError(f"minutes: expected > 0, found {self.minutes}")
-        if self.query_steps < 1:
-            raise ValueError(f"query_steps: expected at least 1, found {self.query_steps}")
+        if self.query_steps < 0:
+            raise ValueError(f"query_steps: expected at least 0, found {self.query_steps}")
         if self.tasks and not self.policy:
             raise ValueError(f"tasks: expected none for the known motion, found {list(self.tasks)}")
         for task in self.tasks:
@@ -146,6 +149,7 @@ class _Driver:
     robot: str
     cameras: tuple[str, ...]
     control_hz: float
+    query_steps: int = 1
 
 
 def watchdog_trips(told: Sequence[str]) -> int:
@@ -179,19 +183,20 @@ def run_twin(options: TwinOptions) -> TwinRun:
             stretches = twin.drive()
         except StopRequestedError:
             raise GraphError(f"{twin.ended} while the twin ran") from None
-        return TwinRun(spec, 1 / driver.control_hz, options.query_steps, tuple(stretches))
+        return TwinRun(spec, 1 / driver.control_hz, driver.query_steps, tuple(stretches))
 
 
 def _driver(options: TwinOptions, folder: Path) -> _Driver:
     if options.policy:
         policy = load_policy(options.policy)
-        return _Driver(options.policy, policy.robot, tuple(policy.cameras), policy.control_hz)
+        query_steps = options.query_steps or int(getattr(policy, "query_steps", 1))
+        return _Driver(options.policy, policy.robot, tuple(policy.cameras), policy.control_hz, query_steps)
     simulation = TabletopSimulation(SimulationConfig.of(ROBOT))
     simulation.reset(EPISODE)
     start = simulation.scene.joint_positions
     simulation.close()
     going_round(start, MotionConfig(ROBOT, CAMERAS, options.control_hz, 0)).save_pretrained(folder)
-    return _Driver(str(folder), ROBOT, CAMERAS, options.control_hz)
+    return _Driver(str(folder), ROBOT, CAMERAS, options.control_hz, options.query_steps or 1)
 
 
 class _Twin:
@@ -257,11 +262,11 @@ class _Twin:
         wrong = asdict(options.imperfections)
         simulator |= {f"imperfections.{name}": value for name, value in wrong.items() if value != getattr(NONE, name)}
         policy = {"robot": driver.robot, "mode": "realtime", "policy.checkpoint": driver.checkpoint}
-        if options.query_steps != 1:
-            policy |= {"execution.query_steps": options.query_steps}
+        if driver.query_steps != 1:
+            policy |= {"execution.query_steps": driver.query_steps}
         for name, parameters, concern in (
             (SIMULATOR, simulator, f"{SIMULATOR}: simulation"),
-            (GATEWAY, {"robot": driver.robot}, GATEWAY_HEALTH),
+            (GATEWAY, {"robot": driver.robot, "lead_s": options.lead_s}, GATEWAY_HEALTH),
             (POLICY, policy, LIFE_CYCLE),
         ):
             self._processes.start_node(name, name, parameters)

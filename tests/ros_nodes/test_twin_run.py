@@ -28,7 +28,7 @@ def test_the_delay_of_a_command_is_from_the_newest_one_that_was_sent_before_it_w
     ("options", "words"),
     [
         ({"minutes": 0.0}, "minutes: expected > 0, found 0.0"),
-        ({"query_steps": 0}, "query_steps: expected at least 1, found 0"),
+        ({"query_steps": -1}, "query_steps: expected at least 0, found -1"),
         ({"tasks": ("reach",)}, r"tasks: expected none for the known motion, found \['reach'\]"),
         ({"policy": "random", "tasks": ("juggle",)}, "found 'juggle'"),
     ],
