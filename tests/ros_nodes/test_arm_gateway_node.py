@@ -154,6 +154,20 @@ def test_joint_states_may_come_in_parts_without_velocities_and_a_part_that_stays
         robot.wait_for_motion()
 
 
+def test_what_is_sent_goes_on_with_the_running_motion_for_as_long_as_it_is_told_to():
+    with FakeRobot("/leading") as robot, gateway_process(robot, "lead_s:=0.1"):
+        robot.wait_until_heard()
+        robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
+        start = robot.trace[-1].positions
+        robot.plan(robot.ramp(knots=30))
+        robot.wait_for(lambda: robot.commands, "a command")
+        first = robot.commands[0].message.points[0]
+        assert first.time_from_start.sec + first.time_from_start.nanosec / 1e9 >= 0.1
+        np.testing.assert_allclose(first.positions, start, atol=1e-4)
+        robot.wait_for_motion()
+        robot.check_limits()
+
+
 def test_in_shadow_mode_the_controller_gets_nothing():
     with FakeRobot("/shadow") as robot:
         shown: list[JointTrajectoryMessage] = []
