@@ -2,7 +2,8 @@
 
 Starts simulator, gateway and policy in realtime, anew for each method and seed, with a policy whose answers take at
 least 200 ms: `sync` waits for each chunk, `replace` goes over to the next one when it is there, `rtc` makes it go on
-with the running one. Tells the control steps without motion, and the steps of the executed signal where commands replace others.
+with the running one. Tells the control steps without motion, and the steps of the executed signal where commands
+replace others.
 """
 
 from __future__ import annotations
