@@ -27,6 +27,9 @@ STOP_EFFORT = 0.5
 # Shares of the limits that a joint may use; where the arm is nearly stretched the tool would ask for more.
 JOINT_SPEED = 0.5
 JOINT_ACCELERATION = 0.2
+# Likewise after a target that was missed: a joint that turns back stands at a row, and between rows asks for six times
+# as much.
+STRETCHED_ACCELERATION = 0.14
 MIN_SPEED = 1e-3  # rad/s that a joint may have even where it is to stand
 LIMIT_MARGIN = 0.01  # rad that joints are led to before their limits
 LOST = 0.15  # rad; an arm that is further from where it is led was stopped: leading begins anew from where it is
@@ -94,6 +97,7 @@ class Teleoperation:
         self._heard_at: float | None = None
         self._target: NDArray[np.float64] | None = None  # pose (4, 4); None while the arm is not led
         self._opening = 0.0
+        self._missed = False  # whether the last target was not reached
         self._twist: NDArray[np.float64] = np.zeros(6)  # the axes, ramped
         self._solution: NDArray[np.float64] = spec.home  # where the arm is led to now, and how fast it moves there
         self._velocity: NDArray[np.float64] = np.zeros_like(spec.home)
@@ -149,7 +153,8 @@ class Teleoperation:
         # From where the arm was led, not from where it is: what it lags behind would be added to its speed every time.
         before, rows = self._solution, self._followable(self._rows())
         led = self._kinematics.forward(rows[0], self.arm)
-        if not np.allclose(led, self._target, atol=NOT_REACHED):
+        self._missed = not np.allclose(led, self._target, atol=NOT_REACHED)
+        if self._missed:
             self._target = led
         trajectory = self._scheduler.plan(ActionChunk(stamp, self._config.period_s, "joint", rows), before, stamp)
         self._solution, self._velocity = rows[0], trajectory.velocities[0]
@@ -165,6 +170,7 @@ class Teleoperation:
         return ""
 
     def _begin(self, positions: NDArray[np.float64]) -> None:
+        self._missed = False
         self._target = self._kinematics.forward(positions, self.arm)
         self._opening = float(self._spec.gripper_openings(positions)[self.arm])
         self._solution, self._velocity = np.array(positions), np.zeros_like(positions)
@@ -215,7 +221,8 @@ class Teleoperation:
         Towards its limit a joint goes at most so fast that it can still stop. Grippers are left to the scheduler.
         """
         spec, period, arm = self._spec, self._config.period_s, self._spec.arm_joints
-        fastest, hardest = JOINT_SPEED * spec.max_velocity[arm], JOINT_ACCELERATION * spec.max_acceleration[arm]
+        share = STRETCHED_ACCELERATION if self._missed else JOINT_ACCELERATION
+        fastest, hardest = JOINT_SPEED * spec.max_velocity[arm], share * spec.max_acceleration[arm]
         followed, position, velocity = rows.copy(), self._solution[arm], self._velocity[arm]
         change = hardest * period / 2  # from the velocity at the beginning to that half way to the first row
         targets = np.clip(rows[:, arm], spec.lower[arm] + LIMIT_MARGIN, spec.upper[arm] - LIMIT_MARGIN)
