@@ -136,11 +136,6 @@ class FaultProbe(GraphClient):
         """(n,) newest true joint positions, rad (m); None before the first."""
         return self._samples[-1][1] if self._samples else None
 
-    @property
-    def newest_at(self) -> float:
-        """Stamp of the newest true joint state, seconds; minus infinity before the first."""
-        return self._samples[-1][0] if self._samples else -np.inf
-
     def speed(self) -> float:
         """Of the fastest arm joint, rad/s, by the newest true joint state; 0 before the first."""
         return float(np.abs(self._samples[-1][2][self.spec.arm_joints]).max()) if self._samples else 0.0

@@ -44,6 +44,7 @@ from sim.tasks import fits, get_task, tasks_for
 START_LIMIT_S = 360.0
 SERVICE_LIMIT_S = 60.0
 EPISODE_LIMIT_S = 600.0
+SETTLE_S = 0.3
 WARM_UP_S = 5.0
 TOLD_LIMIT_S = 30.0
 WATCHDOG_WORDS = ("no trajectory for", "no joint state for", "by its stamp")
@@ -280,6 +281,7 @@ class _Twin:
 
     def _begin_episode(self, number: int) -> None:
         """Put arm and objects where the episode begins, and let the gateway find the arm there."""
+        self._settle()
         self._wait(self._rests, SERVICE_LIMIT_S, "an arm that is held")
         episode = self._episode(number)
         values = {f"episode.{name}": getattr(episode, name) for name in ("task", "index", "seed")}
@@ -287,9 +289,14 @@ class _Twin:
         self._probe.trigger(f"{SIMULATOR}/reset", SERVICE_LIMIT_S)
         begun = time.time()
         self._wait(lambda: self._status.episode == episode and not self._status.done, SERVICE_LIMIT_S, f"{episode}")
-        self._wait(lambda: self._probe.newest_at > begun, SERVICE_LIMIT_S, "true joint states")
+        self._settle()
         self._probe.call(Trigger, f"{GATEWAY}/reset", Trigger.Request(), SERVICE_LIMIT_S)
         self._wait(lambda: self._gateway_says("HOLDING", begun), SERVICE_LIMIT_S, "a gateway that is ready")
+
+    def _settle(self) -> None:
+        """Wait until whatever is on its way has come: a last command, or joint states of before the reset."""
+        wrong = self._options.imperfections
+        self._probe.listen(SETTLE_S + wrong.latency_s + wrong.jitter_s + wrong.command_latency_s)
 
     def _rests(self) -> bool:
         return self._gateway_says("HOLDING", 0.0) and self._probe.speed() < REST_SPEED
