@@ -23,7 +23,8 @@ from ros_nodes.twin_run import TwinOptions, TwinRun, run_twin
 from sim.motion_trace import SAMPLE_S, LimitUse, limit_use, moving_steps, row_steps, seam_jumps
 
 LARGEST_JUMP = 1.2  # median steps, where one command replaces another
-# Of the time between two commands. There are two pictures for each: an answer that misses one comes with the next.
+# Of the wanted time between two commands. Asked for every row, a policy has two pictures for each: an answer that
+# misses its picture comes so much later, with the next; beyond that a whole answer was left out.
 LARGEST_JITTER = 0.5
 UNSEEN_TOLERANCE = 0.05  # s, for the ends of the stretches
 POSITION_TOLERANCE = 1e-6  # rad (m), for rounding
