@@ -54,7 +54,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument("robot", description="name of the robot, or its YAML file"),
             DeclareLaunchArgument(
                 "policy",
-                description="random, noop, a shipped policy, a directory, or a hub id",
+                description="random, noop, mean_action, a shipped policy, a directory, or a hub id",
             ),
             DeclareLaunchArgument("device", default_value="cpu", description="torch device of the policy"),
             DeclareLaunchArgument(

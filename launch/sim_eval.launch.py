@@ -53,7 +53,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "policy",
                 default_value="spatialvla_small",
-                description="random, noop, a shipped policy, a directory, or a hub id",
+                description="random, noop, mean_action, a shipped policy, a directory, or a hub id",
             ),
             DeclareLaunchArgument("device", default_value="cpu", description="torch device of the policy"),
             DeclareLaunchArgument(

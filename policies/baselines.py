@@ -1,19 +1,23 @@
-"""`NoopPolicy` and `RandomPolicy`: what any trained policy must beat, and what tests the graph without weights."""
+"""What any trained policy must beat: no motion, random motion, the mean of the demonstrations. Tests use them too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from policies.interface import ActionChunk, Observation
+from policies.json_file import read_json
 from policies.robots import get_robot
 
 CHUNK_LENGTH = 4
 # Largest step of the random policy per row: as fast as a careful demonstration moves.
 MAX_TRANSLATION_M = 0.02
 MAX_ROTATION_RAD = 0.1
+# Its statistics are those of the demonstrations that it was trained on.
+SHIPPED_STATISTICS = Path(__file__).parent / "checkpoints" / "spatialvla_small" / "processor_config.json"
 
 
 class NoopPolicy:
@@ -79,6 +83,42 @@ class RandomPolicy:
 
     def act_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
         """Answer the observations in their order."""
+        return [self.act(observation) for observation in observations]
+
+
+class MeanActionPolicy:
+    """Gives the mean action of the demonstrations of the shipped SpatialVLA policy, whatever it sees.
+
+    Args:
+        robot: name of the robot that it moves; that of the demonstrations.
+
+    Raises:
+        ValueError: another robot.
+    """
+
+    cameras: tuple[str, ...] = ()
+    chunk_length = CHUNK_LENGTH
+
+    def __init__(self, robot: str = "panda") -> None:
+        content = read_json(SHIPPED_STATISTICS)
+        settings = content["polyarm"]
+        if robot != settings["robot"]:
+            raise ValueError(
+                f"mean_action: expected robot {settings['robot']!r} of the demonstrations, found {robot!r}"
+            )
+        self.robot: str = robot
+        self.control_hz: float = settings["control_hz"]
+        self._mean = np.array(content["statistics"][settings["dataset_key"]]["action"]["mean"])
+
+    def reset(self, seed: int | None = None) -> None:
+        """Nothing is remembered."""
+
+    def act(self, observation: Observation) -> ActionChunk:
+        """Return the mean in every row."""
+        return _chunk(observation, self.control_hz, np.tile(self._mean, (self.chunk_length, 1, 1)))
+
+    def act_batch(self, observations: Sequence[Observation]) -> list[ActionChunk]:
+        """Answer each observation."""
         return [self.act(observation) for observation in observations]
 
 

@@ -14,7 +14,11 @@ from policies.remote.address import is_address
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 # Policies without weights, loaded by name.
-BASELINES = {"noop": "policies.baselines:NoopPolicy", "random": "policies.baselines:RandomPolicy"}
+BASELINES = {
+    "noop": "policies.baselines:NoopPolicy",
+    "random": "policies.baselines:RandomPolicy",
+    "mean_action": "policies.baselines:MeanActionPolicy",
+}
 # model_type in config.json -> class with `from_pretrained(directory, device)`.
 POLICY_CLASSES = {
     "spatialvla": "policies.spatialvla.policy:SpatialVLAPolicy",

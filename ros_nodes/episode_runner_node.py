@@ -66,7 +66,7 @@ class EvaluationParameters:
     """What is evaluated; the same as the arguments of `sim.evaluate`.
 
     Attributes:
-        policy: random, noop, the name of a shipped policy, a directory, or a hub id.
+        policy: random, noop, mean_action, the name of a shipped policy, a directory, or a hub id.
         output: directory for the results; a run that is there is replaced.
         task: tasks, separated by commas, or all.
         suite: variation suites, separated by commas.

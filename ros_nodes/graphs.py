@@ -170,7 +170,9 @@ SIM_EVAL = Graph(
         ),
     ),
     arguments={
-        "policy": GraphArgument("spatialvla_small", "random, noop, a shipped policy, a directory, or a hub id"),
+        "policy": GraphArgument(
+            "spatialvla_small", "random, noop, mean_action, a shipped policy, a directory, or a hub id"
+        ),
         "device": GraphArgument("cpu", "torch device of the policy"),
         "task": GraphArgument("all", "tasks of one robot, separated by commas, or all those of the panda"),
         "robot": GraphArgument(
@@ -243,7 +245,7 @@ REAL_ARM = Graph(
     ),
     arguments={
         "robot": ROBOT,
-        "policy": GraphArgument(None, "random, noop, a shipped policy, a directory, or a hub id"),
+        "policy": GraphArgument(None, "random, noop, mean_action, a shipped policy, a directory, or a hub id"),
         "device": SIM_EVAL.arguments["device"],
         "scheduler": SIM_EVAL.arguments["scheduler"],
         "shadow": GraphArgument("true", "tell what the arm would do, and move nothing", BOOLEAN, bool),

@@ -34,7 +34,7 @@ class Arguments:
     """Measure a policy on the simulated tasks; write summary.json, episodes.parquet, videos/ and report.html.
 
     Attributes:
-        policy: expert, random, noop, the name of a shipped policy, a directory, or a hub id.
+        policy: expert, random, noop, mean_action, the name of a shipped policy, a directory, or a hub id.
         output: directory for the results; a run that is there is replaced.
         task: tasks of one robot, separated by commas, or "all" those of the panda; the robot follows from them.
             gym-aloha's are gym_aloha/transfer_cube and gym_aloha/insertion.

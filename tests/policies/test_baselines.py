@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from policies.baselines import MAX_ROTATION_RAD, MAX_TRANSLATION_M, NoopPolicy, RandomPolicy
-from policies.interface import Observation, Policy
+from policies.baselines import MAX_ROTATION_RAD, MAX_TRANSLATION_M, MeanActionPolicy, NoopPolicy, RandomPolicy
+from policies.interface import Observation, Policy, load_policy
 from policies.robots import get_robot
 
 
@@ -15,7 +15,7 @@ def observe(opening: float = 0.5) -> Observation:
     return Observation(2.0, {}, positions, np.zeros_like(positions), "stay")
 
 
-@pytest.mark.parametrize("policy", [NoopPolicy(), RandomPolicy()])
+@pytest.mark.parametrize("policy", [NoopPolicy(), RandomPolicy(), MeanActionPolicy()])
 def test_baselines_keep_the_contract(policy):
     assert isinstance(policy, Policy)
     chunk = policy.act(observe())
@@ -42,3 +42,12 @@ def test_random_draws_follow_the_seed_and_stay_within_their_steps():
     assert 0.9 * MAX_TRANSLATION_M < np.abs(first[..., :3]).max() <= MAX_TRANSLATION_M
     assert 0.9 * MAX_ROTATION_RAD < np.abs(first[..., 3:6]).max() <= MAX_ROTATION_RAD
     assert set(first[..., 6].ravel()) == {0.0, 1.0}
+
+
+def test_the_mean_action_is_that_of_the_shipped_policys_demonstrations_whatever_is_seen():
+    policy, shipped = load_policy("mean_action"), load_policy("spatialvla_small")
+    mean = shipped.processor.statistics["default"]["action"]["mean"]
+    for opening in (0.0, 1.0):
+        np.testing.assert_array_equal(policy.act(observe(opening)).rows, np.tile(mean, (4, 1)))
+    with pytest.raises(ValueError, match="mean_action: expected robot 'panda' of the demonstrations, found 'aloha'"):
+        load_policy("mean_action", robot="aloha")
