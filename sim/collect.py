@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
@@ -18,7 +18,9 @@ from policies.data.demonstration_frames import features as demonstration_feature
 from policies.robots import get_robot
 from policies.robots.spec import RobotSpec
 from representation.data.lerobot_dataset import LeRobotDataset
+from representation.data.lerobot_format import INFO_PATH
 from representation.data.lerobot_writer import LeRobotWriter
+from sim.collection_settings import begin_collection, check_resumed_settings
 from sim.demonstrations import NO_NOISE, NoiseConfig, demonstrate
 from sim.episode_id import EpisodeId
 from sim.expert import MAX_STEP
@@ -33,7 +35,8 @@ Demonstration = tuple[int, str, list[dict[str, Any]] | None]
 class CollectConfig:
     """Record scripted, optionally disturbed, demonstrations.
 
-    A run that was interrupted goes on where it stopped when it is started again with the same arguments.
+    A run that was interrupted goes on where it stopped when it is started again with the same arguments; only the
+    numbers of episodes and of workers may be others.
 
     Attributes:
         task: tasks of one robot, separated by commas, or `all` those of the panda.
@@ -81,6 +84,13 @@ class CollectConfig:
             settings["cameras"] = self.cameras
         return SimulationConfig.of(robot_of(self.tasks), **settings)
 
+    def recorded(self) -> dict[str, Any]:
+        """What decides about the content of the dataset, beside the number of episodes, as JSON values."""
+        chosen = asdict(self)
+        for name in ("output", "episodes", "workers"):
+            del chosen[name]
+        return chosen | {"task": ",".join(self.tasks), "cameras": self.simulation().cameras}
+
 
 def features(cameras: tuple[str, ...], size: int, robot: RobotSpec) -> dict[str, dict[str, Any]]:
     """LeRobot features of a demonstration, those of a frame and what only a simulation knows."""
@@ -94,10 +104,17 @@ def features(cameras: tuple[str, ...], size: int, robot: RobotSpec) -> dict[str,
 
 
 def collect(config: CollectConfig) -> dict[str, int]:
-    """Record until every task has its number of demonstrations; return how many attempts were not recorded, by task."""
+    """Record until every task has its number of demonstrations.
+
+    Returns:
+        How many attempts were not recorded, by task.
+
+    Raises:
+        ValueError: the dataset was begun with other arguments.
+    """
     simulation = config.simulation()
     failures = {}
-    with _Recorder(config.output, simulation) as recorder:
+    with _Recorder(config.output, simulation, config.recorded()) as recorder:
         for task in config.tasks:
             done, first = recorder.progress(task)
             failures[task] = 0
@@ -118,10 +135,12 @@ def collect(config: CollectConfig) -> dict[str, int]:
 class _Recorder:
     """Writes demonstrations and knows which ones a dataset holds already."""
 
-    def __init__(self, root: Path, simulation: SimulationConfig) -> None:
-        if (root / "meta" / "info.json").exists():
+    def __init__(self, root: Path, simulation: SimulationConfig, settings: dict[str, Any]) -> None:
+        if (root / INFO_PATH).exists():
+            check_resumed_settings(root, settings)
             self._writer = LeRobotWriter.resume(root)
         else:
+            begin_collection(root, settings)
             columns = features(simulation.cameras, simulation.width, get_robot(simulation.robot))
             self._writer = LeRobotWriter(root, simulation.control_hz, columns, simulation.robot)
         self._root = root

@@ -1,11 +1,15 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from policies.robots import get_robot
 from representation.data.lerobot_dataset import LeRobotDataset
 from sim.collect import CollectConfig, collect
+from sim.collection_settings import COLLECTION_PATH
 from sim.demonstrations import NoiseConfig
+from sim.leader import LeaderConfig
+from tests.representation.data import v3_conformance
 
 
 def test_a_collection_resumes_with_new_episodes_and_keeps_images_depth_and_calibration(tmp_path):
@@ -69,6 +73,53 @@ def test_a_finished_collection_is_left_alone(tmp_path):
     before = sorted((path, path.stat().st_size) for path in root.rglob("*.parquet"))
     assert collect(CollectConfig(**settings)) == {"reach": 0}
     assert sorted((path, path.stat().st_size) for path in root.rglob("*.parquet")) == before
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    """A finished collection, and what it was made with."""
+    root = tmp_path_factory.mktemp("begun") / "demos"
+    config = CollectConfig(task="reach", output=root, cameras=(), size=64, episodes=1)
+    collect(config)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("task", {"task": "push"}),
+        ("task", {"task": "reach,push"}),
+        ("seed", {"seed": 1001}),
+        ("suite", {"suite": "camera"}),
+        ("severity", {"severity": 2}),
+        ("noisy", {"noisy": False}),
+        ("noise.kick_rate", {"noise": NoiseConfig(kick_rate=0.2)}),
+        ("leader.policy", {"leader": LeaderConfig("noop")}),
+        ("step_m", {"step_m": 0.01}),
+        ("cameras", {"cameras": ("front",)}),
+        ("size", {"size": 48}),
+    ],
+)
+def test_a_collection_goes_on_only_with_what_it_was_begun_with(begun, name, other):
+    before = {path: path.read_bytes() for path in begun.output.rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=rf"{name}: expected .*, found "):
+        collect(replace(begun, episodes=2, **other))
+    assert {path: path.read_bytes() for path in begun.output.rglob("*") if path.is_file()} == before
+
+
+def test_what_a_collection_was_begun_with_does_not_disturb_readers_of_the_format(begun):
+    assert (begun.output / COLLECTION_PATH).exists()
+    v3_conformance.check(begun.output)
+
+
+def test_a_collection_that_does_not_tell_what_it_was_begun_with_goes_on_with_a_warning(tmp_path):
+    config = CollectConfig(task="reach", output=tmp_path, cameras=(), size=64, episodes=1)
+    collect(config)
+    (tmp_path / COLLECTION_PATH).unlink()
+    with pytest.warns(UserWarning, match="make sure that these arguments are the same"):
+        collect(replace(config, episodes=2))
+    assert LeRobotDataset(tmp_path).num_episodes == 2
+    assert not (tmp_path / COLLECTION_PATH).exists()
 
 
 def test_the_expert_takes_no_longer_steps_than_asked_for(tmp_path):
