@@ -108,6 +108,20 @@ class RDTConfig:
         return cls(hidden_size=1024, depth=14)
 
     @classmethod
+    def small(cls) -> RDTConfig:
+        """The shipped policy's network of 3.5 million parameters, for the tokens of its small encoders."""
+        return cls(
+            hidden_size=192,
+            depth=8,
+            num_heads=6,
+            pred_horizon=16,
+            lang_token_dim=128,
+            img_token_dim=7,
+            image_grid=(1, 3, 14),
+            max_lang_cond_len=64,
+        )
+
+    @classmethod
     def tiny(cls) -> RDTConfig:
         """For tests: trains in seconds."""
         return cls(

@@ -259,8 +259,18 @@ PANDA = Embodiment(
 )
 """The simulated Panda: joint 8 is one finger's position, 0 to 0.04 m."""
 
+ALOHA = Embodiment(
+    name="aloha",
+    names=(*_arm("left_", 6), *_arm("right_", 6)),
+    control_hz=25.0,
+    cameras=("top", "right_wrist", "left_wrist"),
+    state_scale=(*(1.0,) * 6, 0.035) * 2,
+    state_offset=(*(0.0,) * 6, 0.002) * 2,
+)
+"""The simulated pair of ViperX arms, left first: joints 7 and 14 are a finger's position, 0.002 to 0.037 m."""
+
 EMBODIMENTS: dict[str, Embodiment] = {
-    embodiment.name: embodiment for embodiment in (ALOHA_AGILEX, FRANKA_JOINT, FRANKA_EEF, MANISKILL, PANDA)
+    embodiment.name: embodiment for embodiment in (ALOHA, ALOHA_AGILEX, FRANKA_JOINT, FRANKA_EEF, MANISKILL, PANDA)
 }
 
 

@@ -124,17 +124,19 @@ def guided(clean: Tensor, noisy: Tensor, prefix: Prefix, mask: Tensor, level: Le
 
 
 def joined(clean: Tensor, prefix: Prefix, mask: Tensor) -> Tensor:
-    """Let what still separates a chunk (B, T, d) from the prefix fade out evenly over the rows of both.
+    """Let what still separates a chunk (B, T, d) from the prefix fade out over the rows of both.
 
     The arm executes the committed rows as the chunk before has them, so a difference that is left would be a jump of
-    the next row.
+    the next row. It fades by the schedule of the prefix, but evenly where that one says "exp", whose first fall is a
+    third of the whole.
 
     Args:
         clean: the chunk.
         prefix: what it goes on with.
         mask: (d,) 1 in the slots that the robot has.
     """
-    weights = replace(prefix, schedule="linear").weights() * mask
+    fading = replace(prefix, schedule="linear") if prefix.schedule == "exp" else prefix
+    weights = fading.weights() * mask
     return torch.lerp(clean, prefix.actions.expand_as(clean), weights)
 
 

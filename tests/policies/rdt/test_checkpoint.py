@@ -7,6 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from policies.json_file import read_json
+from policies.loading import find_policy
 from policies.rdt.checkpoint import config_of, load_model, save_model
 from policies.rdt.config import RDTConfig
 from policies.rdt.network import build_model
@@ -18,6 +20,11 @@ def test_the_largest_models_configuration_is_the_released_file():
     text = RDTConfig.rdt_1b().to_json()
     assert len(text) == 919
     assert RDTConfig.from_dict(json.loads(text)) == RDTConfig.rdt_1b()
+
+
+def test_the_small_preset_is_the_shipped_policys_network():
+    stored = read_json(find_policy("rdt_small") / "config.json")
+    assert {key: stored[key] for key in RDTConfig.small().to_dict()} == RDTConfig.small().to_dict()
 
 
 @pytest.mark.parametrize("form", sorted(FILES))

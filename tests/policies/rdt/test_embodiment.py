@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from policies.rdt.embodiment import ALOHA_AGILEX, EMBODIMENTS, MANISKILL, PANDA, Embodiment, get_embodiment
+from policies.rdt.embodiment import ALOHA, ALOHA_AGILEX, EMBODIMENTS, MANISKILL, PANDA, Embodiment, get_embodiment
 from policies.rdt.unified_space import slots_of
+from policies.robots import get_robot
 
 
 def test_the_published_robot_has_its_slots_and_two_gripper_scales():
@@ -97,3 +98,12 @@ def test_a_damaged_json_file_is_refused_by_field(tmp_path, change, message):
 def test_an_unknown_name_lists_the_known_ones():
     with pytest.raises(ValueError, match="aloha_agilex"):
         get_embodiment("nobody")
+
+
+def test_the_simulated_pairs_grippers_are_0_closed_and_1_open():
+    spec = get_robot("aloha")
+    assert ALOHA.control_hz == spec.control_hz
+    assert slots_of(ALOHA.names).tolist() == [*range(50, 56), 60, *range(6), 10]
+    for ends, expected in ((spec.lower, 0.0), (spec.upper, 1.0)):
+        vector, _ = ALOHA.state_to_unified(np.where(np.arange(14) % 7 == 6, ends, 0.0))
+        np.testing.assert_allclose(vector[[60, 10]], expected, atol=1e-6)

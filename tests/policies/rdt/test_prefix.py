@@ -81,6 +81,8 @@ def test_what_separates_the_chunks_fades_out_over_the_rows_of_both():
     found = joined(torch.zeros(1, 8, 4), Prefix(torch.ones(8, 4), 2, 6), mask)
     assert found[0, :, 0].tolist() == pytest.approx([1, 1, 0.8, 0.6, 0.4, 0.2, 0, 0])
     assert not found[..., 2].any()
+    abrupt = joined(torch.zeros(1, 8, 4), Prefix(torch.ones(8, 4), 2, 6, schedule="zeros"), mask)
+    assert abrupt[0, :, 0].tolist() == pytest.approx([1, 1, 0, 0, 0, 0, 0, 0])
 
 
 def test_the_chunk_that_goes_on_best_is_chosen():
