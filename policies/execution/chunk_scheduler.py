@@ -10,6 +10,7 @@ Modes of using a new chunk while older ones still have rows to come:
   instant has a negative cosine with its way): the mean of two ways around an obstacle would go through it.
 - `adaptive_ensembling`: weights exp(alpha cos(step_i, step_newest)): older chunks count as far as they move the same
   way (Li et al., "CogACT", 2024).
+  In all three of these grippers do as the newest chunk says: half open is neither open nor closed.
 - `real_time_chunking`: the newest chunk alone, which the policy makes to go on with the one before: rows that are
   executed while it computes are fixed, later ones held to softly (Black et al., arXiv 2506.07339). Only for policies
   that can, see `policies.interface.ContinuingPolicy`.
@@ -161,6 +162,7 @@ class ChunkScheduler:
                 steps = [row - previous[k] for row in stack]
                 weights = np.exp(self.config.alpha * np.array([_cosine(step, newest_step) for step in steps]))
             rows[k] = weights @ stack / weights.sum()
+        rows[:, self.spec.grippers] = chunk.rows[:, self.spec.grippers]
         return rows
 
     def _limit_gripper_rate(self, rows: NDArray, chunk: ActionChunk, times: NDArray, start: NDArray) -> None:

@@ -89,6 +89,30 @@ def test_temporal_ensembling_of_four_chunks_has_the_published_weights():
     np.testing.assert_allclose(weights @ [1e-3, 1e-2, 1e-1, 0.2], offsets(trajectory)[0], atol=2e-4)
 
 
+@pytest.mark.parametrize("m", [0.01, -0.8])
+def test_temporal_ensembling_equals_the_running_average_of_the_published_form(m):
+    """A <- (A W_c + p w_c) / W_{c+1}, with W_n the sum of the first n weights: nothing but the average is kept."""
+    rng, rows, steps = np.random.default_rng(0), 10, 40
+    weights = np.exp(-m * np.arange(rows))
+    sums = np.append(0.0, np.cumsum(weights))
+    scheduler = ChunkScheduler(SPEC, SchedulerConfig("temporal_ensembling", window=rows, temperature=m))
+    average, count = np.zeros((rows, 7)), np.zeros(rows, dtype=int)
+    for step in range(steps):
+        new = HOME + 1e-3 * rng.normal(size=(rows, len(HOME)))
+        planned = scheduler.plan(ActionChunk(0.1 * step, 0.1, "joint", new), HOME, 0.1 * step)
+        average = (average * sums[count][:, None] + new[:, :7] * weights[count][:, None]) / sums[count + 1][:, None]
+        np.testing.assert_allclose(planned.positions[:rows, :7], average, atol=1e-6)
+        average, count = np.vstack([average[1:], np.zeros(7)]), np.append(count[1:] + 1, 0)
+
+
+@pytest.mark.parametrize("mode", ["temporal_ensembling", "gated_ensembling", "adaptive_ensembling"])
+def test_grippers_are_not_averaged(mode):
+    scheduler = ChunkScheduler(SPEC, SchedulerConfig(mode))
+    scheduler.plan(chunk(0.0, [0.01] * 8, gripper=0.04), HOME, 0.0)
+    trajectory = scheduler.plan(chunk(0.1, [0.01] * 8, gripper=0.0), HOME, 0.1)
+    assert trajectory.positions[6, 7] == pytest.approx(0.0)
+
+
 def test_ensembling_forgets_chunks_outside_the_window_and_after_reset():
     scheduler = ChunkScheduler(SPEC, SchedulerConfig("temporal_ensembling", window=2))
     scheduler.plan(chunk(0.0, [9e-2] * 4), HOME, 0.0)
