@@ -28,6 +28,7 @@ from tqdm import tqdm
 from transformers import SiglipVisionConfig
 
 from policies.machine import describe_machine, library_versions
+from policies.rdt.compiled_network import compiled
 from policies.rdt.config import RDTConfig
 from policies.rdt.image_tower import SiglipTower
 from policies.rdt.network import Attended, Conditions, RDTModel
@@ -201,7 +202,8 @@ def rdt_stages(settings: ReleasedSettings, variant: str = AS_IT_IS) -> list[Stag
     solver = DPMSolverPP(settings.sampler_steps, config.prediction_type, config.num_train_timesteps)
     with torch.no_grad():
         conditions = Conditions(model.encode_language(language), model.encode_images(images))
-    network = _compiled(model, VARIANTS[variant])
+    mode = VARIANTS[variant]
+    network: Any = model if mode is None else compiled(model, mode)
     adapted = bytes_of(model.img_adaptor, *(block.cross_attn.kv for block in model.model.blocks[1::2]))
     step = bytes_of(model.model.blocks, model.state_adaptor) - bytes_of(
         *(block.cross_attn.kv for block in model.model.blocks)
@@ -216,19 +218,6 @@ def rdt_stages(settings: ReleasedSettings, variant: str = AS_IT_IS) -> list[Stag
             settings.sampler_steps * step,
         ),
     ]
-
-
-def _compiled(model: RDTModel, mode: str | None) -> Any:
-    """The model, or its forward pass compiled; a graph overwrites its answer, which is copied therefore."""
-    if mode is None:
-        return model
-    compiled = torch.compile(model, mode=mode)
-
-    def forward(*inputs: Any) -> Tensor:
-        torch.compiler.cudagraph_mark_step_begin()
-        return compiled(*inputs).clone()
-
-    return forward
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from policies.interface import ActionChunk, Continuation, Observation
 from policies.loading import find_policy
 from policies.parameters import Dtype
 from policies.rdt.checkpoint import load_model, save_model
+from policies.rdt.compiled_network import best_mode, compiled
 from policies.rdt.embedding_folder import EmbeddingFolder
 from policies.rdt.encoder_directories import EMBEDDINGS, TEXT_ENCODER, TOWER, load_text_encoder, load_tower
 from policies.rdt.image_conditions import ImageConditions
@@ -55,6 +57,8 @@ class RDTPolicy:
         text: the text encoder, likewise, or a folder of what it gave.
         settings: see `RDTSettings`.
         device: where network and tower run.
+        compile: compile the network for chunks that go on with none before, at the first of them; those that do go on
+            take it as it is. On a GPU its steps are replayed as a CUDA graph.
 
     Attributes:
         robot: name of the robot.
@@ -74,7 +78,13 @@ class RDTPolicy:
     may_lack_cameras = True
 
     def __init__(
-        self, model: RDTModel, tower: ImageTower, text: TextEncoder, settings: RDTSettings, device: str = "cpu"
+        self,
+        model: RDTModel,
+        tower: ImageTower,
+        text: TextEncoder,
+        settings: RDTSettings,
+        device: str = "cpu",
+        compile: bool = False,
     ) -> None:
         config, embodiment, spec = model.config, settings.embodiment, get_named_robot(settings.robot)
         check_fit(model, tower, text.width, settings)
@@ -90,6 +100,7 @@ class RDTPolicy:
         self.settings = settings
         self.device = torch.device(device)
         self.model = model.to(self.device).eval()
+        self._compiled = compiled(self.model, best_mode(self.device)) if compile else None
         self.tower = tower.to(self.device) if isinstance(tower, torch.nn.Module) else tower
         self.text = text
         self._kinematics = Kinematics(spec) if embodiment.kind == "eef" else None
@@ -212,7 +223,8 @@ class RDTPolicy:
                 chunk = regress(self.model, state, self._spacing.rows, mask[None], frequency, conditions)
             return (chunk * mask).expand(samples, -1, -1)
         noise = draw_noise(self.model, samples, self._generator)
-        return sample(self.model, conditions, state, mask, frequency, noise, self._solver, prefix)
+        network: Any = self.model if prefix is not None or self._compiled is None else self._compiled
+        return sample(network, conditions, state, mask, frequency, noise, self._solver, prefix)
 
     def chunk(self, observation: Observation, vectors: Tensor) -> ActionChunk:
         """The robot's chunk from the network's rows (T, 128) in the unified space."""
@@ -275,6 +287,7 @@ class RDTPolicy:
         settings: RDTSettings | None = None,
         tower: ImageTower | None = None,
         text: TextEncoder | None = None,
+        compile: bool = False,
     ) -> RDTPolicy:
         """Load a policy from a directory, by a shipped name, or from the hub.
 
@@ -286,6 +299,7 @@ class RDTPolicy:
             settings: instead of `policy.json`, which released checkpoints lack.
             tower: instead of `image_tower/`.
             text: instead of `text_encoder/` and `embeddings/`.
+            compile: see the class.
 
         Raises:
             FileNotFoundError: a part is missing; names it.
@@ -296,7 +310,7 @@ class RDTPolicy:
         model = load_model(directory, settings.norm_stat, dtype)
         tower = tower or load_tower(directory)
         text = text or load_text_encoder(directory, model.config.lang_token_dim)
-        return cls(model, tower, text, settings, device)
+        return cls(model, tower, text, settings, device, compile)
 
 
 def check_fit(model: RDTModel, tower: ImageTower, text_width: int, settings: RDTSettings) -> None:

@@ -339,6 +339,31 @@ def test_poses_come_and_go_by_the_unified_space(text):
     np.testing.assert_allclose(kinematics.forward(joints), kinematics.forward(SPEC.home), atol=1e-4)
 
 
+def test_a_compiled_network_draws_the_same_chunks_and_those_that_go_on_take_it_as_it_is(policy, tmp_path, monkeypatch):
+    calls = []
+
+    def compile_as_it_is(model, mode):
+        def forward(*inputs):
+            calls.append(mode)
+            return model(*inputs)
+
+        return forward
+
+    monkeypatch.setattr(torch, "compile", compile_as_it_is)
+    policy.save_pretrained(tmp_path)
+    fast = RDTPolicy.from_pretrained(tmp_path, compile=True)
+    for one in (policy, fast):
+        one.reset(3)
+    first, found = policy.act(observe()), fast.act(observe())
+    np.testing.assert_array_equal(found.rows, first.rows)
+    assert calls == ["default"] * policy.settings.sampler_steps
+    later = at(observe(0.2), first.rows[1])
+    np.testing.assert_array_equal(
+        fast.act_on(later, Continuation(3, "replace")).rows, policy.act_on(later, Continuation(3, "replace")).rows
+    )
+    assert len(calls) == policy.settings.sampler_steps
+
+
 @pytest.mark.parametrize("form", ["safetensors", "hub"])
 def test_a_saved_policy_gives_the_same_chunks(policy, tmp_path, form):
     policy.save_pretrained(tmp_path, form)
