@@ -80,6 +80,8 @@ class CheckOptions:
 class SeamReport:
     """What was found; steps are those of the arms in a control step, over the median step of a moving arm.
 
+    They are nan where the arm never moved: the machine is too slow, and the gateway refuses what has ended.
+
     Attributes:
         commands: trajectories that the controllers got.
         ticks: control steps that were judged.
@@ -103,7 +105,7 @@ def judge(
     """Judge what was sent from `begin` to `end`, seconds, in control steps of a period.
 
     Raises:
-        GraphError: too few commands came, or nothing moves.
+        GraphError: too few commands came.
     """
     sent = [command for command in commands if begin <= command.at < end]
     if len(sent) < 2:
@@ -112,9 +114,7 @@ def judge(
     times = np.arange(begin, trace.times[-1], period)
     positions = trace.positions[np.searchsorted(trace.times, times)][:, spec.arm_joints]
     steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-    if not steps.any():
-        raise GraphError("expected motion, found none")
-    steps /= np.median(steps[steps > 0])
+    steps /= np.median(steps[steps > 0]) if steps.any() else np.nan
     starts = [int((command.at - begin) / period) for command in sent]
     seams = [slice(first, first + SEAM_STEPS) for first in starts if first < len(steps)]
     elsewhere = np.ones(len(steps), dtype=bool)

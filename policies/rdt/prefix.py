@@ -30,9 +30,9 @@ class Prefix:
         overlap: rows e of the running chunk that count at all, at least `committed`.
         schedule: how the weights fall from row b to row e: not at all ("ones"), at once ("zeros"), or between.
         mode: "guided" corrects each prediction along the network's Jacobian; "blend" averages each prediction with the
-            rows; with both, what separates the chunks in the end fades out over the overlap, see `joined`; "replace"
-            puts the committed rows, with noise, into every step; "clean" puts them in without noise, for a network that
-            was trained so (`RDTConfig.clean_prefix`, arXiv 2512.05964).
+            rows; with both, what separates the chunks in the end fades out after the committed rows, see `joined`;
+            "replace" puts the committed rows, with noise, into every step; "clean" puts them in without noise, for a
+            network that was trained so (`RDTConfig.clean_prefix`, arXiv 2512.05964).
         beta: largest weight of the correction.
         jacobian: "identity" saves the pass through the network that "exact" needs, and is the coarser.
         slots: (d,) 1 where the rows count; leave out what demonstrations switch abruptly, such as grippers. None for
@@ -124,10 +124,11 @@ def guided(clean: Tensor, noisy: Tensor, prefix: Prefix, mask: Tensor, level: Le
 
 
 def joined(clean: Tensor, prefix: Prefix, mask: Tensor) -> Tensor:
-    """Let what still separates a chunk (B, T, d) from the prefix fade out over the rows of both.
+    """Let what still separates a chunk (B, T, d) from the prefix fade out after the committed rows.
 
-    The arm executes the committed rows as the chunk before has them, so a difference that is left would be a jump of
-    the next row. It fades by the schedule of the prefix, but evenly where that one says "exp", whose first fall is a
+    The arm executes these as the chunk before has them, so a difference that is left would be a jump of the next row.
+    It takes as many rows as are committed, as far as both chunks go: a policy that answers quickly is not held to what
+    it said before. It fades by the schedule of the prefix, but evenly where that one says "exp", whose first fall is a
     third of the whole.
 
     Args:
@@ -135,7 +136,8 @@ def joined(clean: Tensor, prefix: Prefix, mask: Tensor) -> Tensor:
         prefix: what it goes on with.
         mask: (d,) 1 in the slots that the robot has.
     """
-    fading = replace(prefix, schedule="linear") if prefix.schedule == "exp" else prefix
+    schedule = "linear" if prefix.schedule == "exp" else prefix.schedule
+    fading = replace(prefix, schedule=schedule, overlap=min(prefix.overlap, 2 * prefix.committed))
     weights = fading.weights() * mask
     return torch.lerp(clean, prefix.actions.expand_as(clean), weights)
 

@@ -76,10 +76,14 @@ def test_a_network_without_a_way_to_the_prefix_is_left_alone():
     torch.testing.assert_close(found, torch.zeros(1, 6, 4), atol=0, rtol=0)
 
 
-def test_what_separates_the_chunks_fades_out_over_the_rows_of_both():
+def test_what_separates_the_chunks_fades_out_over_as_many_rows_as_are_committed():
     mask = torch.tensor([1.0, 1, 0, 1])
     found = joined(torch.zeros(1, 8, 4), Prefix(torch.ones(8, 4), 2, 6), mask)
-    assert found[0, :, 0].tolist() == pytest.approx([1, 1, 0.8, 0.6, 0.4, 0.2, 0, 0])
+    assert found[0, :, 0].tolist() == pytest.approx([1, 1, 2 / 3, 1 / 3, 0, 0, 0, 0])
+    shorter = joined(torch.zeros(1, 8, 4), Prefix(torch.ones(8, 4), 2, 3), mask)
+    assert shorter[0, :, 0].tolist() == pytest.approx([1, 1, 0.5, 0, 0, 0, 0, 0])
+    nothing = joined(torch.zeros(1, 8, 4), Prefix(torch.ones(8, 4), 0, 6), mask)
+    assert not nothing.any()
     assert not found[..., 2].any()
     abrupt = joined(torch.zeros(1, 8, 4), Prefix(torch.ones(8, 4), 2, 6, schedule="zeros"), mask)
     assert abrupt[0, :, 0].tolist() == pytest.approx([1, 1, 0, 0, 0, 0, 0, 0])
