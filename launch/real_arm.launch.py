@@ -1,9 +1,9 @@
 """Drive an arm whose drivers run: the arm gateway, which alone talks to its controllers, and the policy.
 
 `ros2 launch polyarm real_arm.launch.py robot:=my_robot.yaml policy:=spatialvla_small` tells what the arm would do;
-`shadow:=false` lets it move once a person has activated `policy_node`. Everything ends when any node dies, and the
-gateway holds the arm before it does; nothing is started again by itself. `python -m ros_nodes.bringup --graph real_arm`
-starts the same graph without ros2 launch.
+`shadow:=false` lets it move once a person has activated `policy_node`. Everything ends when gateway or policy dies, and
+the gateway holds the arm before it does; nothing is started again by itself. `python -m ros_nodes.bringup --graph
+real_arm` starts the same graph without ros2 launch.
 """
 
 from launch.actions import DeclareLaunchArgument, Shutdown
@@ -31,8 +31,8 @@ def value(argument: str, kind: type) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(argument), value_type=kind)
 
 
-def graph_node(executable: str, parameters: dict, condition: str = "") -> Node:
-    """One process of the graph, started where its condition is true; its end ends the graph."""
+def graph_node(executable: str, parameters: dict, condition: str = "", needed: bool = True) -> Node:
+    """One process of the graph, started where its condition is true; its end ends the graph if it is needed."""
     return Node(
         package="polyarm",
         executable=executable,
@@ -42,7 +42,7 @@ def graph_node(executable: str, parameters: dict, condition: str = "") -> Node:
         ros_arguments=["--log-level", LaunchConfiguration("log_level"), "--enclave", enclave(executable)],
         additional_env={"FASTRTPS_DEFAULT_PROFILES_FILE": config_file("fastdds_shm.xml")},
         output="screen",
-        on_exit=Shutdown(reason=f"{executable} ended"),
+        on_exit=Shutdown(reason=f"{executable} ended") if needed else None,
         condition=IfCondition(LaunchConfiguration(condition)) if condition else None,
     )
 
@@ -133,6 +133,7 @@ def generate_launch_description() -> LaunchDescription:
                     "port": value("dashboard_port", int),
                 },
                 "dashboard",
+                needed=False,
             ),
         ]
     )

@@ -30,8 +30,8 @@ def value(argument: str, kind: type) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(argument), value_type=kind)
 
 
-def graph_node(executable: str, parameters: dict, condition: str = "") -> Node:
-    """One process of the graph, started where its condition is true; its end ends the graph."""
+def graph_node(executable: str, parameters: dict, condition: str = "", needed: bool = True) -> Node:
+    """One process of the graph, started where its condition is true; its end ends the graph if it is needed."""
     return Node(
         package="polyarm",
         executable=executable,
@@ -41,7 +41,7 @@ def graph_node(executable: str, parameters: dict, condition: str = "") -> Node:
         ros_arguments=["--log-level", LaunchConfiguration("log_level"), "--enclave", enclave(executable)],
         additional_env={"FASTRTPS_DEFAULT_PROFILES_FILE": config_file("fastdds_shm.xml")},
         output="screen",
-        on_exit=Shutdown(reason=f"{executable} ended"),
+        on_exit=Shutdown(reason=f"{executable} ended") if needed else None,
         condition=IfCondition(LaunchConfiguration(condition)) if condition else None,
     )
 
@@ -141,6 +141,7 @@ def generate_launch_description() -> LaunchDescription:
                     "port": value("dashboard_port", int),
                 },
                 "dashboard",
+                needed=False,
             ),
         ]
     )

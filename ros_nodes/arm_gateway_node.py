@@ -47,6 +47,7 @@ from ros_nodes.qos import COMMAND, LATCHED, Mode, joint_state_in
 LOG_PERIOD_S = 1.0
 LEAD_S = 0.02
 RIVAL_PERIOD_S = 0.05
+FAREWELL_S = 1.0  # longest wait for the controllers to take the last hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,7 @@ class ArmGatewayNode(Node):
             self._on_sample()
             time.sleep(1 / self._config.output_rate_hz)
         self._on_sample()
+        self._output.wait_until_heard(FAREWELL_S)
         self._diagnostics.publish()
 
     def _on_joints(self, message: JointState) -> None:

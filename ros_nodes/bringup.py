@@ -3,7 +3,8 @@
 `--graph real_arm` starts gateway and policy for an arm whose drivers run, `--graph twin` the simulator in their place.
 
 The same processes, parameter files and transport as the launch file of that name. Ctrl-C stops the nodes in order; no
-node outlives this process. The exit code is that of the graph's conductor, or 1 when another node ended first.
+node outlives this process, and the gateway holds the arm before it ends, even where this process is killed. The exit
+code is that of the graph's conductor, or 1 when another node ended first that the graph cannot do without.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ros_nodes.transport import use_shared_memory_profile
 
 
 def run_graph(graph: Graph, values: Mapping[str, str], output: TextIO = sys.stderr) -> int:
-    """Start the nodes and wait until the conductor ends, another node dies, or SIGINT or SIGTERM comes.
+    """Start the nodes and wait until the conductor ends, a needed node dies, or SIGINT or SIGTERM comes.
 
     Must run in the main thread, which receives signals.
 
@@ -31,15 +32,18 @@ def run_graph(graph: Graph, values: Mapping[str, str], output: TextIO = sys.stde
         output: where the nodes' lines go.
 
     Returns:
-        Exit code: the conductor's, 0 after a signal, 1 when another node ended first.
+        Exit code: the conductor's, 0 after a signal, 1 when another needed node ended first.
     """
     print(f"[bringup] {use_shared_memory_profile()}", file=output, flush=True)
     supervisor = Supervisor(output=output)
     # The handlers stay while the nodes stop: a second Ctrl-C must not cut the orderly end short.
     with _woken_by_signals(supervisor), supervisor:
         for node in graph.started(values):
-            supervisor.start(node.executable, node.command(values, graph.arguments))
+            supervisor.start(node.executable, node.command(values, graph.arguments), node.last_words)
         end = supervisor.wait()
+        while end is not None and end.name in graph.dispensable:
+            print(f"[bringup] {end}; the graph goes on without it", file=output, flush=True)
+            end = supervisor.wait()
         if end is None:
             print("[bringup] stopping on request", file=output, flush=True)
             return 0

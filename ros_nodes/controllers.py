@@ -7,12 +7,15 @@ that samples ignores trajectories, and the one that sends trajectories is never 
 from __future__ import annotations
 
 import array
+import time
 from collections.abc import Sequence
 
 import numpy as np
 from geometry_msgs.msg import TwistStamped
 from numpy.typing import NDArray
+from rclpy.duration import Duration
 from rclpy.node import Node
+from rclpy.publisher import Publisher
 from sensor_msgs.msg import JointState as JointStateMessage
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
@@ -62,6 +65,13 @@ def executed_motion(message: JointTrajectoryMessage, drivers: RobotDrivers) -> J
     return JointTrajectory(driven.stamp, driven.times, positions, velocities)
 
 
+def wait_until_heard(publishers: Sequence[Publisher], limit_s: float) -> None:
+    """Wait until the subscribers of some reliable publishers have all that was published, for at most so long."""
+    end = time.monotonic() + limit_s
+    for publisher in publishers:
+        publisher.wait_for_all_acked(Duration(seconds=max(0.0, end - time.monotonic())))
+
+
 class TrajectoryOutput:
     """Publishes trajectories, for JointTrajectoryControllers.
 
@@ -86,6 +96,10 @@ class TrajectoryOutput:
     def not_connected(self) -> int:
         """How many topics nobody listens to."""
         return sum(not publisher.get_subscription_count() for publisher in self._publishers)
+
+    def wait_until_heard(self, limit_s: float) -> None:
+        """Wait until every controller has what was sent: it is lost where its sender ends before."""
+        wait_until_heard(self._publishers, limit_s)
 
     @property
     def topics(self) -> list[str]:
@@ -118,6 +132,10 @@ class ForwardCommandOutput:
     def not_connected(self) -> int:
         """How many topics nobody listens to."""
         return sum(not publisher.get_subscription_count() for publisher in self._publishers)
+
+    def wait_until_heard(self, limit_s: float) -> None:
+        """Wait until every controller has what was sent: it is lost where its sender ends before."""
+        wait_until_heard(self._publishers, limit_s)
 
     @property
     def topics(self) -> list[str]:
@@ -164,6 +182,10 @@ class ServoOutput:
     def not_connected(self) -> int:
         """How many topics nobody listens to."""
         return sum(not publisher.get_subscription_count() for publisher in (*self._publishers, *self._grippers))
+
+    def wait_until_heard(self, limit_s: float) -> None:
+        """Wait until every controller has what was sent: it is lost where its sender ends before."""
+        wait_until_heard([*self._publishers, *self._grippers], limit_s)
 
     @property
     def topics(self) -> list[str]:

@@ -56,11 +56,15 @@ class GraphNode:
         executable: console script, module of `ros_nodes` and node name in one.
         parameters: graph argument by parameter name; they override the graph's parameter file.
         condition: argument that must be true for the process to be started; empty starts it always.
+        last_words: whether it must be able to end in order where whoever started it is killed.
+        needed: whether its end ends the graph.
     """
 
     executable: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     condition: str = ""
+    last_words: bool = False
+    needed: bool = True
 
     def command(self, values: Mapping[str, str], arguments: Mapping[str, GraphArgument]) -> list[str]:
         """Command line that starts this node.
@@ -86,8 +90,8 @@ class Graph:
     Attributes:
         nodes: the processes; they are stopped in reverse order.
         arguments: arguments by name.
-        conductor: the node whose end ends the graph, with its exit code; any other node's end is a failure. Empty where
-            the graph runs until it is told to stop.
+        conductor: the node whose end ends the graph, with its exit code; any other needed node's end is a failure.
+            Empty where the graph runs until it is told to stop.
     """
 
     nodes: tuple[GraphNode, ...]
@@ -97,6 +101,11 @@ class Graph:
     def started(self, values: Mapping[str, str]) -> list[GraphNode]:
         """The processes that are started with some values of all arguments."""
         return [node for node in self.nodes if not node.condition or values[node.condition] == "true"]
+
+    @property
+    def dispensable(self) -> set[str]:
+        """Names of the processes whose end changes nothing."""
+        return {node.executable for node in self.nodes if not node.needed}
 
     def resolve(self, given: Mapping[str, str]) -> dict[str, str]:
         """Complete the given values by defaults.
@@ -136,6 +145,7 @@ SIM_EVAL = Graph(
         GraphNode(
             "arm_gateway_node",
             {"use_sim_time": "use_sim_time", "mode": "mode", "robot": "robot"},
+            last_words=True,
         ),
         GraphNode(
             "policy_node",
@@ -221,6 +231,7 @@ DASHBOARD = GraphNode(
     "dashboard",
     {"use_sim_time": "use_sim_time", "robot": "robot", "port": "dashboard_port"},
     "dashboard",
+    needed=False,
 )
 
 REAL_ARM = Graph(
@@ -229,6 +240,7 @@ REAL_ARM = Graph(
         GraphNode(
             "arm_gateway_node",
             {"use_sim_time": "use_sim_time", "robot": "robot", "shadow_mode": "shadow"},
+            last_words=True,
         ),
         GraphNode(
             "policy_node",
@@ -294,6 +306,7 @@ RECORD = Graph(
         GraphNode(
             "arm_gateway_node",
             {"use_sim_time": "use_sim_time", "robot": "robot", "shadow_mode": "shadow"},
+            last_words=True,
         ),
         GraphNode("teleop_node", {"use_sim_time": "use_sim_time", "robot": "robot"}, "teleop"),
         GraphNode(
@@ -324,6 +337,7 @@ REPLAY = Graph(
         GraphNode(
             "arm_gateway_node",
             {"use_sim_time": "use_sim_time", "mode": "mode", "robot": "robot", "shadow_mode": "shadow"},
+            last_words=True,
         ),
         GraphNode(
             "replay_node",

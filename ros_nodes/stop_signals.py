@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 import threading
+
+# Longer than the slowest orderly end, that of a recording. An orphan has nobody to kill it when it hangs.
+ORPHAN_LIMIT_S = 40
 
 _STOP = threading.Event()
 
@@ -19,8 +23,17 @@ def stop_on_signals() -> threading.Event:
 
     More signals skip nothing, not even while the interpreter shuts down, when Python would give SIGINT its deadly
     default back: `ros2 launch` sends one more to every node that still runs each time that another has ended.
+
+    A process that is told to end after its parent has died is killed when it has not ended within `ORPHAN_LIMIT_S`.
     """
+    parent = os.getppid()
+
+    def ask_to_stop(*_: object) -> None:
+        if not _STOP.is_set() and os.getppid() != parent:
+            signal.alarm(ORPHAN_LIMIT_S)  # its default is to end the process, even one that no longer runs Python
+        _STOP.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: _STOP.set())
+        signal.signal(number, ask_to_stop)
         atexit.register(signal.signal, number, signal.SIG_IGN)
     return _STOP

@@ -1,7 +1,8 @@
 """Starting, watching and stopping a set of processes so that none survives its supervisor.
 
 Each process leads a session of its own: a Ctrl-C in the terminal reaches only the supervisor, which then stops the
-processes in order. The kernel kills them when the supervisor itself dies, even by SIGKILL (Linux).
+processes in order. The kernel kills them when the supervisor itself dies, even by SIGKILL (Linux); one that has last
+words to say, such as a hold of the arm, gets SIGTERM then and must end by itself.
 """
 
 from __future__ import annotations
@@ -91,8 +92,13 @@ class Supervisor:
         """Process ids by name, of ended processes too."""
         return {name: process.pid for name, process in self._processes.items()}
 
-    def start(self, name: str, command: Sequence[str]) -> None:
+    def start(self, name: str, command: Sequence[str], last_words: bool = False) -> None:
         """Start one process.
+
+        Args:
+            name: its name.
+            command: its command line.
+            last_words: whether it gets SIGTERM instead of SIGKILL when the supervisor dies.
 
         Raises:
             ValueError: the name is taken.
@@ -110,7 +116,7 @@ class Supervisor:
             errors="replace",
             bufsize=1,
             start_new_session=True,
-            preexec_fn=partial(die_with_parent, os.getpid()),
+            preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM if last_words else signal.SIGKILL),
         )
         self._processes[name] = process
         self._printers[name] = threading.Thread(target=self._print_lines, args=(name, process), daemon=True)
@@ -178,15 +184,16 @@ def _signal_group(leader: int, number: signal.Signals) -> None:
         return
 
 
-def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent's thread that made it ends (Linux; elsewhere without effect).
+def die_with_parent(parent: int, number: signal.Signals = signal.SIGKILL) -> None:
+    """Have the kernel signal this process when its parent's thread that made it ends (Linux; elsewhere without effect).
 
     Args:
         parent: process id of the parent, to notice that it has ended already.
+        number: the signal.
     """
     if _LIBC is None:
         return
-    if _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+    if _LIBC.prctl(_PR_SET_PDEATHSIG, number) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -30,6 +30,8 @@ class Script:
     executable: str
     source: str
     condition: str = ""
+    last_words: bool = False
+    needed: bool = True
 
     def command(self, values, arguments) -> list[str]:
         return [sys.executable, "-c", self.source.format(**values)]
@@ -50,6 +52,21 @@ def test_the_end_of_any_other_node_is_a_failure(death, capfd):
     assert "[bringup] other" in capfd.readouterr().err
 
 
+def test_a_node_that_is_not_needed_may_end_alone(capfd):
+    page = Script("page", "exit(5)", needed=False)
+    runner = Script("runner", "import time; time.sleep(2)")
+    assert run_graph(Graph((page, runner), {}, "runner"), {}, sys.stderr) == 0
+    assert "page ended with exit code 5; the graph goes on without it" in capfd.readouterr().err
+
+
+def test_whoever_drives_an_arm_has_last_words_and_only_the_status_page_may_end_alone():
+    for graph in GRAPHS.values():
+        assert {node.executable for node in graph.nodes if node.last_words} <= {"arm_gateway_node"}
+        assert all(node.last_words for node in graph.nodes if node.executable == "arm_gateway_node")
+        assert graph.dispensable <= {"dashboard"}
+    assert GRAPHS["real_arm"].dispensable == {"dashboard"}
+
+
 @pytest.mark.parametrize(("twin", "code"), [("true", 1), ("false", 0)])
 def test_a_node_whose_condition_does_not_hold_is_not_started(twin, code):
     failing = Script("twin", "exit(1)", condition="twin")
@@ -68,7 +85,7 @@ def test_a_signal_stops_every_node_and_is_no_failure(number):
     from ros_nodes.bringup import run_graph
     from ros_nodes.graphs import Graph
     class Script:
-        condition = ""
+        condition, last_words, needed = "", False, True
         def __init__(self, name): self.executable = name
         def command(self, values, arguments): return [sys.executable, "-c", {WAITS!r} + "#" + self.executable]
     sys.exit(run_graph(Graph((Script("one"), Script("two")), {{}}, "two"), {{}}, sys.stdout))
@@ -193,9 +210,12 @@ def test_the_launch_file_starts_the_same_graph(name, repository):
                 values = graph.resolve(asked | {key: value for key, value in given.items() if key in graph.arguments})
                 found = expression.value if isinstance(expression, ast.Constant) else computed(expression, values, tree)
                 assert found == (Path(values[argument]).name if own is Path else values[argument])
-    nodes, conditions = {}, {}
+    nodes, conditions, dispensable = {}, {}, set()
     for call in calls_of(tree, "graph_node"):
         conditions[call.args[0].value] = call.args[2].value if len(call.args) > 2 else ""
+        needed = {word.arg: word.value for word in call.keywords}.get("needed")
+        if needed is not None and not needed.value:
+            dispensable.add(call.args[0].value)
         keys = [key.value for key in call.args[1].keys]
         values = [tuple(ast.unparse(word).strip("'") for word in entry.args) for entry in call.args[1].values]
         nodes[call.args[0].value] = dict(zip(keys, values, strict=True))
@@ -208,6 +228,7 @@ def test_the_launch_file_starts_the_same_graph(name, repository):
     }
     assert list(nodes) == [node.executable for node in graph.nodes]
     assert conditions == {node.executable: node.condition for node in graph.nodes}
+    assert dispensable == graph.dispensable
 
 
 def test_sim_eval_asks_shipped_policies_as_seldom_as_their_files_say():

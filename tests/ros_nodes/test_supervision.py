@@ -129,13 +129,39 @@ def test_a_name_can_be_started_once():
             supervisor.start("one", python("pass"))
 
 
+LAST_WORDS = """
+import pathlib, signal, sys
+from ros_nodes import stop_signals
+stop_signals.ORPHAN_LIMIT_S = 1
+stop = stop_signals.stop_on_signals()
+print("ready", flush=True)
+stop.wait()
+pathlib.Path({path!r}).write_text("last words")
+while {hangs}:
+    pass
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal exists on Linux only")
+@pytest.mark.parametrize("hangs", [False, True])
+def test_a_process_has_last_words_when_its_supervisor_is_killed_and_ends_even_if_it_hangs(tmp_path, hangs):
+    spoken = tmp_path / "spoken"
+    kill_supervisor_of(LAST_WORDS.format(path=str(spoken), hangs=hangs), last_words=True)
+    assert spoken.read_text() == "last words"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal exists on Linux only")
 def test_no_process_survives_a_killed_supervisor():
+    kill_supervisor_of(STUBBORN, last_words=False)
+
+
+def kill_supervisor_of(child: str, last_words: bool) -> None:
+    """Start a process, kill its supervisor, and wait for the process to end."""
     source = f"""
     import sys
     from ros_nodes.supervision import Supervisor
     supervisor = Supervisor(output=sys.stdout)
-    supervisor.start("stubborn", [sys.executable, "-c", {STUBBORN!r}])
+    supervisor.start("stubborn", [sys.executable, "-c", {child!r}], last_words={last_words})
     print("pid", supervisor.pids["stubborn"], flush=True)
     supervisor.wait()
     """
