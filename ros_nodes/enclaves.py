@@ -127,9 +127,14 @@ class Setting:
         return {self.drivers.joint_states: JOINTS}
 
     @property
-    def transforms(self) -> dict[str, str]:
+    def static_transforms(self) -> dict[str, str]:
         """Topic of fixed frames, where tf2 is there."""
         return {"tf_static": TRANSFORMS} if self.tf2 else {}
+
+    @property
+    def transforms(self) -> dict[str, str]:
+        """Topics of fixed and of moving frames, where tf2 is there."""
+        return self.static_transforms | ({"tf": TRANSFORMS} if self.tf2 else {})
 
     def camera_topics(self, cameras: Iterable[str]) -> dict[str, str]:
         """Topics of cameras."""
@@ -184,7 +189,7 @@ def simulator_node(setting: Setting) -> Endpoints:
         | {"~/joint_states": JOINTS, "~/executed": TRAJECTORY}
         | setting.joints
         | setting.camera_topics(setting.all_cameras)
-        | setting.transforms
+        | setting.static_transforms
         | TELLS_HEALTH,
         subscribes=setting.trajectories,
         serves={"~/reset": TRIGGER},
@@ -298,7 +303,7 @@ def recorder_node(setting: Setting) -> Endpoints:
     """Hears everything that is configured."""
     known = setting.trajectories | setting.joints | setting.camera_topics(setting.cameras or setting.all_cameras)
     known |= {"instruction": STRING, "planned_trajectory": TRAJECTORY, "estop": BOOL, "joy": JOY}
-    known |= {"/diagnostics": DIAGNOSTICS} | ({"/tf_static": TRANSFORMS} if setting.tf2 else {})
+    known |= {"/diagnostics": DIAGNOSTICS} | setting.transforms
     topics = RecordingConfig(setting.robot, setting.cameras or setting.all_cameras).all_topics()
     return Endpoints(
         publishes={"episode_marks": STRING} | TELLS_HEALTH,

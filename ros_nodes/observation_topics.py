@@ -24,7 +24,7 @@ from policies.robots.spec import RobotSpec
 from ros_nodes import optional
 from ros_nodes.diagnostics import Health, Level, Rate
 from ros_nodes.message_loss import LossCounter
-from ros_nodes.qos import LATCHED, STATIC_TRANSFORMS, Mode, joint_state_in, sensor
+from ros_nodes.qos import LATCHED, STATIC_TRANSFORMS, TRANSFORMS, Mode, joint_state_in, sensor
 
 LOG_PERIOD_S = 2.0
 DEPTH_STRIDE = 4  # pixels; a few tell the scale of a picture
@@ -91,6 +91,7 @@ class ObservationTopics:
             )
         if optional.TFMessage is not None:
             self._subscribe(optional.TFMessage, "tf_static", self._on_static_transforms, STATIC_TRANSFORMS)
+            self._subscribe(optional.TFMessage, "tf", self._on_transforms, TRANSFORMS)
         self._needed = [self._subscribe(JointState, drivers.joint_states, self._on_joints, joint_state_in(mode))]
         for camera in cameras:
             driver = drivers.camera(camera)
@@ -217,6 +218,10 @@ class ObservationTopics:
 
     def _on_static_transforms(self, message: Any, _: Mapping[str, int]) -> None:
         self._inputs.add_static_transforms(message)
+        self._on_input()
+
+    def _on_transforms(self, message: Any, _: Mapping[str, int]) -> None:
+        self._inputs.add_transforms(message)
         self._on_input()
 
     def _on_joints(self, message: JointState, info: Mapping[str, int]) -> None:

@@ -8,6 +8,8 @@
 | joint_states, subscriber, realtime | best effort        | volatile        | 10    |
 | trajectories                       | reliable           | volatile        | 1     |
 | instruction, extrinsics, estop     | reliable           | transient local | 1     |
+| fixed frames (`tf_static`)         | reliable           | transient local | 100   |
+| moving frames (`tf`), subscriber   | reliable           | volatile        | 100   |
 | tracked agents, subscriber         | best effort        | volatile        | 10    |
 | diagnostics, status                | reliable           | volatile        | 10    |
 
@@ -40,6 +42,7 @@ JOINT_STATE_OUT = _profile(reliable=True, latched=False, depth=LOCKSTEP_JOINT_ST
 LATCHED = _profile(reliable=True, latched=True, depth=1)
 # Every node that fixes frames publishes once on the one topic: room for all of them.
 STATIC_TRANSFORMS = _profile(reliable=True, latched=True, depth=100)
+TRANSFORMS = _profile(reliable=True, latched=False, depth=100)
 STATUS = _profile(reliable=True, latched=False, depth=10)
 TRACKS_IN = _profile(reliable=False, latched=False, depth=10)
 

@@ -52,7 +52,7 @@ class RecordingConfig:
 
     robot: str = "panda"
     cameras: tuple[str, ...] = ("front", "wrist")
-    topics: tuple[str, ...] = ("planned_trajectory", "estop", "joy", "/diagnostics", "/tf_static")
+    topics: tuple[str, ...] = ("planned_trajectory", "estop", "joy", "/diagnostics", "tf", "tf_static")
     folder: str = "runs/bags"
 
     def all_topics(self) -> list[str]:

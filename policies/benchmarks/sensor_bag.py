@@ -38,8 +38,8 @@ class SensorBag:
         """Write a std_msgs/String."""
         self.send(topic, "std_msgs/msg/String", time, data=text)
 
-    def mount(self, camera: str, time: float, static: bool = False) -> None:
-        """Fix a camera in front of the robot, on its own topic or (`static`) on /tf_static."""
+    def mount(self, camera: str, time: float, transforms: str = "", x: float = 1.2) -> None:
+        """Place a camera in front of the robot, at `x` metres, on its own topic or on that of transforms."""
         kind = "geometry_msgs/msg/TransformStamped"
         transform = make(
             kind,
@@ -47,12 +47,12 @@ class SensorBag:
             child_frame_id=f"{camera}_optical_frame",
             transform=make(
                 "geometry_msgs/msg/Transform",
-                translation=make("geometry_msgs/msg/Vector3", x=1.2, y=0.0, z=0.5),
+                translation=make("geometry_msgs/msg/Vector3", x=x, y=0.0, z=0.5),
                 rotation=make("geometry_msgs/msg/Quaternion", x=0.5, y=0.5, z=-0.5, w=-0.5),
             ),
         )
-        if static:
-            self.send("/tf_static", "tf2_msgs/msg/TFMessage", time, transforms=[transform])
+        if transforms:
+            self.send(transforms, "tf2_msgs/msg/TFMessage", time, transforms=[transform])
         else:
             self.send_message(f"/camera/{camera}/extrinsics", kind, time, transform)
 

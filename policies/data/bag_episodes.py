@@ -29,7 +29,7 @@ from representation.data.bag_messages import decode
 from representation.data.bag_reader import BagReader
 from representation.data.episode_marks import MARKS_TOPIC, EpisodeMark, Event
 
-STATIC_TRANSFORMS = "/tf_static"
+TRANSFORMS, STATIC_TRANSFORMS = "tf", "tf_static"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,10 @@ class BagEpisodes:
 
     def _handlers(self) -> Mapping[str, Handler]:
         handlers = {self._prefix + name: handler for name, handler in self._inputs.handlers().items()}
-        return handlers | {STATIC_TRANSFORMS: self._inputs.add_static_transforms}
+        for prefix in (self._prefix, "/"):  # robots may share the transforms
+            handlers[prefix + TRANSFORMS] = self._inputs.add_transforms
+            handlers[prefix + STATIC_TRANSFORMS] = self._inputs.add_static_transforms
+        return handlers
 
     def _on_input(self, handler: Handler, message: Any, now: float) -> Iterator[EpisodeFrame | EpisodeEnd]:
         if handler(message, now):

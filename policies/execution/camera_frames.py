@@ -1,4 +1,4 @@
-"""`CameraFrames`: where a robot's cameras are, from their mounts, from static transforms and from its joints."""
+"""`CameraFrames`: where a robot's cameras are, from their mounts, from transforms and from its joints."""
 
 from __future__ import annotations
 
@@ -61,12 +61,28 @@ class CameraFrames:
         self._tree.set_fixed(parent, frame, mount.pose)
         self._find_unplaced()
 
+    def move(self, frame: str, stamp: float, mount: CameraMount) -> None:
+        """Take where a moving frame was at a stamp in seconds, such as the head or the rail that carries a camera.
+
+        Links of the robot are left to its joints, and what is fixed stays so.
+
+        Raises:
+            ValueError: the frame moves in another one already, or there would be a cycle.
+        """
+        frame, parent = self._drivers.frame(frame), self._drivers.frame(mount.parent_frame)
+        of_robot = frame != self._base and self._kinematics.has_frame(frame)
+        if of_robot or self._tree.is_fixed(frame):
+            return
+        self._tree.add_moving(parent, frame, stamp, mount.pose)
+        if self.unplaced:
+            self._find_unplaced()
+
     def add_joints(self, stamp: float, positions: NDArray[np.float64]) -> None:
         """Take joint positions (n,), rad (m), of a stamp in seconds."""
         self._tree.add_joints(stamp, positions)
 
     def clear(self) -> None:
-        """Forget the joint positions; what is fixed stays."""
+        """Forget the joint positions and where moving frames were; what is fixed stays."""
         self._tree.clear_motion()
 
     def pose(self, camera: str, stamp: float) -> NDArray[np.float64]:

@@ -114,13 +114,17 @@ class FrameTree:
         self._connect(parent, child)
         self._moving.setdefault(child, _History(self._history_length)).add(stamp, pose)
 
+    def is_fixed(self, frame: str) -> bool:
+        """Whether a frame was fixed to its parent."""
+        return frame in self._fixed
+
     def add_joints(self, stamp: float, positions: NDArray[np.float64]) -> None:
         """Add the robot's joint positions (n,), rad (m), at a stamp in seconds."""
         self._joints.add(stamp, positions)
 
     def clear_motion(self) -> None:
         """Forget where moving frames and joints were; what is fixed stays."""
-        self._moving.clear()
+        self._moving = {frame: _History(self._history_length) for frame in self._moving}
         self._joints = _History(self._history_length)
 
     def lookup(self, target: str, source: str, stamp: float) -> NDArray[np.float64]:

@@ -135,6 +135,14 @@ class ObservationInputs:
                 self._frames.fix(transform.child_frame_id, mount_from_transform(transform))
         return False
 
+    def add_transforms(self, message: Any, now: float = 0.0) -> bool:
+        """Take a tf2_msgs/TFMessage of frames that move."""
+        for transform in message.transforms:
+            if transform.child_frame_id not in self._placed:
+                mount = mount_from_transform(transform)
+                self._frames.move(transform.child_frame_id, seconds(transform.header.stamp), mount)
+        return False
+
     def add_joints(self, message: Any, now: float) -> bool:
         """Take a sensor_msgs/JointState; where it tells of some joints only, see `JointStates`."""
         state = self._joint_states.add(message)

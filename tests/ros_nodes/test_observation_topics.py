@@ -112,6 +112,27 @@ def test_a_mount_may_come_as_a_static_transform(topics):
     assert topics.take() is not None
 
 
+def test_a_frame_that_moves_may_carry_a_camera(topics):
+    onto_rail = CameraMount("rail", np.array([0.0, 0.0, 0.5]), np.array([0.0, 0.0, 0.0, 1.0]))
+    camera = convert.transform_from_mount(onto_rail, 0.0, "wrist_optical_frame")
+    topics._on_static_transforms(SimpleNamespace(transforms=[camera]), INFO)
+    assert "lead elsewhere" in topics.health().message
+    for stamp, x in ((1.0, 0.2), (2.0, 0.4)):
+        rail = CameraMount(SPEC.base_frame, np.array([x, 0.0, 0.0]), np.array([0.0, 0.0, 0.0, 1.0]))
+        hand = CameraMount("rail", np.zeros(3), np.array([0.0, 0.0, 0.0, 1.0]))  # the joints' business
+        moving = [
+            convert.transform_from_mount(rail, stamp, "rail"),
+            convert.transform_from_mount(hand, stamp, "hand"),
+            convert.transform_from_mount(hand, stamp, "wrist_optical_frame"),  # fixed already
+        ]
+        topics._on_transforms(SimpleNamespace(transforms=moving), INFO)
+    feed(topics, 1.5)
+    np.testing.assert_allclose(topics.take().cameras["wrist"].base_from_camera[:3, 3], [0.3, 0.0, 0.5])
+    feed(topics, 2.5)
+    assert topics.take() is None
+    assert "poses of 'rail': expected a stamp from 1.000000 s to 2.000000 s" in topics.health().message
+
+
 def test_a_mount_on_an_unknown_frame_is_named(topics):
     mount = CameraMount("tail", MOUNT.position, MOUNT.quaternion_xyzw)
     topics._on_mount("wrist", convert.transform_from_mount(mount, 0.0, "f"), INFO)

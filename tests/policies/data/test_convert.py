@@ -37,16 +37,18 @@ def depth(number: int) -> np.ndarray:
 class Recording:
     """A bag whose arm turns at constant speed as soon as it is commanded to."""
 
-    def __init__(self, folder: Path, cameras: tuple[str, ...] = ("front",), static: bool = False) -> None:
+    bag_type = SensorBag
+
+    def __init__(self, folder: Path, cameras: tuple[str, ...] = ("front",), transforms: str = "") -> None:
         self.writer = BagWriter(folder)
-        self.bag = SensorBag(self.writer, ROBOT)
+        self.bag = self.bag_type(self.writer, ROBOT)
         self.cameras = cameras
         self.time = 0.0
         self.tick = 0
         self.pictures = 0
         self.bag.text("/instruction", "turn", 0.0)
         for camera in cameras:
-            self.bag.mount(camera, 0.0, static)
+            self.bag.mount(camera, 0.0, transforms)
 
     def positions(self, time: float) -> np.ndarray:
         found = ROBOT.home.copy()
@@ -146,15 +148,52 @@ def test_training_reads_what_was_converted(tmp_path):
     assert columns.intrinsics[0, 0, 0] == FOCAL_PX
 
 
-def test_mounts_may_come_as_static_transforms(tmp_path):
+class RecordingOfACart(Recording):
+    """A cart, whose place `/tf` tells at a third of the joints' rate, carries the camera along the base's x axis."""
+
+    def tell_joints(self) -> None:
+        super().tell_joints()
+        if self.tick % 3 == 0:
+            self.bag.mount("front", self.time, "/tf", x=self.cart(self.time))
+
+    def cart(self, time: float) -> float:
+        return 0.5 + 0.2 * time
+
+
+def test_a_camera_may_be_carried_by_a_frame_that_moves(tmp_path):
+    recording = RecordingOfACart(tmp_path / "bag", transforms="/tf")
+    recording.episode("success", 0.8)
+    report = convert(settings(tmp_path, recording.close()))
+    assert report.problems == []
+    (episode,) = LeRobotDataset(tmp_path / "dataset")
+    places = np.reshape(episode["observation.camera.front.base_from_camera"], (-1, 4, 4))[:, 0, 3]
+    times = (episode["observation.state"][:, 0] - ROBOT.home[0]) / (10 * TURN)
+    # A picture may come before the next pose of the cart: then the nearest one stands for it.
+    np.testing.assert_allclose(places, recording.cart(times), atol=0.2 * 3 * JOINT_PERIOD)
+    assert np.ptp(places) > 0.1
+
+
+class BagOfTheLeft(SensorBag):
+    def send_message(self, topic: str, kind: str, time: float, message: object) -> None:
+        super().send_message(f"/left{topic}", kind, time, message)
+
+
+class RecordingOfTheLeft(Recording):
+    bag_type = BagOfTheLeft
+
+
+def test_mounts_may_come_as_static_transforms_in_the_robots_namespace_too(tmp_path):
     poses = []
-    for static in (False, True):
-        recording = Recording(tmp_path / f"bag{static}", static=static)
+    for number, (kind, topic, namespace) in enumerate(
+        ((Recording, "", ""), (Recording, "/tf_static", ""), (RecordingOfTheLeft, "/tf_static", "left"))
+    ):
+        recording = kind(tmp_path / f"bag{number}", transforms=topic)
         recording.episode("success", 0.3)
-        folder = tmp_path / f"dataset{static}"
-        convert(ConvertConfig((recording.close(),), folder, cameras=("front",)))
+        folder = tmp_path / f"dataset{number}"
+        convert(ConvertConfig((recording.close(),), folder, cameras=("front",), namespace=namespace))
         poses.append(LeRobotDataset(folder).episode(0)["observation.camera.front.base_from_camera"])
-    np.testing.assert_array_equal(*poses)
+    np.testing.assert_array_equal(poses[0], poses[1])
+    np.testing.assert_array_equal(poses[0], poses[2])
 
 
 def test_a_calibration_file_places_cameras_and_takes_their_latency_off_the_stamps(tmp_path):

@@ -69,6 +69,18 @@ def test_old_poses_are_forgotten_and_stamps_that_jump_back_begin_anew():
         tree.lookup("base", "cart", 3.0)
 
 
+def test_moving_frames_are_where_they_go_again_after_their_motion_was_forgotten():
+    tree = FrameTree()
+    tree.add_moving("base", "cart", 1.0, pose(1, 0, 0))
+    tree.clear_motion()
+    assert "cart" in tree
+    with pytest.raises(FrameError, match="poses of 'cart': expected at least one"):
+        tree.lookup("base", "cart", 1.0)
+    tree.add_moving("base", "cart", 2.0, pose(2, 0, 0))
+    assert tree.lookup("base", "cart", 2.0)[0, 3] == 2.0
+    assert not tree.is_fixed("cart")
+
+
 def test_a_camera_on_the_hand_is_where_the_kinematics_put_it_to_the_last_bit():
     kinematics = Kinematics(SPEC)
     tree, mount = FrameTree(kinematics), CameraMount("hand", np.array([0.05, 0, 0.03]), np.array([0.0, 0.6, 0.0, 0.8]))
