@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from textwrap import dedent
 
 import numpy as np
 import pytest
@@ -249,9 +250,44 @@ def test_a_file_that_is_missing_large_deep_or_a_bomb_is_refused_quickly(tmp_path
         assert len(str(caught.value)) < 5000
 
 
-def test_the_example_of_the_guide_is_a_robot(tmp_path, repository):
+def example_of_the_guide(repository, number):
     guide = (repository / "docs" / "real_arm.md").read_text()
-    example = guide.split("```yaml\n")[1].split("```")[0]
+    return dedent(guide.split("```yaml\n")[number].split("```")[0])
+
+
+def test_the_names_of_a_driver_in_the_guide_are_taken(tmp_path, repository):
+    drivers = get_drivers(written(tmp_path, example_of_the_guide(repository, 1)))
+    assert drivers.joint_names[0] == "fr3_joint1"
+    assert [controller.topic.split("/")[0] for controller in drivers.controllers] == [
+        "fr3_arm_controller",
+        "fr3_gripper_controller",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("robot", "controllers"),
+    [
+        ("panda", ["arm_controller"]),
+        ("fr3", ["arm_controller"]),
+        ("so101", ["arm_controller"]),
+        ("aloha", ["left_arm_controller", "right_arm_controller"]),
+        ("ur5e", ["joint_trajectory_controller", "gripper_controller"]),
+        ("xarm7", ["xarm7_traj_controller", "xarm_gripper_traj_controller"]),
+    ],
+)
+def test_the_controllers_of_the_presets_are_those_of_the_guide(robot, controllers, repository):
+    drivers = get_drivers(robot)
+    assert [controller.topic for controller in drivers.controllers] == [
+        f"{name}/joint_trajectory" for name in controllers
+    ]
+    guide = (repository / "docs" / "real_arm.md").read_text()
+    line = next(line for line in guide.splitlines() if line.strip().startswith("| `") and f"`{robot}`" in line)
+    names = [name.removeprefix("right_") for name in controllers]
+    assert all(name in line for name in names)
+
+
+def test_the_example_of_the_guide_is_a_robot(tmp_path, repository):
+    example = example_of_the_guide(repository, 2)
     spec, drivers = get_robot(written(tmp_path, example)), get_drivers(written(tmp_path, example))
     assert (spec.lower[0], spec.max_velocity[0]) == (-1.0, 1.0)
     assert drivers.frame("panda_hand") == "hand"
