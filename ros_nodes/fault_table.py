@@ -143,9 +143,7 @@ FAULTS: dict[str, Fault] = {
     "inference_slow": _answer("slow", NO_COMMAND, _error(f"{POLICY}: policy", "after all their rows are past")),
     "inference_raises": _answer("raises", _error(LIFE_CYCLE, "RuntimeError")),
     "out_of_memory": _answer("out_of_memory", _error(LIFE_CYCLE, "MemoryError")),
-    "deactivation_mid_chunk": Fault(
-        FaultBench.deactivate, lambda bench: None, named=(INACTIVE,), named_idle=(INACTIVE,)
-    ),
+    "deactivation_mid_chunk": Fault(FaultBench.deactivate, lambda bench: None, named=(INACTIVE,), shadow=True),
     "policy_sigkill": Fault(
         _signal(POLICY, signal.SIGKILL),
         FaultBench.start_policy,
