@@ -275,7 +275,7 @@ def query_steps(policy: Policy) -> int:
     return int(getattr(policy, "query_steps", 1))
 
 
-def load_policy(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Policy:
+def load_policy(path_or_hub_id: str, device: str = "cpu", robot: str = "panda", compile: bool = False) -> Policy:
     """Load a policy from a directory or hub id holding `config.json`, `*.safetensors` and normalisation statistics.
 
     Args:
@@ -283,6 +283,8 @@ def load_policy(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") 
             address of a `policies.server`, such as `ws://127.0.0.1:8765`.
         device: torch device for the weights.
         robot: which robot a policy without weights shall move; those with weights know theirs.
+        compile: compile what is run again and again, the steps of single tokens of a SpatialVLA policy or the network
+            of an RDT; it takes a minute at the first answer.
 
     Raises:
         FileNotFoundError: nothing of that name; lists what is shipped.
@@ -291,4 +293,4 @@ def load_policy(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") 
     """
     from policies.loading import load
 
-    return load(path_or_hub_id, device, robot)
+    return load(path_or_hub_id, device, robot, compile)

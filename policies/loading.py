@@ -25,6 +25,8 @@ POLICY_CLASSES = {
     "rdt": "policies.rdt.policy:RDTPolicy",
     "recorded_motion": "policies.recorded_motion:RecordedMotion",
 }
+COMPILED = ("spatialvla", "rdt")
+"""Those whose `from_pretrained` takes `compile` too."""
 # Short names of shipped policies.
 SHORT_NAMES = {"rdt": "rdt_small", "spatialvla": "spatialvla_small"}
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -83,7 +85,7 @@ def policy_sha256(path_or_hub_id: str) -> str | None:
     return digest.hexdigest()
 
 
-def load(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Policy:
+def load(path_or_hub_id: str, device: str = "cpu", robot: str = "panda", compile: bool = False) -> Policy:
     """Load a policy; see `policies.interface.load_policy`.
 
     Raises:
@@ -91,6 +93,9 @@ def load(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Poli
         OSError: a server that cannot be reached.
         ValueError: not a policy that this version can load; names the file and field.
     """
+    without_weights = path_or_hub_id in BASELINES or is_address(path_or_hub_id)
+    if compile and (without_weights or model_type(find_policy(path_or_hub_id)) not in COMPILED):
+        raise ValueError(f"compile: expected a policy with a network that is loaded here, found {path_or_hub_id!r}")
     if path_or_hub_id in BASELINES:
         return _imported(BASELINES[path_or_hub_id])(robot)
     if is_address(path_or_hub_id):
@@ -98,7 +103,8 @@ def load(path_or_hub_id: str, device: str = "cpu", robot: str = "panda") -> Poli
 
         return connect_policy(path_or_hub_id)
     directory = find_policy(path_or_hub_id)
-    return _imported(POLICY_CLASSES[model_type(directory)]).from_pretrained(directory, device)
+    options = {"compile": True} if compile else {}
+    return _imported(POLICY_CLASSES[model_type(directory)]).from_pretrained(directory, device, **options)
 
 
 def model_type(directory: Path) -> str:

@@ -67,6 +67,7 @@ class PolicyConfig:
     Attributes:
         checkpoint: directory, name of a shipped policy, or hub id.
         device: torch device, such as cpu or cuda.
+        compile: compile the steps of a SpatialVLA or RDT policy while it is loaded: for large ones on a GPU.
         threads: threads of torch on the CPU. More than one speeds up large models only, and while they wait for each
             other they keep the processor from the other nodes.
         load_limit_s: longest time to load and warm up.
@@ -74,6 +75,7 @@ class PolicyConfig:
 
     checkpoint: str = "spatialvla_small"
     device: str = "cpu"
+    compile: bool = False
     threads: int = field(default=1, metadata={"range": (1, 256)})
     load_limit_s: float = field(default=300.0, metadata={"range": (1.0, 86400.0)})
 
@@ -133,7 +135,7 @@ class PolicyNode(LoadingLifecycleNode):
         """Load the policy, refuse one that does not fit the robot, and warm it up."""
         name = self._policy_config.checkpoint
         torch.set_num_threads(self._policy_config.threads)  # of this thread, the worker's
-        policy = load_policy(name, self._policy_config.device, self._config.robot)
+        policy = load_policy(name, self._policy_config.device, self._config.robot, self._policy_config.compile)
         mismatch = policy_mismatch(policy, name, self._spec)
         if mismatch:
             raise ValueError(mismatch)

@@ -1,10 +1,11 @@
 """How long SpatialVLA takes for a chunk, beside plain ways of decoding with the same weights in the same process.
 
 - ours: one prefill, a static cache, and single-token steps that look at the slot's legal ids only;
+- ours, compiled: the same with compiled steps, if asked for;
 - library, cached: `generate` of transformers' Gemma-2 on the same prompt embeddings, with its cache;
 - re-encoded: the library's model over prompt and tokens so far, again for every token.
 
-All three get the same image features, which are computed once and not timed, so the language model is what differs.
+All get the same image features, which are computed once and not timed, so the language model is what differs.
 On a GPU the floor is what the hardware could do at best: every step reads all weights of the language model once.
 """
 
@@ -25,9 +26,11 @@ from policies.spatialvla.action_tokenizer import TOKENS_PER_ACTION, SpatialActio
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.decoding import decode_prompt
 from policies.spatialvla.model import SpatialVLAModel, build_model
+from policies.spatialvla.token_steps import CompiledSteps
 
 Size = Literal["tiny", "small", "middle", "released"]
 METHODS = ("ours", "library, cached", "re-encoded")
+COMPILED = "ours, compiled"
 ACTIONS = 4
 PROMPT_WORDS = 12
 MIDDLE = {"hidden": 512, "mlp": 2048, "layers": 8, "heads": 8, "kv_heads": 4, "head_dim": 64, "vocabulary": 9000}
@@ -44,6 +47,7 @@ class LatencySettings:
         repetitions: chunks of each method, in turns.
         seeds: weights and inputs are drawn anew for each seed.
         threads: of torch on the CPU.
+        compile: measure compiled steps too, which takes a minute at the start and, on a CPU, a C++ compiler.
         bandwidth_gb_s: memory bandwidth of the device, for the floor; 0 leaves it out.
     """
 
@@ -53,6 +57,7 @@ class LatencySettings:
     repetitions: int = 10
     seeds: int = 3
     threads: int = 2
+    compile: bool = False
     bandwidth_gb_s: float = 0.0
 
     def __post_init__(self) -> None:
@@ -103,7 +108,7 @@ def run(settings: LatencySettings) -> dict[str, Any]:
     seeds = [_measure(settings, seed) for seed in range(settings.seeds)]
     ours = [seed["ours"] for seed in seeds]
     methods = []
-    for name in METHODS:
+    for name in seeds[0]:
         medians = [statistics.median(seed[name]) for seed in seeds]
         ratios = [median / statistics.median(own) for median, own in zip(medians, ours, strict=True)]
         times = sorted(value for seed in seeds for value in seed[name])
@@ -163,9 +168,12 @@ def _measure(settings: LatencySettings, seed: int) -> dict[str, list[float]]:
         "library, cached": lambda: generate_with_library(model, embeds),
         "re-encoded": lambda: decode_by_encoding_again(model, embeds),
     }
+    if settings.compile:
+        compiled = CompiledSteps(model)
+        methods[COMPILED] = lambda: decode_prompt(model, embeds, mask, slots, ACTIONS, compiled)[0]
     for method in methods.values():
         method()
-    times: dict[str, list[float]] = {name: [] for name in METHODS}
+    times: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(settings.repetitions):
         for name, method in methods.items():
             _finish(settings.device)

@@ -8,7 +8,8 @@ beyond its floor is told by the profile: the operators that take longest and, on
 `spatialvla` is SpatialVLA-4B (arXiv 2501.15830) for one picture: ZoeDepth unless there is a depth camera, the image
 tower with Ego3D, the prompt with the first token, and the eleven tokens after it. `rdt_1b` and `rdt_170m` are RDT-1B
 and its smaller sibling (arXiv 2410.07864) with SigLIP so400m-384: three new pictures, the keys and values of 4374 image
-tokens, and the steps of the sampler, as they are, compiled, and replayed as a CUDA graph.
+tokens, and the steps of the sampler. SpatialVLA's tokens after the first and RDT's steps are run as they are, compiled,
+and replayed as a CUDA graph.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from policies.spatialvla.action_tokenizer import TOKENS_PER_ACTION, SpatialActio
 from policies.spatialvla.config import SpatialVLAConfig
 from policies.spatialvla.decoding import decode_prompt
 from policies.spatialvla.model import SpatialVLAModel
+from policies.spatialvla.token_steps import CompiledSteps
 from policies.spatialvla.zoe_depth import estimate_depth
 
 Network = Literal["spatialvla", "rdt_1b", "rdt_170m"]
@@ -62,7 +64,7 @@ TINY_TOWER = {
 }
 AS_IT_IS = "as it is"
 VARIANTS = {AS_IT_IS: None, "compiled": "default", "CUDA graph": "reduce-overhead"}
-"""How RDT's network is run, and the mode of torch.compile; the last one is for GPUs alone."""
+"""How a step of the sampler or of a token is run, and the mode of torch.compile; the last one is for GPUs alone."""
 OPERATORS = 6  # that the profile tells
 COPIED_BYTES = {"cpu": 2**27, "cuda": 2**31}
 MULTIPLIED = {"cpu": 1024, "cuda": 8192}  # side of the matrices
@@ -81,7 +83,7 @@ class ReleasedSettings:
         sampler_steps: of RDT.
         repetitions: answers of each seed, after three that are not counted.
         seeds: weights and inputs are drawn anew for each.
-        compile: measure RDT's other `VARIANTS` too.
+        compile: measure the other `VARIANTS` too.
         threads: of torch on the CPU.
     """
 
@@ -138,8 +140,8 @@ def _built(make: Callable[[], nn.Module], settings: ReleasedSettings) -> Any:
         torch.set_default_dtype(before)
 
 
-def spatialvla_stages(settings: ReleasedSettings) -> list[Stage]:
-    """The stages of an answer of SpatialVLA."""
+def spatialvla_stages(settings: ReleasedSettings, variant: str = AS_IT_IS) -> list[Stage]:
+    """The stages of an answer of SpatialVLA whose tokens after the first are run in one of `VARIANTS`."""
     grid = ActionGrid.uniform()
     config = SpatialVLAConfig.released()
     if settings.tiny:
@@ -164,12 +166,16 @@ def spatialvla_stages(settings: ReleasedSettings) -> list[Stage]:
     slots = SpatialActionTokenizer(grid, config.action_token_begin_idx).slot_ranges()
     tower = [model.vision_tower, model.multi_modal_projector, model.position_embedding_3d]
     tokens = ACTIONS * TOKENS_PER_ACTION
+    mode = VARIANTS[variant]
+    compiled = None if mode is None else CompiledSteps(model, mode)
     stages = [
         Stage("image tower", lambda: model.image_features(pixels, intrinsics, depth), bytes_of(*tower)),
-        Stage("prompt, first token", lambda: decode_prompt(model, prompt, mask, slots[:1], 1), bytes_of(layers)),
+        Stage(
+            "prompt, first token", lambda: decode_prompt(model, prompt, mask, slots[:1], 1, compiled), bytes_of(layers)
+        ),
         Stage(
             f"{tokens - 1} more tokens",
-            lambda: decode_prompt(model, prompt, mask, slots, ACTIONS),
+            lambda: decode_prompt(model, prompt, mask, slots, ACTIONS, compiled),
             (tokens - 1) * bytes_of(layers),
             within="prompt, first token",
         ),
@@ -300,13 +306,13 @@ def run(settings: ReleasedSettings) -> dict[str, Any]:
         raise ValueError(f"released.device: expected one that is there, found {settings.device} and no GPU")
     torch.set_num_threads(settings.threads)
     variants = [AS_IT_IS]
-    if settings.network != "spatialvla" and settings.compile:
+    if settings.compile:
         variants = [name for name in VARIANTS if on_gpu or name != "CUDA graph"]
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in variants}
     profiles: dict[str, dict[str, Any]] = {}
     for seed, variant in tqdm([(s, v) for s in range(settings.seeds) for v in variants], "released_speed", unit="run"):
         torch.manual_seed(seed)
-        stages = spatialvla_stages(settings) if settings.network == "spatialvla" else rdt_stages(settings, variant)
+        stages = (spatialvla_stages if settings.network == "spatialvla" else rdt_stages)(settings, variant)
         measured[variant].append(measure(stages, settings))
         profiles.setdefault(variant, profiled(stages, settings))
         del stages
@@ -337,7 +343,8 @@ def _seconds(work: Callable[[], Any], settings: ReleasedSettings) -> float:
 
 
 def _operations(work: Callable[[], Any]) -> int:
-    with FlopCounterMode(display=False) as counter:
+    # The counter sees no operators within what is compiled, and nothing is compiled while it counts.
+    with torch.compiler.set_stance("force_eager"), FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
 

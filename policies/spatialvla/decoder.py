@@ -7,9 +7,7 @@ number of tokens into a cache of known size. Gemma 2: arXiv 2408.00118.
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import Gemma2Config, Gemma2Model
@@ -19,31 +17,31 @@ MASKED = -30000.0
 
 
 class KeyValueCache:
-    """Keys and values of all layers for a known maximum length.
+    """Keys and values of all layers in one block of fixed size; zero where nothing was written.
 
     Args:
         config: the decoder's configuration.
         batch: sequences.
         capacity: tokens per sequence.
         like: tensor whose device and dtype the cache takes.
+
+    Attributes:
+        store: (layers, 2, B, kv, capacity, d).
     """
 
     def __init__(self, config: Gemma2Config, batch: int, capacity: int, like: Tensor) -> None:
         shape = (config.num_hidden_layers, 2, batch, config.num_key_value_heads, capacity, config.head_dim)
-        self._store = like.new_empty(shape)
-        self.length = 0
+        self.store = like.new_zeros(shape)
 
-    def extend(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Append (B, kv, n, d) keys and values to a layer; return everything held so far."""
-        end = self.length + keys.shape[2]
-        held = self._store[layer, :, :, :, :end]
-        held[0, :, :, self.length :] = keys
-        held[1, :, :, self.length :] = values
-        return held[0], held[1]
+    def begin(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Write the prompt's (B, kv, n, d) keys and values to the first n places of a layer."""
+        self.store[layer, 0, :, :, : keys.shape[2]] = keys
+        self.store[layer, 1, :, :, : keys.shape[2]] = values
 
-    def layer_view(self, layer: int) -> NDArray[np.float32]:
-        """Store (2, B, kv, capacity, d) of a layer as an array that shares its memory; on a CPU only."""
-        return self._store[layer].numpy()
+    def put(self, layer: int, keys: Tensor, values: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Write (B, kv, 1, d) keys and values to a place (1,) of a layer; return those of all places."""
+        held_keys, held_values = self.store[layer, 0], self.store[layer, 1]
+        return held_keys.index_copy_(2, place, keys), held_values.index_copy_(2, place, values)
 
 
 def prefix_mask(attention_mask: Tensor, prefix: Tensor | None, dtype: torch.dtype) -> Tensor:
@@ -118,8 +116,12 @@ def run_layer(
     mask: Tensor | None,
     keep: int | None = None,
     cache: KeyValueCache | None = None,
+    place: Tensor | None = None,
 ) -> Tensor:
-    """One Gemma-2 layer on hidden (B, n, D); with `keep`, only the last `keep` positions are computed and returned."""
+    """One Gemma-2 layer on hidden (B, n, D); with `keep`, only the last `keep` positions are computed and returned.
+
+    See `run_decoder` for `cache` and `place`.
+    """
     attention = layer.self_attn
     normed = rms_norm(layer.input_layernorm, hidden)
     asking, query_angles = normed, angles
@@ -134,8 +136,10 @@ def run_layer(
     queries = _rotate(heads(attention.q_proj(asking)), *query_angles)
     keys = _rotate(heads(attention.k_proj(normed)), *angles)
     values = heads(attention.v_proj(normed))
-    if cache is not None:
-        keys, values = cache.extend(attention.layer_idx, keys, values)
+    if cache is not None and place is None:
+        cache.begin(attention.layer_idx, keys, values)
+    elif cache is not None:
+        keys, values = cache.put(attention.layer_idx, keys, values, place)
     mixed = attend(queries, keys, values, mask, attention.scaling, attention.attn_logit_softcapping)
     hidden = hidden + rms_norm(layer.post_attention_layernorm, attention.o_proj(mixed))
     fed = layer.mlp(rms_norm(layer.pre_feedforward_layernorm, hidden))
@@ -149,6 +153,7 @@ def run_decoder(
     mask: Tensor | None,
     keep: int | None = None,
     cache: KeyValueCache | None = None,
+    place: Tensor | None = None,
     checkpointing: bool = False,
 ) -> Tensor:
     """All layers and the final norm.
@@ -157,9 +162,11 @@ def run_decoder(
         decoder: the stack of layers.
         embeds: (B, n, D) input embeddings, already scaled.
         position_ids: (B, n), 1-based.
-        mask: additive (B, n, m) over the m keys (with a cache: those held and the new), or None.
+        mask: additive (B, n, m) over the m keys (with `place`: all places of the cache), or None.
         keep: number of last positions to return; None for all.
-        cache: extended by n tokens when given.
+        cache: takes the keys and values of the n tokens when given.
+        place: (1,) int64 place of a single token in the cache, whose keys it sees; None for a prompt, which is written
+            to the first places and sees itself alone.
         checkpointing: keep only the inputs of the layers for the backward pass; not with a cache.
 
     Returns:
@@ -173,7 +180,5 @@ def run_decoder(
         if checkpointing:
             hidden = checkpoint(run_layer, layer, hidden, angles, mask, kept, use_reentrant=False)
         else:
-            hidden = run_layer(layer, hidden, angles, mask, kept, cache)
-    if cache is not None:
-        cache.length += embeds.shape[1]
+            hidden = run_layer(layer, hidden, angles, mask, kept, cache, place)
     return rms_norm(decoder.norm, hidden)

@@ -7,14 +7,18 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from policies.spatialvla.decoder import MASKED, KeyValueCache, prefix_mask, run_decoder
+from policies.spatialvla.decoder import KeyValueCache, prefix_mask, run_decoder
 from policies.spatialvla.model import SpatialVLAModel, position_ids
-from policies.spatialvla.token_steps import token_steps
+from policies.spatialvla.token_steps import CompiledSteps, token_steps
 
 
 @torch.inference_mode()
 def decode_greedy(
-    model: SpatialVLAModel, inputs: Mapping[str, Tensor], slots: Sequence[tuple[int, int]], actions: int
+    model: SpatialVLAModel,
+    inputs: Mapping[str, Tensor],
+    slots: Sequence[tuple[int, int]],
+    actions: int,
+    compiled: CompiledSteps | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Decode a batch of prompts.
 
@@ -26,40 +30,45 @@ def decode_greedy(
         inputs: `input_ids` (B, P), `attention_mask` (B, P) and what else `SpatialVLAModel.embed` takes.
         slots: half-open id range of each token of an action, in order.
         actions: number of actions T to decode.
+        compiled: makes the steps after the prompt; None for steps as they are.
 
     Returns:
         Ids (B, T * len(slots)) and their log-probabilities within the slot's legal ids, same shape, float32.
     """
     inputs = dict(inputs)
     mask = inputs.pop("attention_mask").bool()
-    return decode_prompt(model, model.embed(**inputs), mask, slots, actions)
+    return decode_prompt(model, model.embed(**inputs), mask, slots, actions, compiled)
 
 
 @torch.inference_mode()
 def decode_prompt(
-    model: SpatialVLAModel, embeds: Tensor, mask: Tensor, slots: Sequence[tuple[int, int]], actions: int
+    model: SpatialVLAModel,
+    embeds: Tensor,
+    mask: Tensor,
+    slots: Sequence[tuple[int, int]],
+    actions: int,
+    compiled: CompiledSteps | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Decode from prompt embeddings (B, P, D) and their mask (B, P) bool; the rest is as in `decode_greedy`."""
+    """Decode from prompt embeddings (B, P, D) and their mask (B, P) bool; the rest is as in `decode_greedy`.
+
+    Nothing that is computed is waited for, so that a GPU is given the whole answer's work at once.
+    """
     batch, prompt = mask.shape
     steps = actions * len(slots)
     decoder = model.language_model.model
-    cache = KeyValueCache(decoder.config, batch, prompt + steps - 1, embeds)
+    if compiled is None:
+        cache = KeyValueCache(decoder.config, batch, prompt + steps - 1, embeds)
+    else:
+        cache = compiled.cache(batch, prompt + steps - 1, embeds)
     prefix = torch.ones_like(mask) if model.config.prefix_attention == "bidirectional" else None
-    whole = bool(mask.all())
-    bias = None if whole and prefix is not None else prefix_mask(mask, prefix, embeds.dtype)
-    positions = position_ids(mask)
-    hidden = run_decoder(decoder, embeds, positions, bias, keep=1, cache=cache)[:, -1]
-    # Generated tokens see every prompt token but padding, and one another causally, which the cache gives by itself.
-    seen = None
-    if not whole:
-        seen = torch.zeros(batch, prompt + steps - 1, dtype=embeds.dtype, device=embeds.device)
-        seen[:, :prompt].masked_fill_(~mask, MASKED)
-    stepper = token_steps(model, cache)
+    unmasked = prefix is not None and mask.device.type == "cpu" and bool(mask.all())
+    bias = None if unmasked else prefix_mask(mask, prefix, embeds.dtype)
+    hidden = run_decoder(decoder, embeds, position_ids(mask), bias, keep=1, cache=cache)[:, -1]
+    stepper = token_steps(model, cache, mask) if compiled is None else compiled.steps(cache, mask)
     ids, log_probs = [], []
     for step in range(steps):
         if step:
-            bias = None if seen is None else seen[:, : prompt + step]
-            hidden = stepper.advance(ids[-1], positions[:, -1] + step, bias)
+            hidden = stepper.advance(ids[-1])
         token, log_prob = stepper.choose(hidden, *slots[step % len(slots)])
         ids.append(token)
         log_probs.append(log_prob)

@@ -28,6 +28,7 @@ from policies.spatialvla.decoding import decode_greedy
 from policies.spatialvla.model import SpatialVLAModel
 from policies.spatialvla.processor import ProcessorSettings, SpatialVLAProcessor
 from policies.spatialvla.processor_file import load_processor, save_processor
+from policies.spatialvla.token_steps import CompiledSteps
 
 DepthSource = Literal["estimated", "sensor"]
 """ZoeDepth's estimate from the image, as released, or a depth camera."""
@@ -42,6 +43,7 @@ class SpatialVLAPolicy:
         model: the network; put into evaluation mode.
         processor: what fits it.
         device: where the network runs.
+        compile: compile the steps of single tokens, see `CompiledSteps`.
 
     Attributes:
         robot: name of the robot that it was trained for.
@@ -50,7 +52,9 @@ class SpatialVLAPolicy:
         chunk_length: rows of a chunk.
     """
 
-    def __init__(self, model: SpatialVLAModel, processor: SpatialVLAProcessor, device: str = "cpu") -> None:
+    def __init__(
+        self, model: SpatialVLAModel, processor: SpatialVLAProcessor, device: str = "cpu", compile: bool = False
+    ) -> None:
         settings = processor.settings
         self.robot: str = settings.robot
         self.cameras: tuple[str, ...] = (settings.camera,)
@@ -59,6 +63,7 @@ class SpatialVLAPolicy:
         self.processor = processor
         self.model = model.to(device).eval()
         self.device = torch.device(device)
+        self._compiled = CompiledSteps(self.model) if compile else None
 
     @property
     def max_step(self) -> NDArray[np.float64]:
@@ -82,7 +87,7 @@ class SpatialVLAPolicy:
         if not observations:
             return []
         inputs = {name: value.to(self.device) for name, value in self.processor.observe(observations).items()}
-        ids, log_probs = decode_greedy(self.model, inputs, self._token_ranges(), self.chunk_length)
+        ids, log_probs = decode_greedy(self.model, inputs, self._token_ranges(), self.chunk_length, self._compiled)
         rows = self.processor.decode(ids.cpu().numpy())
         log_probs = log_probs.cpu().numpy().reshape(len(rows), self.chunk_length, TOKENS_PER_ACTION).astype(np.float64)
         confidence = np.exp(log_probs.sum(-1))
@@ -122,6 +127,7 @@ class SpatialVLAPolicy:
         dtype: Dtype = "stored",
         settings: ProcessorSettings | None = None,
         depth_source: DepthSource | None = None,
+        compile: bool = False,
     ) -> SpatialVLAPolicy:
         """Read a directory in the released layout, or download it from the hub.
 
@@ -132,6 +138,7 @@ class SpatialVLAPolicy:
             settings: what a released checkpoint does not tell: robot, camera, rate, statistics. None: those in the
                 group `polyarm` of `processor_config.json`.
             depth_source: "sensor" leaves a checkpoint's depth network out, "estimated" demands it; None: as it comes.
+            compile: compile the steps of single tokens, see `CompiledSteps`.
 
         Raises:
             FileNotFoundError: a file is missing.
@@ -147,4 +154,4 @@ class SpatialVLAPolicy:
         processor = load_processor(directory, config, settings)
         model = empty_model(config)
         load_weights(model, directory, dtype, ignored)
-        return cls(model, processor, device)
+        return cls(model, processor, device, compile)

@@ -1,4 +1,7 @@
-"""Single-token steps of the decoder after a cached prompt: in PyTorch, or in NumPy for float32 on a CPU.
+"""Single-token steps of the decoder after a cached prompt: in PyTorch, compiled, or in NumPy for float32 on a CPU.
+
+Every step has the same shapes: the cache has its full size from the start, and a mask hides the places that are not
+written yet. So one compiled step, or one recorded graph of a GPU, serves all tokens of all answers.
 
 One token of a small model is a few hundred thousand multiplications; PyTorch's cost per call, about a hundred calls a
 layer, is many times that. NumPy reads the same weights and the same cache without copying them and gives the same
@@ -7,16 +10,18 @@ numbers to rounding.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from policies.spatialvla.decoder import KeyValueCache, run_decoder
-from policies.spatialvla.model import SpatialVLAModel
+from policies.spatialvla.decoder import MASKED, KeyValueCache, run_decoder
+from policies.spatialvla.model import SpatialVLAModel, position_ids
 
+TEXT_PLACES = 64
 Array = NDArray[np.floating]
 
 
@@ -27,42 +32,110 @@ class TokenSteps(Protocol):
         """Best id (B,) within [begin, end) for the hidden states (B, D) and its log-probability (B,) there."""
         ...
 
-    def advance(self, ids: Tensor, positions: Tensor, bias: Tensor | None) -> Tensor:
-        """Hidden states (B, D) after ids (B,) at positions (B,); bias (B, m) over the m keys, or None."""
+    def advance(self, ids: Tensor) -> Tensor:
+        """Hidden states (B, D) after ids (B,), the tokens that follow what is in the cache."""
         ...
 
 
-def token_steps(model: SpatialVLAModel, cache: KeyValueCache) -> TokenSteps:
-    """Choose the implementation for the model's device and number format."""
+def token_steps(model: SpatialVLAModel, cache: KeyValueCache, mask: Tensor) -> TokenSteps:
+    """Choose the implementation for the model's device and number format.
+
+    Args:
+        model: the network.
+        cache: holds the prompt, and has room for the tokens.
+        mask: (B, P) bool, False where the prompt is padded.
+    """
     weight = model.language_model.lm_head.weight
     on_cpu = weight.device.type == "cpu" and weight.dtype == torch.float32
-    return NumpySteps(model, cache) if on_cpu else TorchSteps(model, cache)
+    return NumpySteps(model, cache, mask) if on_cpu else TorchSteps(model, cache, mask)
+
+
+def decode_step(
+    model: SpatialVLAModel, cache: KeyValueCache, ids: Tensor, positions: Tensor, bias: Tensor, place: Tensor
+) -> Tensor:
+    """Hidden states (B, D) after a token: ids and positions (B, 1), bias (B, 1, capacity), place (1,) in the cache."""
+    embeds = model.embed_tokens(ids)
+    return run_decoder(model.language_model.model, embeds, positions, bias, cache=cache, place=place)[:, 0]
 
 
 class TorchSteps:
-    """Steps through `run_decoder`, on any device."""
+    """Steps through `decode_step`, on any device."""
 
-    def __init__(self, model: SpatialVLAModel, cache: KeyValueCache) -> None:
-        self._model, self._cache = model, cache
+    def __init__(
+        self, model: SpatialVLAModel, cache: KeyValueCache, mask: Tensor, step: Callable[..., Tensor] = decode_step
+    ) -> None:
+        self._model, self._cache, self._step = model, cache, step
+        batch, prompt = mask.shape
+        self._positions = position_ids(mask)[:, -1:]
+        self._place = torch.full((1,), prompt - 1, device=mask.device)
+        self._bias = cache.store.new_full((batch, 1, cache.store.shape[-2]), MASKED)
+        self._bias[:, 0, :prompt].masked_fill_(mask, 0.0)
 
     def choose(self, hidden: Tensor, begin: int, end: int) -> tuple[Tensor, Tensor]:
         """See `TokenSteps`."""
         best = self._model.logits(hidden, slice(begin, end)).float().log_softmax(-1).max(-1)
         return best.indices + begin, best.values
 
-    def advance(self, ids: Tensor, positions: Tensor, bias: Tensor | None) -> Tensor:
+    def advance(self, ids: Tensor) -> Tensor:
         """See `TokenSteps`."""
-        mask = None if bias is None else bias[:, None]
-        embeds = self._model.embed_tokens(ids[:, None])
-        return run_decoder(self._model.language_model.model, embeds, positions[:, None], mask, cache=self._cache)[:, 0]
+        self._positions, self._place = self._positions + 1, self._place + 1
+        self._bias.index_fill_(2, self._place, 0.0)
+        return self._step(self._model, self._cache, ids[:, None], self._positions, self._bias, self._place)
+
+
+class CompiledSteps:
+    """Makes `TorchSteps` that are compiled, which takes a minute at the first, and keeps the caches that they share.
+
+    A GPU's graph is tied to the memory that it was recorded with, and every other shape is compiled anew. So prompts of
+    different lengths share a cache of `TEXT_PLACES` places after the image.
+
+    Args:
+        model: the network.
+        mode: of `torch.compile`; None records a CUDA graph on a GPU.
+        backend: of `torch.compile`.
+    """
+
+    def __init__(self, model: SpatialVLAModel, mode: str | None = None, backend: Any = "inductor") -> None:
+        on_gpu = model.language_model.lm_head.weight.device.type == "cuda"
+        if backend == "inductor":
+            mode = mode or ("reduce-overhead" if on_gpu else "default")
+        self._model = model
+        step = torch.compile(decode_step, mode=mode, backend=backend, fullgraph=True, dynamic=False)
+
+        def begun(*inputs: Any) -> Tensor:
+            torch.compiler.cudagraph_mark_step_begin()  # what the step before gave may be overwritten
+            return step(*inputs)
+
+        self._step = begun
+        self._caches: dict[tuple[int, int], KeyValueCache] = {}
+
+    def cache(self, batch: int, length: int, like: Tensor) -> KeyValueCache:
+        """A cache for at least so many tokens; the one before of its shape, whose content is to be overwritten."""
+        image = self._model.config.image_tokens
+        capacity = image + -(-(length - image) // TEXT_PLACES) * TEXT_PLACES
+        if (batch, capacity) not in self._caches:
+            cache = KeyValueCache(self._model.language_model.config, batch, capacity, like)
+            torch._dynamo.mark_static_address(cache.store)
+            self._caches[batch, capacity] = cache
+        return self._caches[batch, capacity]
+
+    def steps(self, cache: KeyValueCache, mask: Tensor) -> TokenSteps:
+        """Steps after a prompt; see `token_steps`."""
+        return TorchSteps(self._model, cache, mask, self._step)
 
 
 class NumpySteps:
-    """Steps in NumPy on views of the model's weights and of the cache."""
+    """Steps in NumPy on views of the model's weights and of the cache; looks at no more places than are written."""
 
-    def __init__(self, model: SpatialVLAModel, cache: KeyValueCache) -> None:
+    def __init__(self, model: SpatialVLAModel, cache: KeyValueCache, mask: Tensor) -> None:
         decoder = model.language_model.model
-        self._model, self._cache = model, cache
+        self._model, self._store = model, cache.store.numpy()
+        self._place = mask.shape[1] - 1
+        self._positions = position_ids(mask)[:, -1].numpy()
+        self._mask: Array | None = None
+        if not bool(mask.all()):
+            self._mask = np.zeros((len(mask), 1, 1, self._store.shape[-2]), dtype=np.float32)
+            self._mask[:, 0, 0, : mask.shape[1]] = np.where(mask.numpy(), 0.0, MASKED)
         self._layers = [_LayerView(layer) for layer in decoder.layers]
         self._norm, self._eps = 1.0 + _view(decoder.norm.weight), decoder.norm.eps
         self._head = _view(model.language_model.lm_head.weight)
@@ -80,16 +153,16 @@ class NumpySteps:
         log_probs = -np.log(np.exp(scores - highest[:, None]).sum(-1))
         return torch.from_numpy(best + begin), torch.from_numpy(log_probs)
 
-    def advance(self, ids: Tensor, positions: Tensor, bias: Tensor | None) -> Tensor:
+    def advance(self, ids: Tensor) -> Tensor:
         """See `TokenSteps`."""
-        angles = positions.numpy()[:, None].astype(np.float32) * self._frequencies
+        self._positions, self._place = self._positions + 1, self._place + 1
+        angles = self._positions[:, None].astype(np.float32) * self._frequencies
         cos, sin = np.cos(angles), np.sin(angles)
         rotation = np.concatenate([cos, cos], -1)[:, None], np.concatenate([-sin, sin], -1)[:, None]
         hidden = self._embed(ids)
-        mask = None if bias is None else bias.numpy()[:, None, None]
-        for index, layer in enumerate(self._layers):
-            hidden = layer.run(hidden, rotation, mask, self._cache, index)
-        self._cache.length += 1
+        mask = None if self._mask is None else self._mask[..., : self._place + 1]
+        for stored, layer in zip(self._store, self._layers, strict=True):
+            hidden = layer.run(hidden, rotation, mask, stored, self._place)
         return torch.from_numpy(_normalized(hidden, self._norm, self._eps))
 
     def _embed(self, ids: Tensor) -> Array:
@@ -120,27 +193,23 @@ class _LayerView:
         self.head_dim, self.scale = attention.head_dim, np.float32(attention.scaling)
         self.cap = attention.attn_logit_softcapping
 
-    def run(
-        self, hidden: Array, rotation: tuple[Array, Array], mask: Array | None, cache: KeyValueCache, index: int
-    ) -> Array:
+    def run(self, hidden: Array, rotation: tuple[Array, Array], mask: Array | None, stored: Array, place: int) -> Array:
         normed = _normalized(hidden, self.norms[0], self.eps)
-        mixed = self._attend(normed, rotation, mask, cache, index) @ self.output
+        mixed = self._attend(normed, rotation, mask, stored, place) @ self.output
         hidden = hidden + _normalized(mixed, self.norms[1], self.eps)
         normed = _normalized(hidden, self.norms[2], self.eps)
         fed = (_gelu(normed @ self.gate) * (normed @ self.up)) @ self.down
         return hidden + _normalized(fed, self.norms[3], self.eps)
 
     def _attend(
-        self, normed: Array, rotation: tuple[Array, Array], mask: Array | None, cache: KeyValueCache, index: int
+        self, normed: Array, rotation: tuple[Array, Array], mask: Array | None, stored: Array, place: int
     ) -> Array:
         batch = len(normed)
         queries = _rotated((normed @ self.query).reshape(batch, -1, self.head_dim), rotation)
         keys = _rotated((normed @ self.key).reshape(batch, -1, self.head_dim), rotation)
         values = (normed @ self.value).reshape(batch, -1, self.head_dim)
-        stored = cache.layer_view(index)  # (2, B, kv, capacity, d)
-        position = cache.length
-        stored[0, :, :, position], stored[1, :, :, position] = keys, values
-        held = stored[:, :, :, : position + 1]
+        stored[0, :, :, place], stored[1, :, :, place] = keys, values  # (2, B, kv, capacity, d)
+        held = stored[:, :, :, : place + 1]
         grouped = (queries * self.scale).reshape(batch, keys.shape[1], -1, self.head_dim)
         scores = _capped(grouped @ held[0].swapaxes(-1, -2), self.cap)  # (B, kv, groups, m)
         if mask is not None:

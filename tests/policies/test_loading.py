@@ -75,3 +75,14 @@ def test_short_names_are_those_of_shipped_policies():
     for short, name in loading.SHORT_NAMES.items():
         assert loading.find_policy(short) == loading.find_policy(name)
         assert name in loading.shipped_policies()
+
+
+def test_only_a_policy_with_a_network_of_its_own_is_compiled(monkeypatch):
+    for name in ("noop", "ws://127.0.0.1:1"):
+        with pytest.raises(ValueError, match=f"compile: expected a policy with a network .*, found '{name}'"):
+            load_policy(name, compile=True)
+    made = []
+    monkeypatch.setattr("policies.spatialvla.policy.CompiledSteps", made.append)
+    assert load_policy("spatialvla_small", compile=True).model is made[0]
+    load_policy("spatialvla_small")
+    assert len(made) == 1

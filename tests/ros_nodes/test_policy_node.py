@@ -110,6 +110,13 @@ def test_what_cannot_be_loaded_leaves_the_node_unconfigured_and_is_named(checkpo
     assert process.returncode == 0
 
 
+def test_a_policy_that_cannot_be_compiled_is_named():
+    parameters = ("policy.checkpoint:=sweep", "policy.compile:=true")
+    with FakeRobot("/compiled") as robot, node_process(POLICIES, robot.namespace, *parameters):
+        assert not robot.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
+        robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "unconfigured", "compile: expected a SpatialVLA policy", "'sweep'")
+
+
 def test_a_policy_whose_camera_nobody_publishes_is_not_activated(robot):
     parameters = ("policy.checkpoint:=sweep", "discovery_limit_s:=1.0")
     with FakeRobot("/blind") as blind, node_process(POLICIES, blind.namespace, *parameters):

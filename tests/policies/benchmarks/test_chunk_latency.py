@@ -15,6 +15,7 @@ from policies.benchmarks.chunk_latency import (
     weight_floor_s,
 )
 from policies.spatialvla.model import build_model
+from policies.spatialvla.token_steps import CompiledSteps
 
 
 def test_every_method_is_measured_on_the_same_weights(capsys):
@@ -25,6 +26,18 @@ def test_every_method_is_measured_on_the_same_weights(capsys):
     assert result["methods"][0]["ratio"] == {"median": 1.0, "min": 1.0, "max": 1.0}
     assert all(method["p50_ms"] > 0 for method in result["methods"])
     assert result["floor_ms"] > 0
+
+
+def test_compiled_steps_are_measured_where_asked_for(monkeypatch, capsys):
+    def traced(model):
+        return CompiledSteps(model, backend="aot_eager")
+
+    monkeypatch.setattr("policies.benchmarks.chunk_latency.CompiledSteps", traced)
+    tiny = ["--latency.size", "tiny", "--latency.repetitions", "1", "--latency.seeds", "1", "--latency.threads", "1"]
+    assert main(["chunk_latency", *tiny, "--latency.compile", "--json"]) == 0
+    methods = {method["name"]: method["p50_ms"] for method in json.loads(capsys.readouterr().out)["methods"]}
+    assert list(methods) == ["ours", "library, cached", "re-encoded", "ours, compiled"]
+    assert methods["ours, compiled"] > 0
 
 
 def test_both_plain_ways_give_the_same_tokens():

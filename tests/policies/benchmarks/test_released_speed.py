@@ -19,6 +19,7 @@ from policies.benchmarks.released_speed import (
     spatialvla_stages,
 )
 from policies.rdt.network import Attended
+from policies.spatialvla.token_steps import CompiledSteps
 
 TINY = ReleasedSettings(tiny=True, device="cpu", dtype="float32", repetitions=2, seeds=1, threads=1, depth_camera=True)
 
@@ -45,6 +46,26 @@ def test_every_stage_of_an_answer_is_measured_and_told(network, stages, capsys):
     page = format_markdown(result)
     assert all(stage in page for stage in [*stages, "answer", "chunks/s"])
     assert f"--released.network {network}" in page
+
+
+def test_compiled_tokens_of_spatialvla_are_measured_beside_those_as_they_are(monkeypatch, capsys):
+    modes = []
+
+    def traced(model, mode):
+        modes.append(mode)
+        return CompiledSteps(model, backend="aot_eager")
+
+    monkeypatch.setattr("policies.benchmarks.released_speed.CompiledSteps", traced)
+    words = ["--released.tiny", "--released.device", "cpu", "--released.seeds", "1", "--released.repetitions", "1"]
+    assert main(["released_speed", *words, "--released.threads", "1", "--released.depth-camera", "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out)["measured"]
+    assert list(measured) == ["as it is", "compiled"]
+    assert modes == ["default"], "a CPU has no graphs"
+    plain, compiled = (seeds[0] for seeds in measured.values())
+    assert plain["bytes"] == compiled["bytes"]
+    # Compiled steps look at all places of the cache, also at those that are not written yet.
+    for stage, count in plain["operations"].items():
+        assert count <= compiled["operations"][stage] < 1.5 * count
 
 
 def test_each_step_of_the_sampler_reads_and_multiplies_the_same_again():

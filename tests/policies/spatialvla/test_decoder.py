@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from policies.spatialvla.decoder import KeyValueCache, prefix_mask, run_decoder
+from policies.spatialvla.decoder import MASKED, KeyValueCache, prefix_mask, run_decoder
 
 
 @pytest.fixture
@@ -57,12 +57,18 @@ def test_kept_positions_equal_the_same_positions_of_a_whole_pass(gemma, embeds):
 def test_cached_steps_equal_a_whole_causal_pass(gemma, embeds):
     mask = prefix_mask(torch.ones(2, 9, dtype=torch.bool), None, torch.float32)
     whole = run_decoder(gemma.model, embeds, POSITIONS, mask)
-    cache = KeyValueCache(gemma.config, 2, 9, embeds)
+    cache = KeyValueCache(gemma.config, 2, 12, embeds)  # larger than it need be
+    wide = torch.nn.functional.pad(mask, (0, 3), value=MASKED)
     first = run_decoder(gemma.model, embeds[:, :5], POSITIONS[:, :5], mask[:, :5, :5], cache=cache)
-    steps = [
-        run_decoder(gemma.model, embeds[:, i : i + 1], POSITIONS[:, i : i + 1], None, cache=cache) for i in range(5, 9)
-    ]
+
+    def step(i):
+        at = slice(i, i + 1)
+        place = torch.tensor([i])
+        return run_decoder(gemma.model, embeds[:, at], POSITIONS[:, at], wide[:, at], cache=cache, place=place)
+
+    steps = [step(i) for i in range(5, 9)]
     torch.testing.assert_close(torch.cat([first, *steps], 1), whole, atol=1e-5, rtol=1e-5)
+    assert (cache.store[..., 9:, :] == 0).all()
 
 
 def test_prefix_is_seen_by_all_and_padding_by_none():

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
 
 from policies.spatialvla.config import SpatialVLAConfig
-from policies.spatialvla.decoding import decode_greedy
+from policies.spatialvla.decoding import decode_greedy, decode_prompt
+from policies.spatialvla.token_steps import CompiledSteps
 from tests.policies.spatialvla.conftest import make_frames, make_policy
 
 
@@ -76,3 +79,55 @@ def test_every_token_is_legal_in_its_slot(policy):
         begin, end = slots[position % 3]
         assert ((ids[:, position] >= begin) & (ids[:, position] < end)).all()
     assert (log_probs <= 0).all()
+
+
+@pytest.fixture
+def counter():
+    torch.compiler.reset()
+    yield CompileCounterWithBackend("aot_eager")
+    torch.compiler.reset()
+
+
+@torch.no_grad()
+def test_compiled_steps_equal_uncached_decoding_and_one_compilation_serves_all_prompts(policy, counter):
+    """A whole graph has no point at which the host waits for a number."""
+    slots = policy.processor.actions.slot_ranges()
+    compiled = CompiledSteps(policy.model, backend=counter)
+    for seed, words in enumerate(("reach", "push the blue ball to the green zone")):
+        frames = make_frames(np.random.default_rng(seed), 3) | {"instructions": [words, "reach the cube", words]}
+        inputs = policy.processor.collate(**frames)
+        assert not inputs["attention_mask"].all()
+        ids, log_probs = decode_greedy(policy.model, inputs, slots, 4, compiled)
+        expected_ids, expected_log_probs = free_greedy(policy.model, inputs, 12, slots)
+        assert torch.equal(ids, expected_ids)
+        torch.testing.assert_close(log_probs, expected_log_probs, atol=1e-4, rtol=1e-4)
+    assert counter.frame_count == 1
+
+
+@torch.no_grad()
+def test_compiled_steps_equal_free_greedy_decoding(policy, counter):
+    inputs = policy.processor.collate(**make_frames(np.random.default_rng(0), 3))
+    whole = [(0, policy.model.config.vocabulary_size)] * 3
+    ids, _ = decode_greedy(policy.model, inputs, whole, 4, CompiledSteps(policy.model, backend=counter))
+    assert torch.equal(ids, free_greedy(policy.model, inputs, 12)[0])
+
+
+@torch.no_grad()
+def test_steps_in_torch_equal_those_in_numpy(policy):
+    """As on a GPU, here in double precision, which NumPy's steps leave to torch."""
+    inputs = policy.processor.collate(**make_frames(np.random.default_rng(0), 3))
+    slots = policy.processor.actions.slot_ranges()
+    ids, log_probs = decode_greedy(policy.model, inputs, slots, 4)
+    double = copy.deepcopy(policy.model).double()
+    torch_ids, torch_log_probs = decode_greedy(double, inputs, slots, 4)
+    assert torch.equal(ids, torch_ids)
+    torch.testing.assert_close(log_probs, torch_log_probs.float(), atol=1e-4, rtol=1e-4)
+
+
+def test_a_prompt_is_answered_without_waiting_for_a_number(policy):
+    """A tensor without memory has no numbers: whatever asked for one would raise."""
+    model = copy.deepcopy(policy.model).to("meta")
+    mask = torch.ones(2, 30, dtype=torch.bool, device="meta")
+    embeds = torch.empty(2, 30, model.config.text_config["hidden_size"], device="meta")
+    ids, log_probs = decode_prompt(model, embeds, mask, policy.processor.actions.slot_ranges(), 4)
+    assert ids.shape == log_probs.shape == (2, 12)
