@@ -109,7 +109,8 @@ class ChunkScheduler:
         Catmull-Rom's, limited so that no knot interval overshoots; after the last row comes a stop, for the next chunk
         to overwrite.
         A gripper target that jumps is approached at a rate that the gripper can follow, from where the plan before
-        had it: an object between the fingers keeps the measured position from the commanded one.
+        has it when the first row that is kept is due: an object between the fingers keeps the measured position from
+        the commanded one.
 
         Args:
             chunk: newest chunk, of kind `joint`. Rows that are not finite are passed on: rejecting them is the
@@ -131,7 +132,7 @@ class ChunkScheduler:
         rows = self._blend(chunk, start) if finite else chunk.rows.copy()
         if finite:
             self._chunks.append(chunk)
-            self._limit_gripper_rate(rows, chunk, times, start)
+            self._limit_gripper_rate(rows, chunk, times, start, now)
         times, positions, velocities = self._knots(times, rows, start)
         lead = chunk.stamp + times - now
         keep = lead > chunk.dt - SAME_INSTANT
@@ -165,14 +166,20 @@ class ChunkScheduler:
         rows[:, self.spec.grippers] = chunk.rows[:, self.spec.grippers]
         return rows
 
-    def _limit_gripper_rate(self, rows: NDArray, chunk: ActionChunk, times: NDArray, start: NDArray) -> None:
+    def _limit_gripper_rate(
+        self, rows: NDArray, chunk: ActionChunk, times: NDArray, start: NDArray, now: float
+    ) -> None:
+        late = chunk.stamp + times < now + chunk.dt - SAME_INSTANT
         for joint in self.spec.grippers:
             step = GRIPPER_RATE * self.spec.max_velocity[joint] * chunk.dt
             before = self._gripper_plans.get(joint)
             position = start[joint] if before is None else np.interp(chunk.stamp, *before)
             first = position
-            for row in rows:
-                position = position + np.clip(row[joint] - position, -step, step)
+            for row, time, is_late in zip(rows, times, late, strict=True):
+                if not is_late:
+                    position = position + np.clip(row[joint] - position, -step, step)
+                elif before is not None:  # meanwhile it does as the plan before says
+                    position = np.interp(chunk.stamp + time, *before)
                 row[joint] = position
             self._gripper_plans[joint] = (chunk.stamp + np.array([0.0, *times]), np.array([first, *rows[:, joint]]))
             start[joint] = first

@@ -180,6 +180,16 @@ def test_gripper_jump_is_spread_over_rows_and_continues_over_chunks():
     np.testing.assert_allclose(second.positions[:3, 7], [0.01, 0.0, 0.0], atol=1e-12)
 
 
+@pytest.mark.parametrize("stamp", [0.0, 0.1])
+def test_a_gripper_that_is_told_late_to_close_begins_when_it_is_told(stamp):
+    scheduler = ChunkScheduler(SPEC)
+    if stamp:
+        scheduler.plan(chunk(0.0, [0.01] * 16, gripper=0.04), HOME, 0.0)
+    trajectory = scheduler.plan(chunk(stamp, [0.01] * 16, gripper=0.0), HOME, stamp + 0.5)
+    step = 0.5 * SPEC.max_velocity[7] * 0.1
+    np.testing.assert_allclose(trajectory.positions[:4, 7], 0.04 - step * np.arange(1, 5), atol=1e-9)
+
+
 def test_gripper_slows_before_it_reaches_its_end():
     half_open = HOME.copy()
     half_open[7] = 0.025
