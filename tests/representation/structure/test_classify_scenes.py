@@ -33,6 +33,11 @@ def test_graphs_of_the_benchmark_have_four_neighbours_and_counted_triangles(monk
     monkeypatch.setattr(benchmark, "GRAPHS", 20)
     graphs = benchmark.drawn_graphs(0)
     assert sorted(graph.label for graph in graphs) == [0] * 10 + [1] * 10
+    parts = benchmark.folds(graphs, 0)
+    assert [len(held_out) for _, held_out in parts] == [4] * 5
+    assert all({id(one) for part in pair for one in part} == set(map(id, graphs)) for pair in parts)
+    assert sorted(id(one) for _, held_out in parts for one in held_out) == sorted(map(id, graphs))
+    assert all(sum(one.label for one in held_out) == 2 for _, held_out in parts)
     found = benchmark.scores(0, graphs, ("ego", "whole", "GIN"), steps=2)
     assert set(found) == {"common", "ego", "whole", "GIN"}
     assert found["common"] == 0.5  # in the held-out graphs too
