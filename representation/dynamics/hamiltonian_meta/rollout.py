@@ -1,4 +1,4 @@
-"""What a Hamiltonian says will happen: `yoshida4`, which keeps the energy, and `rk4`, for any field."""
+"""What a Hamiltonian says will happen: `yoshida4`, which keeps the energy, and `rk4`, for any field; and its errors."""
 
 from __future__ import annotations
 
@@ -45,6 +45,18 @@ def rk4(field: Callable[[Tensor], Tensor], states: Tensor, dt: float, steps: int
         states = states + dt / 6 * (first + 2 * second + 2 * third + field(states + dt * third))
         found.append(states)
     return torch.stack(found)
+
+
+def state_error(told: Tensor, true: Tensor) -> Tensor:
+    """Mean over time of |told - true| / (|told| + |true|), from 0 to 1, (B,) of states (T, B, bodies, 2 d)."""
+    apart, told_size, true_size = ((part.flatten(2).norm(dim=2)) for part in (told - true, told, true))
+    return (apart / (told_size + true_size).clamp(min=1e-12)).mean(dim=0)
+
+
+def energy_error(hamiltonian: Callable[[Tensor], Tensor], told: Tensor) -> Tensor:
+    """Mean over time of how far the true energy of states (T, B, bodies, 2 d) is from that of the first, as a share."""
+    energies = torch.stack([hamiltonian(states) for states in told])
+    return ((energies - energies[0]).abs() / energies[0].abs().clamp(min=1e-12)).mean(dim=0)
 
 
 def _drift(field: Callable[[Tensor], Tensor], states: Tensor, half: int, dt: float) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.func import grad
 
+from representation.benchmarks import hamiltonian_meta as benchmark
 from representation.dynamics.hamiltonian_meta import HamiltonianConfig, HamiltonianNet
 from representation.dynamics.hamiltonian_meta.adaptation import MetaConfig, adapt, field_loss, meta_loss, train
 from representation.dynamics.hamiltonian_meta.energy_alarm import (
@@ -18,7 +19,7 @@ from representation.dynamics.hamiltonian_meta.energy_alarm import (
     sigmas,
     swing_s,
 )
-from representation.dynamics.hamiltonian_meta.rollout import rk4, yoshida4
+from representation.dynamics.hamiltonian_meta.rollout import energy_error, rk4, state_error, yoshida4
 from representation.dynamics.hamiltonian_meta.systems import SYSTEMS, Trajectories
 from representation.registry import load_model
 
@@ -112,6 +113,34 @@ def test_the_integrator_is_of_fourth_order_and_does_not_drift():
     path = yoshida4(lambda x: torch.cat([x[..., 2:], -x[..., :2]], dim=-1), start, 0.05, 10_000)
     energies = torch.stack([spring.hamiltonian(x, one) for x in path[::100]])
     assert (energies[-20:].mean() - energies[:20].mean()).abs() < 1e-6
+
+
+def test_errors_of_what_is_foretold_are_shares():
+    spring, one = SYSTEMS["mass-spring"], torch.ones(2, dtype=torch.float64)
+    true = torch.tensor([[1.0, 0, 0, 0], [0, 0, 2.0, 0]], dtype=torch.float64)[None, :, None].repeat(4, 1, 1, 1)
+    told = true * torch.tensor([1.0, 2.0, 2.0, 3.0], dtype=torch.float64)[:, None, None, None]
+    assert torch.allclose(state_error(told, true), torch.full((2,), (0 + 1 / 3 + 1 / 3 + 1 / 2) / 4).double())
+    assert torch.allclose(energy_error(lambda x: spring.hamiltonian(x, one), told), torch.full((2,), 14 / 4).double())
+
+
+def test_an_adapted_network_is_followed_and_compared_with_what_it_was(monkeypatch):
+    monkeypatch.setattr(benchmark, "FOLLOWED", 5)
+    generator = torch.Generator().manual_seed(0)
+    starts, constants = SYSTEMS["double well"].starts(2, generator)
+    tests = SYSTEMS["double well"].trajectories(starts, constants)
+    tests = Trajectories(tests.states.float(), tests.rates.float())
+    torch.manual_seed(0)
+    net = HamiltonianNet(HamiltonianConfig(hidden=8))
+    found = benchmark.followed(net, tests, constants, generator)
+    assert set(found) == set(benchmark.ROLLOUTS)
+    assert -1 < found["state"] < 0
+    assert found["energy"] < 0
+    assert 0 < found["first"] < 1
+    weights = net.parameters_by_name
+    last = dict(net.named_parameters())["read.4.weight"], net.read[4].bias
+    states = tests.states[0]
+    expected = benchmark.hidden(net, weights, states)[1] @ last[0][0].detach().double().numpy()
+    np.testing.assert_allclose(expected + last[1].item(), net(states).detach(), atol=1e-5)
 
 
 def test_for_a_learned_field_rk4_is_of_fourth_order_and_yoshida4_of_first():
