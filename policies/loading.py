@@ -107,6 +107,18 @@ def load(path_or_hub_id: str, device: str = "cpu", robot: str = "panda", compile
     return _imported(POLICY_CLASSES[model_type(directory)]).from_pretrained(directory, device, **options)
 
 
+def told_query_steps(path_or_hub_id: str) -> int:
+    """Control steps between two queries that a policy's `policy.json` tells, see `policies.interface.query_steps`.
+
+    Raises:
+        FileNotFoundError: see `find_policy`.
+    """
+    if path_or_hub_id in BASELINES or is_address(path_or_hub_id):
+        return 1
+    path = find_policy(path_or_hub_id) / "policy.json"
+    return int(json.loads(path.read_text(encoding="utf-8")).get("query_steps", 1)) if path.is_file() else 1
+
+
 def model_type(directory: Path) -> str:
     """Kind of a policy, one of `POLICY_CLASSES`.
 

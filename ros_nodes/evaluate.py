@@ -51,11 +51,12 @@ def graph_values(arguments: GraphArguments) -> dict[str, str]:
         )
     if arguments.control_hz is not None:
         raise ValueError("control_hz: over the graph it is the robot's; use sim.evaluate for another")
-    arguments.protocol()
+    protocol = arguments.protocol()
     describe_policy(arguments.policy)
     names = set(SIM_EVAL.arguments) & {entry.name for entry in fields(arguments)}
     names -= set() if arguments.robot else {"robot"}
-    given = {name: getattr(arguments, name) for name in names} | {"output": arguments.output.absolute()}
+    given = {name: getattr(arguments, name) for name in names}
+    given |= {"output": arguments.output.absolute(), "query_steps": protocol.query_steps}
     return SIM_EVAL.resolve(
         {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
     )

@@ -20,7 +20,7 @@ from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from policies.interface import load_policy
+from policies.interface import load_policy, query_steps
 from policies.recorded_motion import MotionConfig
 from policies.robots import get_drivers, get_robot
 from policies.robots.spec import RobotSpec
@@ -190,8 +190,8 @@ def run_twin(options: TwinOptions) -> TwinRun:
 def _driver(options: TwinOptions, folder: Path) -> _Driver:
     if options.policy:
         policy = load_policy(options.policy)
-        query_steps = options.query_steps or int(getattr(policy, "query_steps", 1))
-        return _Driver(options.policy, policy.robot, tuple(policy.cameras), policy.control_hz, query_steps)
+        steps = options.query_steps or query_steps(policy)
+        return _Driver(options.policy, policy.robot, tuple(policy.cameras), policy.control_hz, steps)
     simulation = TabletopSimulation(SimulationConfig.of(ROBOT))
     simulation.reset(EPISODE)
     start = simulation.scene.joint_positions

@@ -18,7 +18,7 @@ import tyro
 from tqdm import tqdm
 
 from policies.execution.chunk_scheduler import SchedulerMode
-from policies.loading import policy_sha256
+from policies.loading import policy_sha256, told_query_steps
 from sim.episode import EpisodeResult
 from sim.episode_worker import EXPERT, WorkerConfig, execution_settings
 from sim.executors import Job, run_in_processes, run_on_ray
@@ -45,7 +45,7 @@ class Arguments:
         workers: episodes that run at the same time.
         executor: where they run: processes of this machine, or a Ray cluster.
         ray_address: host:port of the head of a running Ray cluster; without it Ray is started on this machine.
-        query_steps: control steps between two queries of the policy.
+        query_steps: control steps between two queries of the policy; what its files tell if left out.
         control_hz: control steps per second; those of the robot if left out.
         blank_images: show the policy black images and a flat depth.
         shuffle_instructions: give the policy the instruction of an episode with another target.
@@ -67,7 +67,7 @@ class Arguments:
     workers: int = 1
     executor: Literal["process", "ray"] = "process"
     ray_address: str | None = None
-    query_steps: int = 1
+    query_steps: int | None = None
     control_hz: float | None = None
     blank_images: bool = False
     shuffle_instructions: bool = False
@@ -83,6 +83,7 @@ class Arguments:
 
         Raises:
             ValueError: unknown task or suite, tasks of different robots, or a number out of range.
+        FileNotFoundError: no such policy; lists what is shipped.
         """
         tasks = named_tasks(self.task)
         settings = world_settings(tasks, self.robot)
@@ -96,7 +97,7 @@ class Arguments:
             severities=tuple(int(grade) for grade in _names(self.severity)),
             episodes=self.episodes,
             seed=self.seed,
-            query_steps=self.query_steps,
+            query_steps=self._query_steps(),
             blank_images=self.blank_images,
             shuffle_instructions=self.shuffle_instructions,
             execution=execution_settings(self.scheduler),
@@ -107,6 +108,11 @@ class Arguments:
         if not set(protocol.severities) <= set(SEVERITIES):
             raise ValueError(f"severity: expected one of {SEVERITIES}, found {self.severity!r}")
         return protocol
+
+    def _query_steps(self) -> int:
+        if self.query_steps is None:
+            return 1 if self.policy == EXPERT else told_query_steps(self.policy)
+        return self.query_steps
 
 
 def evaluate(arguments: Arguments, command: str) -> dict[str, Any]:

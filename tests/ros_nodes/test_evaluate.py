@@ -55,6 +55,7 @@ def test_every_argument_reaches_the_graph():
     assert expected.items() <= values.items()
     assert values["output"] == str(Path("out").absolute())
     assert values["robot"] == "panda"
+    assert graph_values(GraphArguments("rdt", Path("out"), "sort"))["query_steps"] == "8"
     assert graph_values(GraphArguments("noop", Path("out"), "reach", robot="ur5e"))["robot"] == "ur5e"
 
 

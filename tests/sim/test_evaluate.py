@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sim.evaluate import main
+from sim.evaluate import Arguments, main
 from sim.summary import read_run
 
 TIMES = {"wall_s", "inference_p50_ms", "inference_p95_ms", "inference_p99_ms"}
@@ -101,3 +101,10 @@ def test_a_robot_of_ones_own_tries_the_tasks(tmp_path: Path, capsys: pytest.Capt
     refused = ["--policy", "noop", "--task", "sort", "--episodes", "1", "--robot", str(own)]
     assert main(["--output", str(tmp_path / "refused"), *refused]) == 1
     assert "expected one with as many arms as task 'sort' needs, found 'bench_arm'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked", "steps"), [("rdt", None, 8), ("noop", None, 1), ("rdt", 2, 2), ("expert", None, 1)]
+)
+def test_a_policy_is_asked_as_seldom_as_its_files_tell(policy, asked, steps, tmp_path):
+    assert Arguments(policy, tmp_path, "sort", query_steps=asked).protocol().query_steps == steps
