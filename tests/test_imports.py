@@ -15,6 +15,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FLOORS = ("ros_nodes", "sim", "policies", "representation")
 ROS_MODULES = frozenset({"ament_index_python", "launch", "launch_ros", "rclpy", "rosidl_runtime_py", "tf2_ros"})
 
+CLOCKS = frozenset({"time", "datetime"})
+# Modules of `policies/execution` that may import one; all others take the time as an argument.
+MAY_IMPORT_CLOCKS = {
+    "policy_runner.py": "measures how long the policy takes; a duration only, by a timer that may be passed in",
+    "faulty_policy.py": "sleeps, as the fault that it plays; reads no clock",
+}
+
 
 def is_ros(module: str) -> bool:
     """Whether a top-level module comes with ROS: a client library, launch, or a message package."""
@@ -92,6 +99,15 @@ def test_a_floor_imports_only_floors_below_it_and_ros_only_where_it_may(floor: s
         for line, module in forbidden_imports(ast.parse(path.read_text(), str(path)), floor)
     ]
     assert not found, "\n".join(found)
+
+
+def test_execution_reads_no_clock() -> None:
+    found = {
+        path.name
+        for path in python_files("policies/execution")
+        if CLOCKS & {module for _, module in imported_modules(ast.parse(path.read_text(), str(path)))}
+    }
+    assert found == set(MAY_IMPORT_CLOCKS)
 
 
 def test_no_file_is_loaded_in_a_way_that_could_run_it() -> None:
