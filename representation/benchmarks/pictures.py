@@ -24,6 +24,7 @@ from representation.benchmarks import (
     mmist,
     progae,
     qlae,
+    topkld,
 )
 from representation.benchmarks.claims import BenchOptions
 
@@ -38,6 +39,7 @@ PICTURES: dict[str, Callable[[BenchOptions, Path], None]] = {
     "mmist": mmist.pictures,
     "progae": progae.pictures,
     "qlae": qlae.pictures,
+    "topkld": topkld.pictures,
 }
 
 

@@ -8,8 +8,10 @@ has about as many numbers in its rounded maps (147,067 and 147,456), and the sam
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import torch
 from sklearn.decomposition import PCA
@@ -34,6 +36,7 @@ WIDTH, HEADS, LAYERS = 64, 4, 3
 STEPS, BATCH, LR = 500, 32, 1e-3
 DISTILLED, DISTILL_LR, K = 80, 3e-4, 4
 DRAWN, COMPONENTS = 256, 20
+BITS, ROUNDED_BITS, PICTURED = (3, 2), (8, 4, 3, 2), 10
 NOISE_STEPS, DENOISER_WIDTH, DENOISER_STEPS = 100, 211, 3000
 
 
@@ -148,9 +151,61 @@ def run(options: BenchOptions) -> list[Claim]:
     ]
 
 
-def _one(seed: int, options: BenchOptions) -> tuple[dict[tuple[int, str], float], dict[str, float]]:
+def pictures(options: BenchOptions, file: Path) -> None:
+    """Draw the errors of both generators against bits, and below digits that they draw with fewer."""
+    from matplotlib.figure import Figure
+
+    teacher, denoiser, divergences, (x, y) = _trained(0, options)
+    distances = _distances(teacher, denoiser, (x, y), 0, ROUNDED_BITS)
+    rounded = [_divergence(fake_quantize(teacher, IntFormat(bits)), teacher, y, _greys(x)) for bits in ROUNDED_BITS]
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
+    axes = figure.subplot_mosaic([["token", "token", "both", "both"], ["tokens"] * 4, ["diffusion"] * 4])
+    axes["token"].plot(ROUNDED_BITS, [1000 * value for value in rounded], marker=".", label="rounded")
+    for name in LOSSES:
+        axes["token"].plot(BITS, [1000 * divergences[bits, name] for bits in BITS], marker=".", label=f"then {name}")
+    axes["token"].set(yscale="log", ylabel="divergence from the teacher, thousandths of a nat")
+    for name in ("tokens", "diffusion"):
+        found = [distances[f"{bits} bits {name}"] for bits in ROUNDED_BITS]
+        (line,) = axes["both"].plot(ROUNDED_BITS, found, marker=".", label=f"{name}, rounded")
+        axes["both"].axhline(distances[f"whole {name}"], linestyle=":", color=line.get_color(), label=f"{name}, whole")
+    axes["both"].set(yscale="log", ylabel="Fréchet distance to test digits")
+    for name in ("token", "both"):
+        axes[name].set(xlabel="bits of a weight", xticks=ROUNDED_BITS)
+        axes[name].legend(fontsize=7)
+    for name, model in (("tokens", teacher), ("diffusion", denoiser)):
+        rows = [(f"{bits} bits", fake_quantize(model, IntFormat(bits))) for bits in BITS]
+        _show_digits(axes[name], name, [("whole", model), *rows])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=100)
+
+
+@torch.no_grad()
+def _show_digits(axes: Any, name: str, models: Sequence[tuple[str, Any]]) -> None:
+    """Digits 0 to 9 as some models of one kind draw them, a row of them for each model."""
+    drawn = []
+    for _, model in models:
+        digits = model.draw(torch.arange(PICTURED), torch.Generator().manual_seed(0))
+        shown = digits / GREYS if name == "tokens" else (digits + 1) / 2
+        drawn.append(F.pad(shown.unflatten(1, (8, 8)), (1, 1, 1, 1), value=1.0).permute(1, 0, 2).flatten(1))
+    axes.imshow(torch.cat(drawn).numpy(), cmap="gray", vmin=0, vmax=1)
+    axes.set(title=name, xticks=[], yticks=[10 * row + 4.5 for row in range(len(models))])
+    axes.set_yticklabels([label for label, _ in models])
+
+
+def _one(seed: int, options: BenchOptions) -> tuple[Mapping[tuple[int, str], float], dict[str, float]]:
+    teacher, denoiser, divergences, test = _trained(seed, options)
+    distances = _distances(teacher, denoiser, test, seed, BITS[:1])
+    for name in ("tokens", "diffusion"):
+        distances[name] = distances[f"{BITS[0]} bits {name}"] / distances[f"whole {name}"] - 1
+    return divergences, distances
+
+
+def _trained(
+    seed: int, options: BenchOptions
+) -> tuple[TokenModel, Denoiser, dict[tuple[int, str], float], tuple[Tensor, Tensor]]:
+    """Both generators, divergences of the first by bits and way, and the test digits with their classes."""
     (x, y), (test_x, test_y) = split_digits(seed)
-    pixels, test_pixels = ((GREYS * part).round().clamp(max=GREYS - 1).long() for part in (x, test_x))
+    pixels, test_pixels = _greys(x), _greys(test_x)
 
     def batches(purpose: int) -> Iterator[tuple[Tensor, Tensor]]:
         generator = torch.Generator().manual_seed(1000 * seed + purpose)
@@ -165,7 +220,7 @@ def _one(seed: int, options: BenchOptions) -> tuple[dict[tuple[int, str], float]
         teacher, batches(0), lambda batch: LOSSES["labels"](teacher(*batch), batch[0], batch[1]), options.steps(STEPS)
     )
     divergences = {}
-    for bits in (3, 2):
+    for bits in BITS:
         student = fake_quantize(teacher, IntFormat(bits))
         divergences[bits, "rounded"] = _divergence(student, teacher, test_y, test_pixels)
         for name, loss in LOSSES.items():
@@ -181,7 +236,12 @@ def _one(seed: int, options: BenchOptions) -> tuple[dict[tuple[int, str], float]
             )
             divergences[bits, name] = _divergence(student, teacher, test_y, test_pixels)
     _train_denoiser(denoiser, (x, y), seed, options.steps(DENOISER_STEPS))
-    return divergences, _distances(teacher, denoiser, (test_x, test_y), seed)
+    return teacher, denoiser, divergences, (test_x, test_y)
+
+
+def _greys(digits: Tensor) -> Tensor:
+    """Grey levels (B, 64) of digits (B, 64) in [0, 1]."""
+    return (GREYS * digits).round().clamp(max=GREYS - 1).long()
 
 
 def _train(model: nn.Module, batches: Iterator, loss: Callable[[tuple], Tensor], steps: int) -> None:
@@ -219,8 +279,10 @@ def _divergence(student: nn.Module, teacher: nn.Module, digits: Tensor, pixels: 
 
 
 @torch.no_grad()
-def _distances(teacher: nn.Module, denoiser: nn.Module, test: tuple[Tensor, Tensor], seed: int) -> dict[str, float]:
-    """Fréchet distances of what whole models draw, and by how much of themselves they rise with 3 bits."""
+def _distances(
+    teacher: nn.Module, denoiser: nn.Module, test: tuple[Tensor, Tensor], seed: int, widths: Sequence[int]
+) -> dict[str, float]:
+    """Fréchet distances of what both models draw, whole and with fewer bits."""
     x, y = test
     pca = PCA(COMPONENTS, random_state=0).fit(x)
     digits = y[:DRAWN]
@@ -232,7 +294,7 @@ def _distances(teacher: nn.Module, denoiser: nn.Module, test: tuple[Tensor, Tens
 
     result = {}
     for name, model in (("tokens", teacher), ("diffusion", denoiser)):
-        whole = distance(name, model)
-        result[f"whole {name}"] = whole
-        result[name] = distance(name, fake_quantize(model, IntFormat(3))) / whole - 1
+        result[f"whole {name}"] = distance(name, model)
+        for bits in widths:
+            result[f"{bits} bits {name}"] = distance(name, fake_quantize(model, IntFormat(bits)))
     return result

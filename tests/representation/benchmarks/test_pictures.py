@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from representation.bench import BENCHMARKS
-from representation.benchmarks import binary_latent_diffusion, mmist, pictures
+from representation.benchmarks import binary_latent_diffusion, mmist, pictures, topkld
 from representation.benchmarks.claims import BenchOptions
 from representation.data.frames import SEGMENTATION, Frames, write_frames
 from representation.generative.mmist.train import TrainSettings
@@ -41,13 +41,15 @@ def test_one_or_all_are_drawn_where_they_are_asked_for(tmp_path, monkeypatch, ca
         pictures.main(["c"])
 
 
-@pytest.mark.parametrize("name", ["addp", "binary_latent_diffusion", "dts", "mmist"])
+@pytest.mark.parametrize("name", ["addp", "binary_latent_diffusion", "dts", "mmist", "topkld"])
 def test_a_system_that_learned_for_a_moment_is_drawn(name, data, tmp_path, monkeypatch):
     for wanted in ("TRAINED", "KNOWN", "JUDGED"):
         monkeypatch.setattr(binary_latent_diffusion, wanted, 8)
     monkeypatch.setattr(mmist, "SETTINGS", TrainSettings(12, 1, 1, 1, 2, batch=4))
     monkeypatch.setattr(mmist, "TRAINED", 8)
     monkeypatch.setattr(mmist, "LOOK_PICTURES", 1)
+    monkeypatch.setattr(topkld, "DRAWN", 24)
+    monkeypatch.setattr(topkld, "ROUNDED_BITS", (4, 2))
     torch.set_num_threads(1)
     file = tmp_path / "new" / f"{name}.png"
     pictures.PICTURES[name](BenchOptions(scale=1e-3, data=data), file)
