@@ -15,6 +15,7 @@ from policies.benchmarks.benchmark import Benchmark
 from sim.benchmarks import (
     calibration,
     chunk_seams,
+    encoder_benchmark,
     fused_things,
     low_rank_heads,
     new_robot,
@@ -23,6 +24,7 @@ from sim.benchmarks import (
 )
 from sim.benchmarks.calibration import CalibrationSettings
 from sim.benchmarks.chunk_seams import SeamSettings
+from sim.benchmarks.encoder_benchmark import EncoderSettings
 from sim.benchmarks.fused_things import FusedSettings
 from sim.benchmarks.low_rank_heads import HeadSettings
 from sim.benchmarks.new_robot import NewRobotSettings
@@ -38,15 +40,16 @@ class Arguments:
 
     Attributes:
         name: simulation_speed (control steps per second beside other simulations), calibration, chunk_seams (how an arm
-            passes from one chunk to the next), fused_things (things found by two cameras and by one), low_rank_heads
-            (what a policy loses with a head of low rank), new_robot (what a robot that is new gains from others that
-            have learned) or success_detection (whether a CLIP sees that an instruction has been carried out); all of
-            them if left out.
+            passes from one chunk to the next), encoder_benchmark (what is made of encoders in three tasks),
+            fused_things (things found by two cameras and by one), low_rank_heads (what a policy loses with a head of
+            low rank), new_robot (what a robot that is new gains from others that have learned) or success_detection
+            (whether a CLIP sees that an instruction has been carried out); all of them if left out.
         write: also write NAME.json and NAME.md, with its picture if it has one, into docs/benchmarks.
         json: print JSON instead of tables.
         speed: how long simulation_speed measures.
         calibration: how many calibrations, with how much noise.
         seams: how much chunk_seams trains and drives.
+        encoders: how much encoder_benchmark draws and trains.
         fused: how much fused_things learns and looks.
         heads: how much low_rank_heads records and tries.
         success: how much success_detection drives and trains.
@@ -59,6 +62,7 @@ class Arguments:
     speed: Annotated[SpeedSettings, tyro.conf.arg(name="")] = field(default_factory=SpeedSettings)
     calibration: CalibrationSettings = field(default_factory=CalibrationSettings)
     seams: SeamSettings = field(default_factory=SeamSettings)
+    encoders: EncoderSettings = field(default_factory=EncoderSettings)
     fused: FusedSettings = field(default_factory=FusedSettings)
     heads: HeadSettings = field(default_factory=HeadSettings)
     success: SuccessSettings = field(default_factory=SuccessSettings)
@@ -78,6 +82,11 @@ BENCHMARKS = {
     ),
     "chunk_seams": Benchmark(
         lambda arguments: chunk_seams.run(arguments.seams), chunk_seams.format_text, chunk_seams.format_markdown
+    ),
+    "encoder_benchmark": Benchmark(
+        lambda arguments: encoder_benchmark.run(arguments.encoders),
+        encoder_benchmark.format_text,
+        encoder_benchmark.format_markdown,
     ),
     "fused_things": Benchmark(
         lambda arguments: fused_things.run(arguments.fused), fused_things.format_text, fused_things.format_markdown
