@@ -28,13 +28,11 @@ GATEWAY = "arm_gateway_node: gateway"
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[FakeRobot]:
-    with FakeRobot("/targets") as robot:
-        with gateway_process(robot) as process:
-            robot.wait_until_heard()
-            robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
-            yield robot
-            robot.check_limits()
-        assert process.returncode == 0
+    with FakeRobot("/targets") as robot, gateway_process(robot):
+        robot.wait_until_heard()
+        robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
+        yield robot
+        robot.check_limits()
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,8 @@ from ros_nodes.graph_client import GraphClient
 from ros_nodes.observation_topics import ObservationTopics
 from ros_nodes.params import declare
 from ros_nodes.qos import JOINT_STATE_OUT, LATCHED, sensor
-from tests.ros_nodes.fake_robot import INTRINSICS, MOUNT, SIZE, SPEC, node_process
+from tests.ros_nodes.fake_robot import INTRINSICS, MOUNT, SIZE, SPEC
+from tests.ros_nodes.started_node import node_process
 
 NAMESPACE = "/calibrated_recording"
 CAMERAS = ("front", "wrist")

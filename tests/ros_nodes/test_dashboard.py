@@ -14,7 +14,8 @@ import rclpy
 
 from ros_nodes.dashboard import Dashboard
 from ros_nodes.diagnostics import Level
-from tests.ros_nodes.fake_robot import SPEC, FakeRobot, gateway_process, node_process
+from tests.ros_nodes.fake_robot import SPEC, FakeRobot, gateway_process
+from tests.ros_nodes.started_node import node_process
 
 NAMESPACE = "/watched"
 GATEWAY = "arm_gateway_node: gateway"

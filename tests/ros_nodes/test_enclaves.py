@@ -40,8 +40,8 @@ from ros_nodes.teleop_node import TeleopNode
 from ros_nodes.tool_watch_node import ToolWatchNode
 from ros_nodes.track_player_node import TrackPlayerNode
 from tests.representation.test_perceiver import Extent
-from tests.ros_nodes.fake_robot import REPOSITORY
 from tests.ros_nodes.faulty_policies import Sweep
+from tests.ros_nodes.started_node import REPOSITORY
 from tests.ros_nodes.test_replay import write_dataset
 
 PATIENCE_S = 150.0  # more than a conductor waits for anything, so that it says what did not come

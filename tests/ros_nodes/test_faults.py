@@ -94,9 +94,11 @@ def test_a_paused_clock_is_named(moving):
 
 
 def test_a_clock_that_stands_still_while_the_arm_moves_on_is_named_and_the_arm_braked_from_where_it_is(moving):
+    moving.check_limits()
     moving.faults.clock_topic = False
     moving.wait_for_diagnostic(GATEWAY, ERROR, "ahead of the clock")
     moving.wait_for_rest()
+    moving.check_limits_of_each()
     moving.faults.clock_topic = True
     moving.wait_for_motion()
 

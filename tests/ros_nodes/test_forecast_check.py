@@ -12,7 +12,7 @@ import torch
 from representation.dynamics.gcrl import GCRL, GRAPH
 from representation.dynamics.gcrl.tracks import Tracks
 from ros_nodes.forecast_check import main
-from tests.ros_nodes.fake_robot import REPOSITORY
+from tests.ros_nodes.started_node import REPOSITORY
 
 PERIOD_S, STEPS = 0.4, 40
 

@@ -17,7 +17,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 from representation.dynamics.gcrl import GCRL, GRAPH
 from ros_nodes.convert import to_time
 from ros_nodes.qos import STATUS
-from tests.ros_nodes.fake_robot import SPEC, FakeRobot, node_process
+from tests.ros_nodes.fake_robot import SPEC, FakeRobot
+from tests.ros_nodes.started_node import node_process
 
 OK, WARN, ERROR = 0, 1, 2
 NODE = "forecast_node"

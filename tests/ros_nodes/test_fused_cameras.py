@@ -19,7 +19,7 @@ from ros_nodes.qos import STATUS
 from sim.episode_id import EpisodeId
 from sim.simulation import TabletopSimulation
 from tests.red_finder import SIZE, red_finder
-from tests.ros_nodes.fake_robot import node_process
+from tests.ros_nodes.started_node import node_process
 
 NAMESPACE, PATIENCE_S = "/two_views", 120.0
 EPISODE = EpisodeId("place", "nominal", 1, 0, 0)  # a red thing is in sight of both cameras

@@ -33,7 +33,8 @@ def listen(robot, kind, topic):
 
 
 def test_a_killed_gateway_leaves_the_arm_at_the_end_of_its_last_trajectory():
-    with FakeRobot("/killed") as robot, gateway_process(robot, "gateway.command_timeout_s:=10.0") as process:
+    patient = "gateway.command_timeout_s:=10.0"
+    with FakeRobot("/killed") as robot, gateway_process(robot, patient, ends=-signal.SIGKILL) as process:
         robot.wait_until_heard()
         robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
         robot.plan(robot.ramp(knots=60))

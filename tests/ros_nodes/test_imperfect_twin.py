@@ -11,7 +11,7 @@ from sensor_msgs.msg import JointState
 from ros_nodes.convert import seconds
 from ros_nodes.graph_client import GraphClient, GraphError
 from ros_nodes.qos import joint_state_in
-from tests.ros_nodes.fake_robot import node_process
+from tests.ros_nodes.started_node import node_process
 
 PATIENCE_S = 60.0
 NODE = "twin/simulator_node"

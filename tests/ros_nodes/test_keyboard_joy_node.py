@@ -10,7 +10,7 @@ from sensor_msgs.msg import Joy
 
 from policies.execution.joystick import JoyLayout
 from ros_nodes.graph_client import GraphClient
-from tests.ros_nodes.fake_robot import REPOSITORY
+from tests.ros_nodes.started_node import REPOSITORY
 
 LAYOUT = JoyLayout()
 PATIENCE_S = 60.0

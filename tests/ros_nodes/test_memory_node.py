@@ -22,7 +22,8 @@ from representation.registry import module_of
 from representation.vector_text import to_text
 from ros_nodes.qos import STATUS
 from tests.representation.memory.served import OBJECT_STORE, ROAD, free_port, make_bucket, started, to_object_store
-from tests.ros_nodes.fake_robot import FakeRobot, node_process
+from tests.ros_nodes.fake_robot import FakeRobot
+from tests.ros_nodes.started_node import node_process
 
 OK, ERROR = 0, 2
 SIGHT, NODE = "perception_node", "memory_node"

@@ -17,7 +17,8 @@ from representation.registry import module_of
 from representation.structure.commutative_monoids.object_evidence import EvidenceConfig, ObjectEvidence
 from representation.vector_text import to_text
 from ros_nodes.qos import STATUS
-from tests.ros_nodes.fake_robot import FakeRobot, Faults, node_process
+from tests.ros_nodes.fake_robot import FakeRobot, Faults
+from tests.ros_nodes.started_node import node_process
 
 OK, WARN, ERROR = 0, 1, 2
 NODE = "perception_node"

@@ -32,7 +32,7 @@ from representation.data.episode_marks import EpisodeMark
 from ros_nodes.graph_client import GraphClient, GraphError
 from ros_nodes.observation_topics import ObservationTopics
 from ros_nodes.qos import STATUS
-from tests.ros_nodes.fake_robot import node_process
+from tests.ros_nodes.started_node import node_process
 
 NAMESPACE = "/recorded"
 CAMERAS = ("front", "wrist")
@@ -263,7 +263,7 @@ def test_messages_that_never_came_are_counted_as_the_bag_shows_them(tmp_path):
 
 def test_recording_stops_before_the_disk_is_full_and_says_so(tmp_path):
     with node_process(
-        "recorder_node", "/full", f"recording.folder:={tmp_path}", "bag.min_free_mb:=1000000"
+        "recorder_node", "/full", f"recording.folder:={tmp_path}", "bag.min_free_mb:=1000000", ends=2
     ) as recorder:
         assert recorder.wait(30) == 2, "expected a refusal: nothing could be recorded"
 
@@ -283,7 +283,7 @@ def test_a_killed_recorder_leaves_what_it_recorded(tmp_path):
 
     try:
         options = (f"recording.folder:={tmp_path}", "bag.min_free_mb:=1")
-        with node_process("recorder_node", "/killed", *options) as recorder:
+        with node_process("recorder_node", "/killed", *options, ends=-signal.SIGKILL) as recorder:
             # One subscription of the node itself, and one that records.
             wait_for(lambda: publisher.get_subscription_count() >= 2)
             (file,) = tmp_path.glob("*/*.mcap")

@@ -14,7 +14,7 @@ from policies.robots import get_robot
 from representation.data.lerobot_dataset import LeRobotDataset
 from representation.data.lerobot_writer import LeRobotWriter
 from ros_nodes.replay import Arguments, graph_values, main
-from tests.ros_nodes.fake_robot import REPOSITORY
+from tests.ros_nodes.started_node import REPOSITORY
 
 ROBOT = get_robot("panda")
 TOLERANCE = 0.06  # rad; the simulated arm follows with the lag of its actuators

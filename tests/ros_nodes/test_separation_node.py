@@ -17,7 +17,8 @@ from representation.dynamics.gcrl.playback import Agent
 from ros_nodes.forecast_messages import message_from_futures
 from ros_nodes.path_markers import agent_markers
 from ros_nodes.qos import LATCHED, STATUS
-from tests.ros_nodes.fake_robot import SPEC, FakeRobot, gateway_process, node_process
+from tests.ros_nodes.fake_robot import SPEC, FakeRobot, gateway_process
+from tests.ros_nodes.started_node import node_process
 
 OK, WARN, ERROR = 0, 1, 2
 NODE, GATEWAY = "separation_node: separation", "arm_gateway_node: gateway"

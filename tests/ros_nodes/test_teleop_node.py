@@ -18,7 +18,7 @@ from policies.execution.teleoperation import TeleoperationConfig
 from policies.robots import get_drivers, get_robot
 from ros_nodes.graph_client import GraphClient
 from ros_nodes.qos import joint_state_in
-from tests.ros_nodes.fake_robot import node_process
+from tests.ros_nodes.started_node import node_process
 
 NAMESPACE = "/led"
 LAYOUT = JoyLayout()

@@ -17,7 +17,8 @@ from ros_nodes.convert import joint_state_from_arrays, seconds
 from ros_nodes.diagnostics import figures_by_name
 from ros_nodes.qos import JOINT_STATE_OUT, STATUS
 from sim.held_tools import READ_S, HeldTool
-from tests.ros_nodes.fake_robot import FakeRobot, node_process
+from tests.ros_nodes.fake_robot import FakeRobot
+from tests.ros_nodes.started_node import node_process
 
 OK, WARN, ERROR = 0, 1, 2
 NODE, JOINT = "tool_watch_node", "swing"
