@@ -19,7 +19,7 @@ from policies.execution.trajectory import JointTrajectory
 from ros_nodes.arm_gateway_node import ArmGatewayNode
 from ros_nodes.convert import joint_state_from_arrays, message_from_trajectory, seconds
 from ros_nodes.qos import COMMAND, JOINT_STATE_OUT
-from tests.ros_nodes.fake_robot import PATIENCE_S, SPEC, FakeRobot, gateway_process
+from tests.ros_nodes.fake_robot import PATIENCE_S, SPEC, SPEED, FakeRobot, gateway_process
 
 OK, WARN, ERROR = 0, 1, 2
 GRIPPER = (SPEC.joint_names[-1],)
@@ -35,7 +35,16 @@ def gateway() -> Iterator[FakeRobot]:
         robot.check_limits()
 
 
-@pytest.mark.parametrize(
+@pytest.fixture(scope="module")
+def patient_gateway() -> Iterator[FakeRobot]:
+    """A gateway that waits long for the next trajectory, so that a bad one surely finds the arm in motion."""
+    with FakeRobot("/patient") as robot, gateway_process(robot, "gateway.command_timeout_s:=20.0"):
+        robot.wait_until_heard()
+        robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
+        yield robot
+
+
+IMPOSSIBLE = pytest.mark.parametrize(
     ("spoil", "words"),
     [
         (lambda p, v: p.__setitem__((3, 2), np.nan), ("joint3", "finite", "nan")),
@@ -46,6 +55,9 @@ def gateway() -> Iterator[FakeRobot]:
     ],
     ids=["nan", "infinite-velocity", "huge", "jump", "no-stop"],
 )
+
+
+@IMPOSSIBLE
 def test_impossible_targets_are_rejected_and_named(gateway, spoil, words):
     robot = gateway
     robot.wait_for_rest()
@@ -58,6 +70,27 @@ def test_impossible_targets_are_rejected_and_named(gateway, spoil, words):
     robot.plan(robot.ramp())
     robot.wait_for_diagnostic(GATEWAY, OK)
     robot.wait_for_diagnostic(GATEWAY, ERROR)
+
+
+@IMPOSSIBLE
+def test_impossible_targets_in_mid_motion_are_rejected_and_named_and_the_arm_braked_within_its_limits(
+    patient_gateway, spoil, words
+):
+    robot = patient_gateway
+    robot.wait_for_rest()
+    running = robot.ramp(knots=60)
+    robot.plan(running)
+    robot.wait_for(lambda: abs(robot.trace[-1].velocities[0]) > 0.8 * SPEED, "motion at its full speed")
+    count = len(robot.commands)
+    bad = robot.ramp(knots=60)
+    spoil(bad.positions, bad.velocities)
+    robot.plan(bad)
+    robot.wait_for(lambda: len(robot.commands) > count, "a stop")
+    robot.wait_for_diagnostic(GATEWAY, ERROR, *words)
+    robot.wait_for_rest()
+    np.testing.assert_allclose(robot.trace[-1].positions[1:], running.positions[-1, 1:], atol=1e-4)
+    assert abs(robot.trace[-1].positions[0] - running.positions[-1, 0]) > 0.1, "expected a stop before the end"
+    robot.check_limits()
 
 
 def test_diagnostics_tell_rates_ages_latencies_limit_hits_and_splice_jumps(gateway):
