@@ -88,7 +88,7 @@ class EpisodeParameters:
         seed: seed of the policy's own random draws, at the start of each episode.
     """
 
-    seed: int = 0
+    seed: int = field(default=0, metadata={"range": (0, 2**32 - 1)})
 
 
 @dataclass(frozen=True, slots=True)

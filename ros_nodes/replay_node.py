@@ -59,7 +59,7 @@ class NodeConfig:
     mode: Mode = "realtime"
     twin: bool = True
     task: str = "reach"
-    seed: int = 0
+    seed: int = field(default=0, metadata={"range": (0, 2**31)})
     dataset: str = ""
     episode: int = field(default=0, metadata={"range": (0, 10_000_000)})
     output: str = ""

@@ -44,6 +44,7 @@ from ros_nodes.simulator_status import SimulatorStatus
 from sim.episode_id import EpisodeId
 from sim.perturbation import Perturbation
 from sim.simulation import SimulationConfig, TabletopSimulation
+from sim.suites import SEVERITIES
 from sim.tasks import tasks_for
 from sim.videos import Film, film_of
 
@@ -95,9 +96,9 @@ class EpisodeParameters:
 
     task: str = FIRST_EPISODE.task
     suite: str = FIRST_EPISODE.suite
-    severity: int = FIRST_EPISODE.severity
-    index: int = FIRST_EPISODE.index
-    seed: int = FIRST_EPISODE.seed
+    severity: int = field(default=FIRST_EPISODE.severity, metadata={"range": (SEVERITIES[0], SEVERITIES[-1])})
+    index: int = field(default=FIRST_EPISODE.index, metadata={"range": (0, 2**31)})
+    seed: int = field(default=FIRST_EPISODE.seed, metadata={"range": (0, 2**31)})
     cameras: tuple[str, ...] = SimulationConfig().cameras
     looks_back: bool = False
     film: str = ""

@@ -38,7 +38,7 @@ class NodeConfig:
     robot: str = "panda"
     frame: str = ""
     tracks: str = ""
-    first_scene: int = 0
+    first_scene: int = field(default=0, metadata={"range": (0, 10_000_000)})
     rate_hz: float = field(default=10.0, metadata={"range": (2.5, 100.0)})
 
 

@@ -7,7 +7,7 @@ It stands for the real hardware: it takes a `JointTrajectory` as a joint traject
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import mujoco
@@ -52,9 +52,9 @@ class SimulationConfig:
     robot_model: str = "polyarm"
     profile: str = "fast"
     cameras: tuple[str, ...] = ("front", "wrist")
-    width: int = 224
-    height: int = 224
-    control_hz: float = 10.0
+    width: int = field(default=224, metadata={"range": (1, 4096)})
+    height: int = field(default=224, metadata={"range": (1, 4096)})
+    control_hz: float = field(default=10.0, metadata={"range": (0.1, 500.0)})
 
     @classmethod
     def of(cls, robot: str, **settings: Any) -> SimulationConfig:

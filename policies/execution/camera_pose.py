@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from policies.execution.kinematics import Kinematics
-from policies.robots.camera_mount import CameraMount
+from policies.robots.camera_mount import UNIT_TOLERANCE, CameraMount
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,10 @@ class CameraConfig:
     """
 
     parent_frame: str = ""
-    position: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    quaternion_xyzw: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 1.0)
+    position: tuple[float, float, float] = field(default=(0.0, 0.0, 0.0), metadata={"range": (-100.0, 100.0)})
+    quaternion_xyzw: tuple[float, float, float, float] = field(
+        default=(0.0, 0.0, 0.0, 1.0), metadata={"range": (-1.0 - UNIT_TOLERANCE, 1.0 + UNIT_TOLERANCE)}
+    )
     latency_s: float = field(default=0.0, metadata={"range": (-1.0, 1.0)})
 
     @property

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 PRESSED = 0.5
+PLACES = (0, 255)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +30,20 @@ class JoyLayout:
         discard: button.
     """
 
-    forward: int = 1
-    left: int = 0
-    up: int = 4
-    roll: int = 6
-    pitch: int = 7
-    yaw: int = 3
-    deadman: int = 4
-    close_gripper: int = 5
-    open_gripper: int = 1
-    next_arm: int = 9
-    start: int = 7
-    success: int = 0
-    failure: int = 2
-    discard: int = 6
+    forward: int = field(default=1, metadata={"range": PLACES})
+    left: int = field(default=0, metadata={"range": PLACES})
+    up: int = field(default=4, metadata={"range": PLACES})
+    roll: int = field(default=6, metadata={"range": PLACES})
+    pitch: int = field(default=7, metadata={"range": PLACES})
+    yaw: int = field(default=3, metadata={"range": PLACES})
+    deadman: int = field(default=4, metadata={"range": PLACES})
+    close_gripper: int = field(default=5, metadata={"range": PLACES})
+    open_gripper: int = field(default=1, metadata={"range": PLACES})
+    next_arm: int = field(default=9, metadata={"range": PLACES})
+    start: int = field(default=7, metadata={"range": PLACES})
+    success: int = field(default=0, metadata={"range": PLACES})
+    failure: int = field(default=2, metadata={"range": PLACES})
+    discard: int = field(default=6, metadata={"range": PLACES})
 
     @property
     def axes(self) -> tuple[int, ...]:

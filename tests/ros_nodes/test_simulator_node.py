@@ -221,13 +221,22 @@ def test_a_missing_answer_is_an_error_and_the_next_reset_begins_anew():
 
 
 @pytest.mark.parametrize(
-    ("episode", "cause"), [({"task": "juggle"}, "juggle"), ({"severity": -1}, "severity"), ({"cameras": ["x"]}, "'x'")]
+    ("episode", "cause"),
+    [({"task": "juggle"}, "juggle"), ({"suite": "weather"}, "weather"), ({"cameras": ["x"]}, "'x'")],
 )
 def test_an_episode_that_does_not_exist_is_refused(episode, cause):
     with world_in("lockstep") as world:
         response = world.reset(**episode)
         assert not response.success
         assert cause in response.message
+
+
+@pytest.mark.parametrize(("name", "value"), [("severity", -1), ("severity", 4), ("index", -1), ("seed", -1)])
+def test_a_number_of_an_episode_that_is_out_of_range_is_refused(name, value):
+    with world_in("lockstep") as world:
+        (result,) = world.simulator.set_parameters([Parameter(f"episode.{name}", value=value)])
+        assert not result.successful
+        assert name in result.reason
 
 
 def test_in_realtime_joint_states_keep_their_rate_beside_the_cameras():
