@@ -163,12 +163,12 @@ def pictures(options: BenchOptions, file: Path) -> None:
     axes["token"].plot(ROUNDED_BITS, [1000 * value for value in rounded], marker=".", label="rounded")
     for name in LOSSES:
         axes["token"].plot(BITS, [1000 * divergences[bits, name] for bits in BITS], marker=".", label=f"then {name}")
-    axes["token"].set(yscale="log", ylabel="divergence from the teacher, thousandths of a nat")
+    axes["token"].set(yscale="log", ylabel="divergence, 0.001 nat")
     for name in ("tokens", "diffusion"):
         found = [distances[f"{bits} bits {name}"] for bits in ROUNDED_BITS]
         (line,) = axes["both"].plot(ROUNDED_BITS, found, marker=".", label=f"{name}, rounded")
         axes["both"].axhline(distances[f"whole {name}"], linestyle=":", color=line.get_color(), label=f"{name}, whole")
-    axes["both"].set(yscale="log", ylabel="Fréchet distance to test digits")
+    axes["both"].set(yscale="log", ylabel="Fréchet distance")
     for name in ("token", "both"):
         axes[name].set(xlabel="bits of a weight", xticks=ROUNDED_BITS)
         axes[name].legend(fontsize=7)
