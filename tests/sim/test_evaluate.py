@@ -42,6 +42,17 @@ def test_results_do_not_depend_on_the_number_of_workers(tmp_path: Path, expert_r
     assert evaluate(tmp_path, *arguments) == expert_rows
 
 
+def test_the_shipped_policy_gives_the_same_results_on_ray_to_the_bit(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed (pip install 'polyarm[ray]')")
+    policy = ("--policy", "spatialvla_small", "--query-steps", "4")
+    arguments = (*policy, "--task", "reach", "--episodes", "2", "--seed", "7")
+    in_processes = evaluate(tmp_path / "process", *arguments)
+    on_ray = evaluate(tmp_path / "ray", *arguments, "--workers", "2", "--executor", "ray")
+    assert on_ray == in_processes
+    assert len(on_ray) == 2
+    assert all(row["joint_targets_sha256"] for row in on_ray)
+
+
 def test_results_do_not_depend_on_what_ran_before(tmp_path: Path, expert_rows: list[dict[str, Any]]) -> None:
     alone = evaluate(tmp_path, "--policy", "expert", "--task", "pick", "--episodes", "1", "--seed", "7")
     assert alone == [row for row in expert_rows if (row["task"], row["index"]) == ("pick", 0)]
