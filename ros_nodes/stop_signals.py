@@ -6,9 +6,12 @@ import atexit
 import os
 import signal
 import threading
+import time
 
 # Longer than the slowest orderly end, that of a recording. An orphan has nobody to kill it when it hangs.
 ORPHAN_LIMIT_S = 40
+# The kernel tells of a parent's death when the first of its threads has died.
+PARENT_ENDS_S = 1.0
 
 _STOP = threading.Event()
 
@@ -29,11 +32,21 @@ def stop_on_signals() -> threading.Event:
     parent = os.getppid()
 
     def ask_to_stop(*_: object) -> None:
-        if not _STOP.is_set() and os.getppid() != parent:
-            signal.alarm(ORPHAN_LIMIT_S)  # its default is to end the process, even one that no longer runs Python
+        first = not _STOP.is_set()
         _STOP.set()
+        if first:
+            threading.Thread(target=_limit_an_orphan, args=(parent,), daemon=True).start()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, ask_to_stop)
         atexit.register(signal.signal, number, signal.SIG_IGN)
     return _STOP
+
+
+def _limit_an_orphan(parent: int) -> None:
+    end = time.monotonic() + PARENT_ENDS_S
+    while os.getppid() == parent:
+        if time.monotonic() > end:
+            return
+        time.sleep(0.01)
+    signal.alarm(ORPHAN_LIMIT_S)  # its default is to end the process, even one that no longer runs Python

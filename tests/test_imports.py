@@ -20,6 +20,7 @@ CLOCKS = frozenset({"time", "datetime"})
 MAY_IMPORT_CLOCKS = {
     "policy_runner.py": "measures how long the policy takes; a duration only, by a timer that may be passed in",
     "faulty_policy.py": "sleeps, as the fault that it plays; reads no clock",
+    "slow_policy.py": "sleeps until an answer has taken long enough; a duration only, by a timer that may be passed in",
 }
 
 

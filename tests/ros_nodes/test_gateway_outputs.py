@@ -38,7 +38,7 @@ def test_a_killed_gateway_leaves_the_arm_at_the_end_of_its_last_trajectory():
         robot.wait_until_heard()
         robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
         robot.plan(robot.ramp(knots=60))
-        robot.wait_for(lambda: robot.commands, "a command")
+        robot.wait_for_motion()
         process.send_signal(signal.SIGKILL)
         process.wait(30)
         last = robot.commands[-1].message.points[-1]

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from ros_nodes.graphs import GRAPHS
-from tests.ros_nodes.fake_robot import PATIENCE_S, REPOSITORY, FakeRobot
+from tests.ros_nodes.fake_robot import PATIENCE_S, FakeRobot
+from tests.ros_nodes.started_node import REPOSITORY
 
 KNOTS = 80
 MOTION_S = 0.1 * KNOTS  # of `ramp`; the gateway makes it longer still

@@ -114,7 +114,9 @@ def test_a_policy_that_cannot_be_compiled_is_named():
     parameters = ("policy.checkpoint:=sweep", "policy.compile:=true")
     with FakeRobot("/compiled") as robot, node_process(POLICIES, robot.namespace, *parameters):
         assert not robot.change_state("policy_node", Transition.TRANSITION_CONFIGURE)
-        robot.wait_for_diagnostic(LIFE_CYCLE, ERROR, "unconfigured", "compile: expected a SpatialVLA policy", "'sweep'")
+        robot.wait_for_diagnostic(
+            LIFE_CYCLE, ERROR, "unconfigured", "compile: expected a policy with a network", "'sweep'"
+        )
 
 
 def test_a_policy_whose_camera_nobody_publishes_is_not_activated(robot):

@@ -12,13 +12,13 @@ from diagnostic_msgs.msg import DiagnosticArray
 from sensor_msgs.msg import JointState
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
+from policies.execution.joint_states import JointStates
 from policies.execution.trajectory import JointTrajectory
 from policies.robots import get_drivers, get_robot
-from ros_nodes.controllers import measured_joints
 from ros_nodes.convert import message_from_trajectory
 from ros_nodes.graph_client import GraphClient
 from ros_nodes.qos import COMMAND, STATUS, joint_state_in
-from tests.ros_nodes.fake_robot import node_process
+from tests.ros_nodes.started_node import node_process
 
 PATIENCE_S = 120.0
 NAMESPACE = "/preset"
@@ -35,14 +35,13 @@ class Person(GraphClient):
 
     def __init__(self, robot: str) -> None:
         super().__init__("person", lambda: False)
-        self.spec, self._drivers = get_robot(robot), get_drivers(robot)
+        self.spec, drivers = get_robot(robot), get_drivers(robot)
+        self._joint_states = JointStates(drivers)
         self.positions = self.velocities = np.full(len(self.spec.joint_names), np.nan)
         self.gateway = "silent"
         self._plan = self.create_publisher(JointTrajectoryMessage, "planned_trajectory", COMMAND)
         self._kept = [
-            self.create_subscription(
-                JointState, self._drivers.joint_states, self._on_joints, joint_state_in("realtime")
-            ),
+            self.create_subscription(JointState, drivers.joint_states, self._on_joints, joint_state_in("realtime")),
             self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATUS),
         ]
 
@@ -83,7 +82,8 @@ class Person(GraphClient):
             raise AssertionError(f"{error}; the gateway: {self.gateway}; joints {self.positions}") from error
 
     def _on_joints(self, message: JointState) -> None:
-        self.positions, self.velocities = measured_joints(message, self._drivers)
+        if (state := self._joint_states.add(message)) is not None:
+            self.positions, self.velocities = state.positions, state.velocities
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
