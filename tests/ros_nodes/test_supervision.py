@@ -173,9 +173,13 @@ def kill_supervisor_of(child: str, last_words: bool) -> None:
             seen += parent.stdout.readline()
         child = int(seen.split("pid ")[1].split()[0])
         end = os.pidfd_open(child)
-        parent.kill()
-        assert select.select([end], [], [], PATIENCE_S)[0], "the child outlived its supervisor"
-        os.close(end)
+        try:
+            parent.kill()
+            assert select.select([end], [], [], PATIENCE_S)[0], "the child outlived its supervisor"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(end, signal.SIGKILL)
+            os.close(end)
     finally:
         with contextlib.suppress(ProcessLookupError):
             parent.kill()
