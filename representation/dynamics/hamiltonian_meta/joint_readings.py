@@ -20,6 +20,7 @@ from representation.data.lerobot_dataset import LeRobotDataset
 from representation.dynamics.hamiltonian_meta.energy_alarm import JointWindow
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
+ROUNDING_S = 1e-6  # of stamps of this century as float64
 STATE, VELOCITY = "observation.state", "observation.velocity"
 MOST = 100_000  # readings that are kept
 
@@ -67,7 +68,7 @@ class EvenReadings:
             self._began, last = stamp, (stamp, row)
         self._last = (stamp, row)
         passed = max(stamp - last[0], 1e-12)
-        while (wanted := self._began + self.count * self.period_s) <= stamp:
+        while (wanted := self._began + self.count * self.period_s) <= stamp + ROUNDING_S:
             share = (wanted - last[0]) / passed
             self._rows.append(last[1] + share * (row - last[1]))
             self.count += 1

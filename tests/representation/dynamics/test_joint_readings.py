@@ -122,3 +122,12 @@ def test_recordings_without_the_joint_or_its_velocity_are_refused(tmp_path):
     writer.finalize()
     with pytest.raises(ValueError, match=r"expected observation\.velocity"):
         read_dataset(tmp_path / "still", 0, ["swing"])
+
+
+@pytest.mark.parametrize("began", [0.0, 1000.01, 1017.37, 1_795_815_233.17])
+def test_readings_at_their_period_are_all_counted_whatever_their_stamps_are_rounded_to(began):
+    readings = EvenReadings(0.01, max_gap_s=0.1)
+    for k in range(500):
+        readings.add(round(began + k * 0.01, 6), [0.1 * k], [0.0])
+        assert readings.count == k + 1
+    np.testing.assert_allclose(readings.window(0, 500).positions[:, 0], 0.1 * np.arange(500), atol=1e-3)
