@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
+import numpy as np
 from lifecycle_msgs.msg import Transition
 from rclpy.publisher import Publisher
 from std_msgs.msg import Bool
@@ -39,7 +40,7 @@ MOVING_RAD_S = 0.1  # the known motions are twice as fast
 REST_RAD_S = 0.02
 AGAIN_S = 0.5
 RESTING_S = 0.3
-HELD_TOLERANCE_M = 0.004
+HELD_TOLERANCE_M, GRASPED_S = 0.004, 0.5  # so long the gripper has stood there: it has closed, and holds
 SOME_BYTES = 200_000  # of pictures
 
 
@@ -235,9 +236,8 @@ class FaultBench(FaultGraph):
             return False
         if phase != "grasping":
             return True
-        positions = self.probe.positions
-        gripper = self.probe.spec.grippers[0]
-        return positions is not None and abs(float(positions[gripper]) - self.held_m) < HELD_TOLERANCE_M
+        stood = self.probe.trace(time.time() - GRASPED_S).positions[:, self.probe.spec.grippers[0]]
+        return bool(len(stood)) and bool((np.abs(stood - self.held_m) < HELD_TOLERANCE_M).all())
 
     def _recorded_bytes(self) -> int:
         return sum(file.stat().st_size for file in self._bags.rglob("*.mcap"))

@@ -48,7 +48,9 @@ def objections(fault: Fault, phase: Phase, measured: Measured, patience: float =
     wanted = fault.wanted(phase)
     if wanted and measured.named is None:
         found.append("no diagnostic named the cause")
-    return found if fault.outcome == "told" else found + _wrong_motion(fault, phase, measured, patience)
+    if fault.outcome == "told":
+        return found + _too_fast(measured.use, "velocity")
+    return found + _wrong_motion(fault, phase, measured, patience)
 
 
 def _wrong_motion(fault: Fault, phase: Phase, measured: Measured, patience: float) -> list[str]:
@@ -61,19 +63,18 @@ def _wrong_motion(fault: Fault, phase: Phase, measured: Measured, patience: floa
         found.append(f"rest: expected within {limit_s:g} s, found after {measured.rest_s:.2f} s")
     elif not stays and measured.rest_s is not None:
         found.append(f"expected an arm that goes on, found it at rest after {measured.rest_s:.2f} s")
-    return found + _beyond_limits(measured.use)
+    return found + _beyond_position(measured.use) + _too_fast(measured.use, "velocity", "acceleration", "jerk")
 
 
-def _beyond_limits(use: LimitUse | None) -> list[str]:
+def _beyond_position(use: LimitUse | None) -> list[str]:
+    beyond = 0.0 if use is None else use.position
+    return [f"position: {beyond:.4f} rad (m) beyond the limits"] if beyond > POSITION_TOLERANCE else []
+
+
+def _too_fast(use: LimitUse | None, *rates: str) -> list[str]:
     if use is None:
         return ["the executed signal is not known"]
-    found = []
-    if use.position > POSITION_TOLERANCE:
-        found.append(f"position: {use.position:.4f} rad (m) beyond the limits")
-    for what in ("velocity", "acceleration", "jerk"):
-        if getattr(use, what) > 1:
-            found.append(f"{what}: {getattr(use, what):.2f} of the limit")
-    return found
+    return [f"{rate}: {getattr(use, rate):.2f} of the limit" for rate in rates if getattr(use, rate) > 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +166,12 @@ parameters `imperfections.*`), with `arm_gateway_node` and a policy that goes ro
   Not tried in `idle`: {", ".join(untold)}.
 - `holds`: the arm must come to rest, a diagnostic must name the cause, and after the fault is mended the arm must do
   again what it did. `goes on`: the arm must go on moving. In `idle` it must stay where it is. `told`: somebody else
-  leads the arm aside by 0.1 rad, again and again; the gateway cannot hinder that, only say who it is, and motion and
-  limits are not judged.
+  leads the arm aside by 0.1 rad, again and again, and begins abruptly; the gateway cannot hinder that, only say who it
+  is. No joint may be flung: of the limits, that of velocity is judged.
 - `to rest` counts from before the injection to the first of 0.3 s in which no arm joint is faster than 0.02 rad/s;
   `way` is the furthest that an arm joint went meanwhile. Both are of the true joints, not of what sensors tell.
 - `velocity`, `acceleration` and `jerk` are the most of the robot's limits, over joints and time, that the commands
-  asked for, as a joint trajectory controller follows them; none may be above 1.
+  asked for, as a joint trajectory controller follows them; none that is judged may be above 1.
 - A refused parameter is named by the answer of the service that was asked to set it, and by no diagnostic.
 - The simulator stands for the arm; its absence would be that of the arm, so it is never stopped. A node that is
   killed tells nothing: its diagnostics are then called STALE, as an aggregator does.

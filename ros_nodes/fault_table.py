@@ -32,7 +32,7 @@ class Fault:
         inject: breaks something.
         mend: repairs it, and does what a person must do before the arm may go on.
         outcome: what a moving arm must do: `holds`, or `goes on`; in the phase idle it stays where it is. Where another
-            leads the arm, it is only `told`.
+            leads the arm, it is `told`, and no joint may be flung.
         named: diagnostics, or answers of services, of which one must come while the policy is active.
         named_idle: the same in the phase idle, where the policy is not.
         shadow: in the phase idle the policy is active, and the gateway in shadow mode: what is broken is the policy, or

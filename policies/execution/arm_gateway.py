@@ -7,7 +7,8 @@ the watchdogs. Where both are the same, as in lockstep, `steady` is left out.
 To hold a moving arm is to brake it: from the state that the controller is following, each joint at the deceleration
 allowed to it. The controller follows what it was told, unless the arm is found elsewhere after a reset, a rival's
 command or a jump of the clock: then it follows what is measured. Where it is not, grippers stay told where they were
-told to go, from which what they hold may keep them.
+told to go, from which what they hold may keep them; where it is, those that hold something do. While a rival commands
+too, nobody knows what the controller follows: it is told a rest some time ahead, and finds its own way there.
 
 A gateway that was started anew does not know where that is. Where joint states are lost it sends nothing to an arm at
 rest that it has never commanded; and a gripper that stands between its ends, and that its first trajectory leads
@@ -252,13 +253,17 @@ class ArmGateway:
         coming = trajectory.stamp + trajectory.times > begin
         if self._motion is not None or self._shadow or self._lead_s == 0.0 or not coming.any():
             return {}
-        told = trajectory.positions[int(np.argmax(coming))]
+        holding = self._holding(trajectory.positions[int(np.argmax(coming))])
+        rests = np.abs(self._measured.velocities) <= STANDSTILL
+        return {joint: told for joint, told in holding.items() if rests[joint]}
+
+    def _holding(self, told: np.ndarray) -> dict[int, float]:
+        """Of positions (n,) told, those of grippers that stand between their ends and are led further shut."""
         found = {}
         for joint in self.spec.grippers:
             low, high, stands = self.spec.lower[joint], self.spec.upper[joint], self._measured.positions[joint]
             margin = GRIP * (high - low)
-            rests = abs(self._measured.velocities[joint]) <= STANDSTILL
-            if rests and low <= told[joint] < stands - margin and stands < high - margin:
+            if low <= told[joint] < stands - margin and stands < high - margin:
                 found[int(joint)] = float(told[joint])
         return found
 
@@ -287,9 +292,7 @@ class ArmGateway:
 
     def on_rival(self, who: str, now: float) -> GatewayCommand | None:
         """Stop, until `reset`, because somebody else commands the arm's controller."""
-        if (self.state, GatewayEvent.RIVAL_COMMANDS) not in TRANSITIONS:
-            return None
-        self._check_motion(now)
+        self._rival = True
         return self._hold_after(GatewayEvent.RIVAL_COMMANDS, f"another commands the arm: {who}", now)
 
     @property
@@ -318,7 +321,9 @@ class ArmGateway:
         if self._estop_pressed:
             self.reason = "emergency stop is still pressed: release it, then reset"
             return False
+        left_by_rival = self._rival
         self._forget()
+        self._left_by_rival = left_by_rival
         self._fire(GatewayEvent.RESET, "reset; no joint state since")
         return True
 
@@ -341,19 +346,23 @@ class ArmGateway:
         self._measured = None
         self._measured_at = 0.0
         self._in_doubt = True
+        self._rival = self._left_by_rival = False
         self._last_stamp = -np.inf
         self._commanded_at = -np.inf
 
     def _check_motion(self, now: float) -> None:
         """Go on believing that the controller follows what it was told only where the arm is found near that."""
-        self._in_doubt = False
+        # Where a rival has left the arm, the least difference is a step of what the controller is told.
+        near = 0.0 if self._left_by_rival else TRACKING
+        self._in_doubt = self._left_by_rival = False
         if self._motion is None:
             return
         # A time before the motion began is that of another world, such as the next episode of a simulation.
         if self._measured is not None and now > self._motion.start.time:
-            away = np.abs(self._motion.at(now).positions - self._measured.positions)
-            if away[self.spec.arm_joints].max() <= TRACKING:
+            told = self._motion.at(now).positions
+            if np.abs(told - self._measured.positions)[self.spec.arm_joints].max() <= near:
                 return
+            self._told_grippers = self._holding(told)
         self._motion = None
 
     def _fire(self, event: GatewayEvent, reason: str) -> bool:
@@ -370,11 +379,16 @@ class ArmGateway:
 
     def _stop(self, reason: str, now: float, stamp: float, rejected: bool = False) -> GatewayCommand | None:
         """Brake from what the controller follows; None when that is unknown and no joint state tells."""
+        if self._rival:
+            self._check_motion(now)
         if self._motion is None and self._measured is None:
             return None
         stamp = min(stamp, now) if np.isfinite(stamp) else now
-        begin = self._begin(now, stamp)
-        trajectory = self._led_in(self.filter.brake(self._desired(begin), stamp), now, begin)
+        if self._rival:
+            trajectory = self.filter.come_to_rest(self._desired(now), stamp)
+        else:
+            begin = self._begin(now, stamp)
+            trajectory = self._led_in(self.filter.brake(self._desired(begin), stamp), now, begin)
         self._motion, self._commanded = Motion(trajectory, self._desired(now)), True
         return GatewayCommand(trajectory, rejected, reason)
 
@@ -387,10 +401,10 @@ class ArmGateway:
         """What the controller follows at `now`, as far as that is known."""
         if self._motion is not None and not self._shadow:
             return self._motion.at(max(now, self._motion.start.time))
-        positions = self._measured.positions.copy()
+        positions, velocities = self._measured.positions.copy(), self._measured.velocities.copy()
         for joint, told in self._told_grippers.items():
-            positions[joint] = told
-        return JointState(now, positions, self._measured.velocities)
+            positions[joint], velocities[joint] = told, 0.0
+        return JointState(now, positions, velocities)
 
     def _unwanted(self, trajectory: JointTrajectory, now: float) -> str:
         if self.state not in (GatewayState.HOLDING, GatewayState.MOVING):

@@ -38,6 +38,7 @@ POSITION_TOLERANCE = 1e-6  # rad (m), for rounding
 ROUNDING = 1e-9  # of the other limits
 MIN_FIRST_SEGMENT = 0.02  # s; a knot nearer than this is as good as past
 SCALE_RATIO = 1.07  # ratio of the time scales that are tried
+MEETING_S, LONGEST_MEETING_S = 0.2, 2.0  # to where a controller comes to rest of which nobody knows what it follows
 EASING = 0.98  # of the limits that a gripper's stop may use: room for rounding
 
 
@@ -314,6 +315,27 @@ class SafetyFilter:
     def brake(self, state: JointState, stamp: float) -> JointTrajectory:
         """Return the stop from a state, stamped `stamp` (not after it), within the limits of acceleration and jerk."""
         return brake(state, self.max_acceleration, self.max_jerk, stamp)
+
+    def come_to_rest(self, state: JointState, stamp: float) -> JointTrajectory:
+        """Return the stop for a controller that may follow something else than `state`, stamped `stamp` (not after it).
+
+        Its only knot is at least `MEETING_S` away, and the controller leads there from wherever it is: knots at once
+        would fling an arm that is elsewhere. From `state` itself the way is a curve of the fourth degree, as long as
+        the limits of acceleration and jerk ask, and `LONGEST_MEETING_S` at most.
+        """
+        duration = MEETING_S
+        while True:
+            positions = np.clip(state.positions + state.velocities * duration / 2, *self._range(state))[None]
+            still = np.zeros_like(positions)
+            stop = JointTrajectory(stamp, np.array([state.time + duration - stamp]), positions, still, still.copy())
+            motion = Motion(stop, state)
+            needs = [
+                (np.abs(curve_bounds(motion.coefficients, motion.durations, order)) / limit).max() ** (1 / (order - 1))
+                for order, limit in ((2, self.max_acceleration), (3, self.max_jerk))
+            ]
+            if duration >= LONGEST_MEETING_S or max(needs) <= 1:
+                return stop
+            duration = min(LONGEST_MEETING_S, 1.01 * duration * max(needs))
 
     def _too_fast(self, motion: Motion) -> _Excess | None:
         """What exceeds its limit first in the order position, velocity, acceleration, jerk; None if nothing does."""

@@ -60,11 +60,12 @@ def test_in_shadow_the_cause_is_named_as_while_the_arm_moves():
     assert said == ["no diagnostic named the cause"]
 
 
-def test_an_arm_that_another_leads_is_not_judged_but_the_other_must_be_named():
+def test_an_arm_that_another_leads_may_start_and_stop_abruptly_but_not_be_flung_and_the_other_must_be_named():
     told = fault("told")
-    wild = LimitUse(-0.1, 3.0, 9.0, 50.0)
-    assert objections(told, "moving", measured(rest_s=None, use=wild)) == []
-    assert objections(told, "idle", measured(rest_s=4.0, use=wild)) == []
+    abrupt, flung = LimitUse(0.1, 0.5, 9.0, 50.0), LimitUse(-0.1, 3.0, 1.0, 1.0)
+    assert objections(told, "moving", measured(rest_s=None, use=abrupt)) == []
+    assert objections(told, "idle", measured(rest_s=4.0, use=abrupt)) == []
+    assert objections(told, "moving", measured(rest_s=None, use=flung)) == ["velocity: 3.00 of the limit"]
     assert objections(told, "moving", measured(named=None)) == ["no diagnostic named the cause"]
 
 

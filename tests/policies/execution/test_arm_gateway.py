@@ -375,6 +375,76 @@ def test_another_commander_is_a_fault_until_reset(gateway):
     assert gateway.reset()
 
 
+@pytest.mark.parametrize("ahead_s", [0.001, 0.03, 0.06])
+def test_an_arm_that_two_command_is_not_flung(ahead_s):
+    # The rival leads the arm on at 1 rad/s and comes `ahead_s` before each of the gateway's answers, which take 12 ms.
+    gateway, controller = ArmGateway(SPEC, CONFIG, lead_s=0.02), TrajectoryController(SPEC)
+    controller.reset(HOME, 10.0)
+    sent = []
+    executed = []
+    for step in range(1200):
+        now = 10.0 + step * 1e-3
+        if step % 4 == 0:
+            gateway.on_joint_state(now, *controller.sample(now), now)
+        asked = step % 100
+        if asked == 0:
+            if step == 300:
+                sent.append((now + 0.012, gateway.on_rival("planner", now).trajectory))
+            else:
+                answer = gateway.on_trajectory(swing(now), now)
+                sent.append((now + 0.012, answer.trajectory))
+        if step >= 300 and asked == round(112 - 1e3 * ahead_s) % 100:
+            aside = controller.sample(now)[0]
+            aside[0] += 0.3
+            controller.accept(JointTrajectory(now, np.array([0.3]), aside[None], np.zeros((1, 8))), now)
+        while sent and sent[0][0] <= now:
+            controller.accept(sent.pop(0)[1], now)
+        executed.append(controller.sample(now)[0])
+    assert gateway.state is GatewayState.FAULT
+    speeds = np.abs(np.diff(executed, axis=0)) / 1e-3
+    assert (speeds.max(axis=0) <= SPEC.max_velocity).all()
+
+
+def test_after_another_commander_the_arm_goes_on_from_where_it_was_left():
+    gateway = ArmGateway(SPEC, CONFIG, lead_s=0.02)
+    keep_alive(gateway, HOME, 10.0)
+    gateway.on_trajectory(swing(10.0, 0.4), 10.0)
+    left = HOME.copy()
+    left[0] += 0.27  # the swing ends at 0.3
+    for now in np.arange(10.05, 11.0, 0.05):
+        keep_alive(gateway, left, now)
+    gateway.on_rival("planner", 11.0)
+    gateway.reset()
+    keep_alive(gateway, left, 11.1)
+    first = gateway.on_trajectory(swing(11.1), 11.1).trajectory
+    np.testing.assert_array_equal(first.positions[0], left)
+
+
+def test_another_commander_right_after_a_reset_stops_nothing_that_nobody_knows(gateway):
+    moving(gateway, 10.5)
+    gateway.on_rival("planner", 10.5)
+    assert gateway.reset()
+    assert gateway.on_rival("planner", 10.51) is None
+    assert gateway.state is GatewayState.FAULT
+
+
+def test_what_the_gripper_holds_stays_held_while_another_leads_the_arm_away():
+    gateway, closing, holding = ArmGateway(SPEC, CONFIG, lead_s=0.02), HOME.copy(), HOME.copy()
+    closing[7], holding[7] = 0.0, 0.02
+    keep_alive(gateway, HOME, 10.0)
+    gateway.on_trajectory(JointTrajectory(10.0, np.array([0.5]), closing[None], np.zeros((1, 8))), 10.0)
+    keep_alive(gateway, holding, 10.9)
+    gateway.tick(10.9)
+    led_away = holding.copy()
+    led_away[0] += 0.2
+    keep_alive(gateway, led_away, 10.95)
+    stop = gateway.on_rival("planner", 10.95).trajectory
+    np.testing.assert_array_equal(stop.positions[-1], [*led_away[:7], 0.0])
+    assert gateway.reset()
+    keep_alive(gateway, led_away, 11.0)
+    assert gateway.on_estop(True, 11.05).trajectory.positions[-1, 7] == 0.0
+
+
 def test_an_arm_that_another_commander_has_moved_away_is_stopped_where_it_is(gateway):
     moving(gateway, 10.45)
     elsewhere = HOME - 0.2

@@ -311,3 +311,22 @@ def test_a_verdict_names_the_limits_that_a_trajectory_ran_into(safety, trajector
 
 def test_a_verdict_names_the_limit_of_jerk():
     assert judge(SafetyFilter(SPEC, SafetyLimits(jerk_fraction=0.1)), one_joint(0, [0.02])).limits == ("jerk",)
+
+
+def test_a_stop_some_time_ahead_keeps_the_limits_from_where_it_was_meant_for_and_within_the_range(safety):
+    rng, arm = np.random.default_rng(0), np.arange(8) < 7
+    for _ in range(200):
+        share = rng.uniform(-1, 1, (3, 8)) * arm
+        velocities, accelerations = 0.9 * share[1] * SPEC.max_velocity, 0.2 * share[2] * SPEC.max_acceleration
+        state = JointState(5.0, HOME + 0.1 * share[0], velocities, accelerations)
+        stop = safety.come_to_rest(state, 4.9)
+        assert len(stop.times) == 1
+        assert 5.2 - 1e-9 <= stop.end < 6.0
+        assert not stop.velocities.any()
+        assert_within_limits(Motion(stop, state), 5.0, stop.end, state)
+
+
+def test_a_stop_some_time_ahead_is_within_the_range_even_close_to_its_end(safety):
+    near_end, fast = HOME.copy(), STILL.copy()
+    near_end[0], fast[0] = SPEC.upper[0] - 1e-3, 1.0
+    assert safety.come_to_rest(JointState(5.0, near_end, fast), 5.0).positions[0, 0] <= SPEC.upper[0]
