@@ -27,6 +27,7 @@ from representation.data.camera_messages import metres
 
 JOINTS = "joint_states"
 PARTS = ("color", "depth", "info")
+MOST_JOINT_STATES = 4096  # whatever their stamps say
 CameraPose = Callable[[str, float], NDArray[np.float64]]
 
 
@@ -37,7 +38,8 @@ class SyncConfig:
     Attributes:
         max_skew_s: largest difference between an image's stamp and that of any other part; 0 asks for equal stamps.
         max_age_s: an input that has not come for this long counts as missing (steady clock).
-        buffer_length: messages kept of each topic.
+        buffer_length: messages kept of each topic of a camera, and at least so many joint states: of those, all that
+            are no older than `max_age_s` are kept, since arms report up to a thousand times a second.
     """
 
     max_skew_s: float = field(default=0.02, metadata={"range": (0.0, 1.0)})
@@ -119,6 +121,7 @@ class ObservationSynchronizer:
         self._listening_since: float | None = None
         names = [JOINTS, *(f"{camera}/{part}" for camera in cameras for part in PARTS)]
         self._streams = {name: _Stream(config.buffer_length) for name in names}
+        self._streams[JOINTS] = _Stream(max(config.buffer_length, MOST_JOINT_STATES))
 
     def add_color(self, camera: str, stamp: float, rgb: NDArray[np.uint8], now: float) -> bool:
         """Add a colour image (H, W, 3); like the other `add_*`, returns whether the stamps jumped back."""
@@ -145,7 +148,11 @@ class ObservationSynchronizer:
         self, stamp: float, positions: NDArray[np.float64], velocities: NDArray[np.float64], now: float
     ) -> bool:
         """Add joint positions and velocities, each (n,)."""
-        return self._add(JOINTS, stamp, (positions, velocities), now)
+        rewound = self._add(JOINTS, stamp, (positions, velocities), now)
+        items = self._streams[JOINTS].items
+        while len(items) > self._config.buffer_length and items[0][0] < stamp - self._config.max_age_s:
+            items.popleft()
+        return rewound
 
     def take(self, now: float, wanted: Callable[[float], bool] = lambda stamp: True) -> Observation | None:
         """The newest complete observation that was not handed out yet, or None.
@@ -217,10 +224,13 @@ class ObservationSynchronizer:
         rewound = stamp < stream.newest
         if rewound:
             self._rewind(stamp)
-        stream.remove(lambda other: other == stamp)
+        if stream.items and stamp <= stream.items[-1][0]:
+            stream.remove(lambda other: other == stamp)
         if len(stream.items) == stream.items.maxlen and name != JOINTS:
             stream.status.dropped += 1
         stream.items.append((stamp, payload))
+        if rewound:  # by less than the skew: what is left may be newer
+            stream.items = deque(sorted(stream.items, key=lambda item: item[0]), maxlen=stream.items.maxlen)
         stream.newest = stamp
         stream.status.received += 1
         stream.status.received_at = now

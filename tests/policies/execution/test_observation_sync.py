@@ -209,6 +209,25 @@ def test_buffer_stays_bounded():
     assert sync.statuses()["front/color"].dropped == 16
 
 
+def test_joint_states_of_1_khz_are_kept_for_pictures_that_are_slow_to_come():
+    sync = make_sync(max_skew_s=0.0, buffer_length=4, max_age_s=0.5)
+    for millisecond in range(2000):
+        add_joints(sync, millisecond / 1000, value=millisecond)
+    for late in (0.4, 0.6):
+        add_camera(sync, "front", (1999 - 1000 * late) / 1000)
+        observation = sync.take(now=0.0)
+        assert (observation is None) == (late > 0.5)
+        assert observation is None or observation.joint_positions[0] == 1599
+
+
+def test_a_joint_state_that_comes_out_of_order_takes_its_place():
+    sync = make_sync(max_skew_s=0.02)
+    for stamp, value in ((1.00, 0), (1.02, 2), (1.01, 1), (1.02, 3)):
+        add_joints(sync, stamp, value=value)
+    add_camera(sync, "front", 1.02)
+    assert sync.take(now=0.0).joint_positions[0] == 3
+
+
 def test_a_late_camera_is_joined_with_the_joints_of_its_capture():
     sync = ObservationSynchronizer(("front", "wrist"), SyncConfig(max_skew_s=0.0), pose, {"wrist": 0.25})
     sync.instruction = "push"
