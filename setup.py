@@ -15,6 +15,7 @@ NODES = (
     "episode_runner_node",
     "faulty_policy_node",
     "forecast_node",
+    "gripper_action_node",
     "keyboard_joy_node",
     "memory_node",
     "perception_node",
@@ -49,6 +50,7 @@ EXTRAS = {
     # Where ROS 2 comes from apt, leave this extra out: pip must not shadow the distribution's rclpy.
     "ros": [
         "opencv-python-headless>=4.9",
+        "ros-action-msgs>=2.0,<2.1",
         "ros-diagnostic-msgs>=5.3,<5.4",
         "ros-geometry-msgs>=5.3,<5.4",
         "ros-jazzy-rclpy[fastrtps]>=7.1,<8",
@@ -115,6 +117,7 @@ EXTRAS = {
         "pytest-randomly>=3.15",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
+        "ros-test-msgs>=2.0,<2.1",
         "ruff>=0.8",
         "selenium>=4.20",
         "setuptools>=64",

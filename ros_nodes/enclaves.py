@@ -19,6 +19,7 @@ from policies.robots import get_drivers, get_robot
 from policies.robots.drivers import RobotDrivers
 from ros_nodes import optional
 from ros_nodes.graphs import GRAPHS, enclave_of
+from ros_nodes.gripper_action_node import gripper_actions
 from ros_nodes.recorder_node import RecordingConfig
 from sim.scene import scene_cameras
 
@@ -32,6 +33,7 @@ IMAGE, CAMERA_INFO = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
 TRANSFORM, TRANSFORMS = "geometry_msgs/msg/TransformStamped", "tf2_msgs/msg/TFMessage"
 TWIST = "geometry_msgs/msg/TwistStamped"
 TRAJECTORY, MARKERS = "trajectory_msgs/msg/JointTrajectory", "visualization_msgs/msg/MarkerArray"
+GRIPPER_COMMAND = "control_msgs/action/GripperCommand"
 DIAGNOSTICS, TRIGGER = "diagnostic_msgs/msg/DiagnosticArray", "std_srvs/srv/Trigger"
 GET_PARAMETERS = "rcl_interfaces/srv/GetParameters"
 SET_ATOMICALLY = "rcl_interfaces/srv/SetParametersAtomically"
@@ -47,12 +49,14 @@ class Endpoints:
         subscribes: topics.
         serves: services that it offers.
         calls: services that it uses.
+        asks: actions that it uses.
     """
 
     publishes: Mapping[str, str] = field(default_factory=dict)
     subscribes: Mapping[str, str] = field(default_factory=dict)
     serves: Mapping[str, str] = field(default_factory=dict)
     calls: Mapping[str, str] = field(default_factory=dict)
+    asks: Mapping[str, str] = field(default_factory=dict)
 
     def __or__(self, other: Endpoints) -> Endpoints:
         """Those of both."""
@@ -61,6 +65,7 @@ class Endpoints:
             {**self.subscribes, **other.subscribes},
             {**self.serves, **other.serves},
             {**self.calls, **other.calls},
+            {**self.asks, **other.asks},
         )
 
     def resolved(self, node: str, namespace: str) -> Endpoints:
@@ -72,7 +77,7 @@ class Endpoints:
                 return name
             return f"{place.rstrip('/')}/{name.replace('~', node, 1)}"
 
-        kinds = (self.publishes, self.subscribes, self.serves, self.calls)
+        kinds = (self.publishes, self.subscribes, self.serves, self.calls, self.asks)
         return Endpoints(*({absolute(name): kind for name, kind in names.items()} for names in kinds))
 
 
@@ -87,6 +92,7 @@ class Setting:
         output: what the arm's controllers take, see `arm_gateway_node`.
         sim_time: whether nodes follow /clock.
         tf2: whether tf2 is installed.
+        action: names of the gripper actions, see `gripper_action_node`; empty for none.
     """
 
     robot: str = "panda"
@@ -95,6 +101,7 @@ class Setting:
     output: Output = "trajectory"
     sim_time: bool = False
     tf2: bool = optional.TFMessage is not None
+    action: str = ""
 
     @property
     def drivers(self) -> RobotDrivers:
@@ -269,6 +276,18 @@ def tool_watch_node(setting: Setting) -> Endpoints:
     return LIFE_CYCLE | Endpoints(publishes={"~/energy_drift": DIAGNOSTICS} | TELLS_HEALTH, subscribes=setting.joints)
 
 
+def gripper_action_node(setting: Setting) -> Endpoints:
+    """Moves grippers that take goals."""
+    if not setting.action:
+        return Endpoints(publishes=TELLS_HEALTH)
+    grippers = gripper_actions(get_robot(setting.robot), setting.drivers, setting.action).values()
+    return Endpoints(
+        publishes=TELLS_HEALTH,
+        subscribes={topic: TRAJECTORY for topic, _ in grippers},
+        asks={action: GRIPPER_COMMAND for _, action in grippers},
+    )
+
+
 def memory_node(setting: Setting) -> Endpoints:
     """Remembers what perception_node sees, and answers requests."""
     return LIFE_CYCLE | Endpoints(
@@ -346,6 +365,7 @@ NODES: dict[str, Callable[[Setting], Endpoints]] = {
     "dashboard": dashboard,
     "episode_runner_node": episode_runner_node,
     "forecast_node": forecast_node,
+    "gripper_action_node": gripper_action_node,
     "memory_node": memory_node,
     "perception_node": perception_node,
     "policy_node": policy_node,
@@ -388,6 +408,7 @@ def policy_xml(nodes: Iterable[str], setting: Setting, namespace: str = "/") -> 
             ("services", "service", "request", found.calls),
             ("topics", "topic", "subscribe", found.subscribes),
             ("topics", "topic", "publish", found.publishes),
+            ("actions", "action", "call", found.asks),
         ):
             if names:
                 rules = ElementTree.SubElement(profile, group, {rule: "ALLOW"})
@@ -409,6 +430,7 @@ class Arguments:
         shadow: forbid the gateway to publish to the controllers, whatever its parameters say.
         output: what the arm's controllers take: trajectory, forward_command or servo.
         sim_time: let the nodes follow /clock.
+        action: names of the gripper actions, for the graph gripper_action.
     """
 
     graph: Annotated[str, tyro.conf.Positional]
@@ -418,6 +440,7 @@ class Arguments:
     shadow: bool = False
     output: Output = "trajectory"
     sim_time: bool = False
+    action: str = ""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -425,11 +448,19 @@ def main(args: Sequence[str] | None = None) -> int:
     arguments = tyro.cli(Arguments, args=args, prog="python -m ros_nodes.enclaves")
     # The machine that runs the nodes may have tf2 though this one has not.
     setting = Setting(
-        arguments.robot, arguments.cameras, arguments.shadow, arguments.output, arguments.sim_time, tf2=True
+        arguments.robot,
+        arguments.cameras,
+        arguments.shadow,
+        arguments.output,
+        arguments.sim_time,
+        tf2=True,
+        action=arguments.action,
     )
     try:
         if arguments.graph not in GRAPHS:
             raise ValueError(f"graph: expected one of {', '.join(GRAPHS)}, found {arguments.graph!r}")
+        if arguments.graph == "gripper_action" and not arguments.action:
+            raise ValueError("action: expected the names of the gripper actions, found none")
         nodes = [node.executable for node in GRAPHS[arguments.graph].nodes]
         print(policy_xml(nodes, setting, arguments.namespace), end="")
     except (ValueError, FileNotFoundError) as error:

@@ -491,8 +491,23 @@ TOOL_WATCH = Graph(
     },
 )
 
+GRIPPER_ACTION = Graph(
+    nodes=(GraphNode("gripper_action_node", {"use_sim_time": "use_sim_time", "robot": "robot", "action": "action"}),),
+    arguments={
+        "robot": ROBOT,
+        "action": GraphArgument(None, "names of the GripperCommand servers, one for each arm, separated by commas"),
+        "use_sim_time": GraphArgument("false", "whether nodes follow /clock", BOOLEAN, bool),
+        "namespace": NAMESPACE,
+        "params_file": GraphArgument(
+            str(config_file("gripper_action.yaml")), "YAML file with the parameters of all nodes"
+        ),
+        "log_level": LOG_LEVEL,
+    },
+)
+
 GRAPHS: dict[str, Graph] = {
     "forecast": FORECAST,
+    "gripper_action": GRIPPER_ACTION,
     "memory": MEMORY,
     "perception": PERCEPTION,
     "real_arm": REAL_ARM,

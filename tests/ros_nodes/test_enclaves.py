@@ -300,6 +300,6 @@ def test_the_command_writes_a_policy_or_says_what_is_wrong(capsys):
     assert len(policy.findall("enclaves/enclave")) == len(GRAPHS["real_arm"].nodes)
     assert "/right_arm_controller/joint_trajectory" in rules(policy, "arm_gateway_node")["publish"]
     assert main(["real_leg"]) == 1
-    assert "expected one of forecast, memory, perception, real_arm" in capsys.readouterr().err
+    assert "expected one of forecast, gripper_action, memory, perception, real_arm" in capsys.readouterr().err
     assert main(["real_arm", "--robot", "nobody"]) == 1
     assert "nobody" in capsys.readouterr().err
