@@ -16,6 +16,9 @@ A small network also trains faster in a process per core than in one process wit
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+
 import torch
 import tyro
 
@@ -113,23 +116,32 @@ def check_history(config: TrainConfig) -> None:
         raise ValueError(f"--rdt.history-steps: expected --policy rdt, found {config.policy}")
 
 
-def main() -> None:
-    """Train from the command line."""
-    config = tyro.cli(TrainConfig, description=__doc__)
-    check_adapters(config)
-    check_text_table(config)
-    check_augment(config)
-    check_dataset_key(config)
-    check_checkpointing(config)
-    check_vision(config)
-    check_history(config)
-    check_output(config)
-    config.output.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(config.threads)
-    run = new_run(config)
+def main(args: Sequence[str] | None = None) -> int:
+    """Train from the command line.
+
+    Returns:
+        Exit code: 0 after the training, 2 where it could not begin.
+    """
+    config = tyro.cli(TrainConfig, args=args, description=__doc__)
+    try:
+        check_adapters(config)
+        check_text_table(config)
+        check_augment(config)
+        check_dataset_key(config)
+        check_checkpointing(config)
+        check_vision(config)
+        check_history(config)
+        check_output(config)
+        config.output.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(config.threads)
+        run = new_run(config)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     run.train()
     run.end()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

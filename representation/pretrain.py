@@ -10,6 +10,7 @@ change.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,16 +78,25 @@ def new_run(config: PretrainConfig, frames: Frames) -> TrainingLoop:
     return TrainingLoop(config, ObjectiveLearner(config, objective, frames), new_accelerator(config))
 
 
-def main(args: Sequence[str] | None = None) -> None:
-    """Pretrain from the command line."""
+def main(args: Sequence[str] | None = None) -> int:
+    """Pretrain from the command line.
+
+    Returns:
+        Exit code: 0 after the training, 2 where it could not begin.
+    """
     config = tyro.cli(PretrainConfig, args=args, description=__doc__)
-    check_output(config)
-    config.output.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(config.threads)
-    run = new_run(config, open_frames(config.data, config.camera, config.image_size, config.points))
+    try:
+        check_output(config)
+        config.output.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(config.threads)
+        run = new_run(config, open_frames(config.data, config.camera, config.image_size, config.points))
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     run.train()
     run.end()
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -226,12 +226,14 @@ def test_the_average_of_the_published_schedule_forgets_the_first_weights_at_once
         assert torch.equal(average, trained)
 
 
-def test_episodes_of_aloha_train_from_the_command_line(tmp_path, monkeypatch):
+def test_episodes_of_aloha_train_from_the_command_line(tmp_path, capsys):
     write_aloha(tmp_path / "lift", (130, 130))
     arguments = f"--policy rdt --dataset {tmp_path}/lift --output {tmp_path}/run --size tiny --steps 2 --batch-size 4"
-    options = "--threads 1 --validation-episodes 1 --validation-frames 8 --rdt.chunk 8 --rdt.image-size 16"
-    monkeypatch.setattr("sys.argv", ["train", *arguments.split(), *options.split()])
-    main()
+    options = "--threads 1 --validation-frames 8 --rdt.chunk 8 --rdt.image-size 16"
+    words = [*arguments.split(), *options.split(), "--validation-episodes"]
+    assert main([*words, "2"]) == 2
+    assert "error: validation_episodes: expected fewer than the 2" in capsys.readouterr().err
+    assert main([*words, "1"]) == 0
     policy = load_policy(str(tmp_path / "run" / "policy"))
     assert (policy.robot, policy.control_hz) == ("aloha", 25)
     assert policy.cameras == ("cam_high", "cam_right_wrist", "cam_left_wrist")
