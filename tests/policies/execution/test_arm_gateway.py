@@ -371,7 +371,10 @@ def test_another_commander_is_a_fault_until_reset(gateway):
     assert gateway.state is GatewayState.FAULT
     assert "joystick" in gateway.reason
     assert_brakes(command, motion, 10.5)
-    assert gateway.on_trajectory(swing(10.6), 10.6).rejected
+    assert gateway.on_trajectory(swing(10.6), 10.6) is None, "expected the stop to go on"
+    assert gateway.counters["rejected"] == 1
+    keep_alive(gateway, motion.at(10.6).positions, 10.95)
+    assert gateway.on_trajectory(swing(10.95), 10.95).rejected
     assert gateway.reset()
 
 
@@ -392,7 +395,8 @@ def test_an_arm_that_two_command_is_not_flung(ahead_s):
                 sent.append((now + 0.012, gateway.on_rival("planner", now).trajectory))
             else:
                 answer = gateway.on_trajectory(swing(now), now)
-                sent.append((now + 0.012, answer.trajectory))
+                if answer is not None:
+                    sent.append((now + 0.012, answer.trajectory))
         if step >= 300 and asked == round(112 - 1e3 * ahead_s) % 100:
             aside = controller.sample(now)[0]
             aside[0] += 0.3
@@ -403,6 +407,19 @@ def test_an_arm_that_two_command_is_not_flung(ahead_s):
     assert gateway.state is GatewayState.FAULT
     speeds = np.abs(np.diff(executed, axis=0)) / 1e-3
     assert (speeds.max(axis=0) <= SPEC.max_velocity).all()
+
+
+def test_a_policy_that_is_refused_often_does_not_put_off_the_stop():
+    gateway = ArmGateway(SPEC, CONFIG, lead_s=0.02)
+    keep_alive(gateway, HOME, 10.0)
+    gateway.on_trajectory(swing(10.0, 1.0, 1.5), 10.0)
+    for now in np.arange(10.02, 10.5, 0.02):
+        keep_alive(gateway, gateway.desired(now).positions, now)
+    gateway.on_rival("planner", 10.5)
+    for now in np.arange(10.52, 11.0, 0.02):
+        keep_alive(gateway, gateway.desired(now).positions, now)
+        gateway.on_trajectory(swing(now), now)
+    assert not gateway.desired(11.0).velocities.any()
 
 
 def test_after_another_commander_the_arm_goes_on_from_where_it_was_left():
