@@ -42,7 +42,7 @@ from ros_nodes.convert import trajectory_from_message
 from ros_nodes.diagnostics import Diagnostics, Health, Latencies, Level, Rate
 from ros_nodes.node_process import run_node
 from ros_nodes.params import declare
-from ros_nodes.qos import COMMAND, LATCHED, Mode, joint_state_in
+from ros_nodes.qos import ANYBODY, COMMAND, LATCHED, Mode, joint_state_in
 
 LOG_PERIOD_S = 1.0
 LEAD_S = 0.02
@@ -107,12 +107,15 @@ class ArmGatewayNode(Node):
         self._output = self._make_output()
         self._looked_for_rivals = 0.0
         self._subscriptions_made = [
-            self.create_subscription(Bool, "estop", self._on_estop, LATCHED),
+            *(self.create_subscription(Bool, "estop", self._on_estop, heard) for heard in (LATCHED, ANYBODY)),
             self.create_subscription(
                 JointState, self._drivers.joint_states, self._on_joints, joint_state_in(self._config.mode)
             ),
             self.create_subscription(JointTrajectoryMessage, "planned_trajectory", self._on_plan, COMMAND),
-            self.create_subscription(Float64, "speed_scale", self._on_speed_scale, LATCHED),
+            *(
+                self.create_subscription(Float64, "speed_scale", self._on_speed_scale, heard)
+                for heard in (LATCHED, ANYBODY)
+            ),
         ]
         self._services_made = [
             self.create_service(Trigger, "~/reset", self._on_reset),

@@ -31,7 +31,7 @@ from policies.robots import get_drivers, get_robot
 from ros_nodes.convert import trajectory_from_message
 from ros_nodes.node_process import run_node
 from ros_nodes.params import declare
-from ros_nodes.qos import COMMAND, LATCHED, STATUS, joint_state_in, sensor
+from ros_nodes.qos import ANYBODY, COMMAND, LATCHED, STATUS, joint_state_in, sensor
 from ros_nodes.status_page.access import Access
 from ros_nodes.status_page.status_board import Status, StatusBoard
 from ros_nodes.status_page.status_server import Content, Pressed, StatusServer
@@ -85,7 +85,7 @@ class Dashboard(Node):
             self.create_subscription(JointTrajectoryMessage, "planned_trajectory", self._on_plan, COMMAND),
             self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, STATUS),
             self.create_subscription(String, "instruction", self._on_instruction, LATCHED),
-            self.create_subscription(Bool, "estop", self._on_estop, LATCHED),
+            *(self.create_subscription(Bool, "estop", self._on_estop, heard) for heard in (LATCHED, ANYBODY)),
             *(
                 # Raw: most pictures are passed over, and making a message of them would be work for nothing.
                 self.create_subscription(

@@ -8,6 +8,7 @@
 | joint_states, subscriber, realtime | best effort        | volatile        | 10    |
 | trajectories                       | reliable           | volatile        | 1     |
 | instruction, extrinsics, estop     | reliable           | transient local | 1     |
+| estop, speed_scale, 2nd subscriber | best effort        | volatile        | 10    |
 | fixed frames (`tf_static`)         | reliable           | transient local | 100   |
 | moving frames (`tf`), subscriber   | reliable           | volatile        | 100   |
 | tracked agents, subscriber         | best effort        | volatile        | 10    |
@@ -16,6 +17,9 @@
 In lockstep nothing may be lost, so sensor topics are reliable there; in realtime a late frame is worth nothing, so they
 are best effort. A best-effort subscriber also hears a reliable publisher. In lockstep the joint states of all control
 steps since the last observation come at once, and none may push out another.
+
+A subscriber that asks for what was latched hears nobody who does not latch, nor one who publishes as best effort. What
+stops or slows the arm must be heard from anybody, so it has a second subscriber.
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ LATCHED = _profile(reliable=True, latched=True, depth=1)
 STATIC_TRANSFORMS = _profile(reliable=True, latched=True, depth=100)
 TRANSFORMS = _profile(reliable=True, latched=False, depth=100)
 STATUS = _profile(reliable=True, latched=False, depth=10)
+ANYBODY = _profile(reliable=False, latched=False, depth=10)
 TRACKS_IN = _profile(reliable=False, latched=False, depth=10)
 
 

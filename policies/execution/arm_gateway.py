@@ -165,8 +165,8 @@ class ArmGateway:
     ) -> GatewayCommand | None:
         """Judge a trajectory and return what to send: it, or a stop with its stamp.
 
-        None when there is nothing to send: no joint state has ever arrived, so not even a hold is known; or a stop for
-        a rival's sake goes on.
+        None when there is nothing to send: no joint state has ever arrived, so not even a hold is known; or a rival
+        commands the arm too, who was stopped once and is not fought.
         """
         steady = now if steady is None else steady
         self._watch_state(now, steady)
@@ -379,10 +379,8 @@ class ArmGateway:
         return self._stop(reason, now, now) if self._fire(event, reason) else None
 
     def _stop(self, reason: str, now: float, stamp: float, rejected: bool = False) -> GatewayCommand | None:
-        """Brake from what the controller follows; None when that is unknown, or such a brake goes on beside a rival."""
+        """Brake from what the controller follows; None when that is unknown and no joint state tells."""
         if self._rival:
-            if rejected and self._motion is not None and self._motion.start.time <= now < self._motion.end:
-                return None  # a stop from where it slows down would put its end off, again and again
             self._check_motion(now)
         if self._motion is None and self._measured is None:
             return None
@@ -398,7 +396,7 @@ class ArmGateway:
     def _reject(self, trajectory: JointTrajectory, reason: str, now: float) -> GatewayCommand | None:
         self.counters["rejected"] += 1
         self._fire(GatewayEvent.TRAJECTORY_REJECTED, reason)
-        return self._stop(reason, now, trajectory.stamp, rejected=True)
+        return None if self._rival else self._stop(reason, now, trajectory.stamp, rejected=True)
 
     def _desired(self, now: float) -> JointState:
         """What the controller follows at `now`, as far as that is known."""

@@ -19,6 +19,7 @@ from policies.rdt.unified_space import extract, fill, slots_of
 
 Kind = Literal["joint", "eef"]
 _ARM_JOINT = "arm_joint_"
+_TOOL = (*(f"eef_pos_{axis}" for axis in "xyz"), *(f"eef_angle_{i}" for i in range(6)), "gripper_open")
 LARGEST_VALUE = 10.0
 """Values of SI units are below it; degrees and encoder ticks are not."""
 
@@ -32,7 +33,7 @@ class Embodiment:
         names: k names of the unified space, in the robot's order.
         control_hz: rate of the commands.
         kind: "joint": the numbers are joint positions, rad (m). "eef": x, y, z (m) and the 6-D rotation of the tool in
-            the base frame, then the gripper's opening; such policies run but cannot be trained.
+            the base frame, then the gripper's opening, 0 to 1; `names` are those of `franka_eef` then.
         cameras: names of the exterior, the right wrist's (or only) and the left wrist's camera; "" for none.
         state_scale: (k,) of the state; all 1 if empty.
         state_offset: (k,) likewise; all 0 if empty.
@@ -67,6 +68,8 @@ class Embodiment:
             raise ValueError(f"chunk_steps: expected at least 2, found {self.chunk_steps}")
         if self.frequency is not None and not self.frequency >= 0:
             raise ValueError(f"frequency: expected >= 0, found {self.frequency}")
+        if self.kind == "eef" and self.names != _TOOL:
+            raise ValueError(f"names: expected {_TOOL} of kind 'eef', found {self.names}")
         if self.relative and self.kind != "joint":
             raise ValueError(f"relative: expected kind 'joint', found {self.kind!r}")
         if len(self.cameras) != 3:
@@ -222,11 +225,7 @@ FRANKA_JOINT = Embodiment("franka_joint", _arm("", 7), control_hz=25.0)
 
 FRANKA_EEF = Embodiment(
     name="franka_eef",
-    names=(
-        *(f"eef_pos_{axis}" for axis in "xyz"),
-        *(f"eef_angle_{i}" for i in range(6)),
-        "gripper_open",
-    ),
+    names=_TOOL,
     control_hz=10.0,
     kind="eef",
 )

@@ -30,11 +30,15 @@ def named_embodiments(names: Sequence[str], datasets: Sequence[Demonstrations]) 
         )
     found = [get_embodiment(name) for name in names]
     for embodiment, data in zip(found, datasets, strict=True):
-        count = data.steps.states.shape[1]
-        if embodiment.kind != "joint" or len(embodiment.names) != count:
+        count, arms = data.steps.states.shape[1], len(get_named_robot(data.robot).arms)
+        if embodiment.kind == "eef" and arms != 1:
+            raise ValueError(
+                f"{data.path}: embodiment {embodiment.name!r}: expected a robot of one arm, found {data.robot}"
+            )
+        if embodiment.kind == "joint" and len(embodiment.names) != count:
             raise ValueError(
                 f"{data.path}: embodiment {embodiment.name!r}: expected the {count} joints of {data.robot}, "
-                f"found {len(embodiment.names)} numbers of kind {embodiment.kind!r}"
+                f"found {len(embodiment.names)} numbers"
             )
         if not any(embodiment.cameras):
             raise ValueError(f"{data.path}: embodiment {embodiment.name!r}: expected a camera, found none")

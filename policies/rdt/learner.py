@@ -36,8 +36,10 @@ from policies.rdt.policy import RDTPolicy, check_fit
 from policies.rdt.sampling import draw_noise, regress, sample
 from policies.rdt.settings import POLICY_FILE, RDTSettings, read_settings, write_settings
 from policies.rdt.solver import DPMSolverPP
+from policies.rdt.tool_numbers import as_tool_numbers
 from policies.rdt.trained_network import CHUNK, TrainedRDT, fresh_network, stored_network, targets_of
 from policies.rdt.word_encoder import vocabulary
+from policies.robots import get_named_robot
 from policies.train_config import POLICY_DIRECTORY, TrainConfig
 from representation.data.augmentations import jitter_colors
 from representation.data.batches import some_episodes, split_frames
@@ -76,6 +78,9 @@ class RDTLearner:
         start = config.output / POLICY_DIRECTORY if config.resume else config.initial
         stored = None if start is None else _settings_of(start)
         embodiments = self._embodiments(stored)
+        for data, embodiment in zip(datasets, embodiments, strict=True):
+            if embodiment.kind == "eef":
+                data.steps = as_tool_numbers(data.steps, get_named_robot(data.robot))
         self.settings = replace(
             stored or RDTSettings(datasets[0].robot, embodiments[0]),
             robot=datasets[0].robot,
@@ -143,6 +148,9 @@ class RDTLearner:
             asked = getattr(self.config.rdt, name)
             if asked not in (None, found):
                 raise ValueError(f"--rdt.{name.replace('_', '-')}: expected the policy's {found}, found {asked}")
+        body, history = self.settings.embodiment, self.model.model.config.history_steps
+        if history and body.kind != "joint":
+            raise ValueError(f"--rdt.history-steps: expected joints, found {body.name!r} of kind {body.kind!r}")
         if not 0 <= (delay := self.config.rdt.max_delay) < self.rows:
             raise ValueError(f"--rdt.max-delay: expected 0 to {self.rows - 1} rows, found {delay}")
 

@@ -33,7 +33,8 @@ from policies.rdt.running_chunk import RunningChunk
 from policies.rdt.sampling import draw_noise, regress, sample
 from policies.rdt.settings import RDTSettings, read_settings, write_settings
 from policies.rdt.solver import DPMSolverPP
-from policies.rdt.unified_space import rotation_from_6d, rotation_to_6d
+from policies.rdt.tool_numbers import tool_numbers
+from policies.rdt.unified_space import rotation_from_6d
 from policies.rdt.weights_file import WeightsFormat
 from policies.robots import get_named_robot
 
@@ -247,11 +248,8 @@ class RDTPolicy:
         return self.model.encode_history(window, present)
 
     def _state(self, observation: Observation) -> NDArray[np.float64]:
-        if self._kinematics is None:
-            return observation.joint_positions
-        pose = self._kinematics.forward(observation.joint_positions)
-        openings = self._spec.gripper_openings(observation.joint_positions)
-        return np.concatenate([pose[:3, 3], rotation_to_6d(pose[:3, :3]), openings])
+        joints = observation.joint_positions
+        return joints if self._kinematics is None else tool_numbers(self._kinematics, self._spec, joints)
 
     def _encoded(self, pictures: Sequence[Picture | None]) -> list[Tensor | None]:
         """Features of pictures; a picture that was seen at the last answer is not encoded again."""

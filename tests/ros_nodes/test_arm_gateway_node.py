@@ -12,7 +12,9 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool
 from trajectory_msgs.msg import JointTrajectory as JointTrajectoryMessage
 
 from policies.execution.trajectory import JointTrajectory
@@ -275,3 +277,18 @@ def test_in_lockstep_a_plan_waits_until_a_controller_hears_its_answer():
         gateway.destroy_node()
         others.destroy_node()
         rclpy.try_shutdown()
+
+
+@pytest.mark.parametrize("reliability", [ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT])
+def test_an_emergency_stop_is_heard_from_anybody_who_does_not_latch_it(reliability):
+    with FakeRobot(f"/anybody/{reliability.name.lower()}") as robot, gateway_process(robot):
+        robot.wait_for_diagnostic(GATEWAY, OK, "HOLDING")
+        quality = QoSProfile(depth=1, reliability=reliability, durability=DurabilityPolicy.VOLATILE)
+        button = robot.node.create_publisher(Bool, "estop", quality)
+        robot.wait_for(button.get_subscription_count, "a gateway that hears the button")
+
+        def stopped() -> bool:
+            button.publish(Bool(data=True))
+            return robot.health(GATEWAY)[1].startswith("ESTOPPED")
+
+        robot.wait_for(stopped, "the stop")

@@ -371,10 +371,9 @@ def test_another_commander_is_a_fault_until_reset(gateway):
     assert gateway.state is GatewayState.FAULT
     assert "joystick" in gateway.reason
     assert_brakes(command, motion, 10.5)
-    assert gateway.on_trajectory(swing(10.6), 10.6) is None, "expected the stop to go on"
-    assert gateway.counters["rejected"] == 1
-    keep_alive(gateway, motion.at(10.6).positions, 10.95)
-    assert gateway.on_trajectory(swing(10.95), 10.95).rejected
+    for now in (10.6, 10.95, 12.0):
+        assert gateway.on_trajectory(swing(now), now) is None, "expected one stop, and no fight"
+    assert gateway.counters["rejected"] == 3
     assert gateway.reset()
 
 
@@ -407,19 +406,6 @@ def test_an_arm_that_two_command_is_not_flung(ahead_s):
     assert gateway.state is GatewayState.FAULT
     speeds = np.abs(np.diff(executed, axis=0)) / 1e-3
     assert (speeds.max(axis=0) <= SPEC.max_velocity).all()
-
-
-def test_a_policy_that_is_refused_often_does_not_put_off_the_stop():
-    gateway = ArmGateway(SPEC, CONFIG, lead_s=0.02)
-    keep_alive(gateway, HOME, 10.0)
-    gateway.on_trajectory(swing(10.0, 1.0, 1.5), 10.0)
-    for now in np.arange(10.02, 10.5, 0.02):
-        keep_alive(gateway, gateway.desired(now).positions, now)
-    gateway.on_rival("planner", 10.5)
-    for now in np.arange(10.52, 11.0, 0.02):
-        keep_alive(gateway, gateway.desired(now).positions, now)
-        gateway.on_trajectory(swing(now), now)
-    assert not gateway.desired(11.0).velocities.any()
 
 
 def test_after_another_commander_the_arm_goes_on_from_where_it_was_left():

@@ -84,7 +84,11 @@ def test_a_users_robot_is_read_from_json(tmp_path):
         ({"state_scale": [1.0, 0.0]}, "other than 0"),
         ({"control_hz": 0}, "control_hz"),
         ({"cameras": ["top"]}, "cameras"),
-        ({"kind": "eef", "relative": True}, "relative: expected kind 'joint'"),
+        ({"kind": "eef"}, "names: expected .*eef_pos_x.* of kind 'eef', found"),
+        (
+            {"kind": "eef", "names": EMBODIMENTS["franka_eef"].names, "relative": True},
+            "relative: expected kind 'joint'",
+        ),
     ],
 )
 def test_a_damaged_json_file_is_refused_by_field(tmp_path, change, message):
