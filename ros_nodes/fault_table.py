@@ -67,6 +67,7 @@ def _error(concern: str, *words: str) -> Naming:
 
 NO_COMMAND = _error(GATEWAY_HEALTH, "no trajectory for")
 SKEWED = _error(INPUTS, "no inputs within", "compare the stamps")
+LATE_PICTURES = _error(INPUTS, "camera 'wrist'", "behind the joint states")
 # Holding anyhow, it only waits.
 BLIND = (
     _error(GATEWAY_HEALTH, "WAITING_FOR_STATE", "joint state"),
@@ -124,15 +125,15 @@ FAULTS: dict[str, Fault] = {
         never_idle="what an arm at rest sees may stay the same",
     ),
     "camera_death": _twin(_error(INPUTS, "missing", "wrist/color"), stopped_cameras=["wrist"]),
-    "camera_stamps_back": _twin(SKEWED, camera_stamp_offset_s=-30.0),
+    "camera_stamps_back": _twin(LATE_PICTURES, camera_stamp_offset_s=-30.0),
     "camera_stamps_forward": _twin(SKEWED, camera_stamp_offset_s=30.0),
-    "camera_late_300ms": _twin(SKEWED, late_camera="wrist", late_camera_s=0.3),
+    "camera_late_300ms": _twin(LATE_PICTURES, late_camera="wrist", late_camera_s=0.3),
     "wrong_encoding": _twin(_error(INPUTS, "refused", "'yuv422'"), image_encoding="yuv422"),
     "wrong_step": _twin(_error(INPUTS, "refused", "step"), image_step=7),
     "wrong_endianness": _twin(_error(LIFE_CYCLE, "depth", "metres"), image_bigendian=True),
     "joint_states_stop": _twin(*BLIND, idle=BLIND, joints_stopped=True),
     "joint_stamps_back": _twin(*BLIND, JUMPED_BACK, idle=(*BLIND, JUMPED_BACK), joint_stamp_offset_s=-30.0),
-    "joint_stamps_forward": _twin(SKEWED, joint_stamp_offset_s=30.0),
+    "joint_stamps_forward": _twin(LATE_PICTURES, joint_stamp_offset_s=30.0),
     "joint_names_permuted": Fault(
         lambda bench: bench.disturb(joints_reversed=True), FaultBench.disturb_no_more, outcome="goes on"
     ),

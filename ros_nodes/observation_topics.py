@@ -155,11 +155,8 @@ class ObservationTopics:
         if missing:
             return Health(Level.ERROR, f"missing: {'; '.join(missing)}", self.values)
         if now - self._taken_at > self._config.max_age_s:
-            return Health(
-                Level.ERROR,
-                f"no inputs within {self._config.max_skew_s} s of each other: compare the stamps",
-                self.values,
-            )
+            apart = "; ".join(self._sync.lagging()) or f"no inputs within {self._config.max_skew_s} s of each other"
+            return Health(Level.ERROR, f"{apart}: compare the stamps", self.values)
         if lost := self._sync.lost_cameras(now):
             late = f"goes on without {', '.join(lost)}: not complete for {self._config.max_age_s:g} s"
             return Health(Level.WARN, late, self.values)
@@ -179,6 +176,7 @@ class ObservationTopics:
             values[f"{name} age_s"] = age
             values[f"{name} rate_hz"] = f"{self._rates[name].hz(status.received, now):.1f}"
             values[f"{name} skew_s"] = f"{status.skew_s:.6f}"
+            values[f"{name} lag_s"] = f"{status.lag_s:.3f}"
             values[f"{name} received"] = status.received
             unknown = several and name == JOINTS
             values[f"{name} lost"] = "unknown: several publishers" if unknown else self._losses[name].lost

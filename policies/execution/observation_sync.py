@@ -38,12 +38,15 @@ class SyncConfig:
     Attributes:
         max_skew_s: largest difference between an image's stamp and that of any other part; 0 asks for equal stamps.
         max_age_s: an input that has not come for this long counts as missing (steady clock).
+        max_lag_s: how far the stamp of an observation may be behind that of the newest joint state, beyond what the
+            cameras' latencies explain: of pictures that come later nothing is made.
         buffer_length: messages kept of each topic of a camera, and at least so many joint states: of those, all that
             are no older than `max_age_s` are kept, since arms report up to a thousand times a second.
     """
 
     max_skew_s: float = field(default=0.02, metadata={"range": (0.0, 1.0)})
     max_age_s: float = field(default=0.5, metadata={"range": (0.01, 60.0)})
+    max_lag_s: float = field(default=0.2, metadata={"range": (0.0, 60.0)})
     buffer_length: int = field(default=16, metadata={"range": (1, 1000)})
 
 
@@ -55,12 +58,14 @@ class StreamStatus:
         received: messages so far.
         dropped: images and calibrations that came and were never part of an observation.
         skew_s: difference between this stream's stamp and the observation's, in the newest observation.
+        lag_s: how far the newest message's stamp was behind that of the newest joint state when it came.
         received_at: when the newest message came, on the clock of the caller; None before the first.
     """
 
     received: int = 0
     dropped: int = 0
     skew_s: float = 0.0
+    lag_s: float = 0.0
     received_at: float | None = None
 
 
@@ -117,6 +122,7 @@ class ObservationSynchronizer:
         self._config = config
         self._camera_pose = camera_pose
         self._latencies = dict.fromkeys(cameras, 0.0) | dict(latencies or {})
+        self._most_lag_s = config.max_lag_s + max(self._latencies.values(), default=0.0)
         self._may_lack_cameras = may_lack_cameras
         self._listening_since: float | None = None
         names = [JOINTS, *(f"{camera}/{part}" for camera in cameras for part in PARTS)]
@@ -170,7 +176,10 @@ class ObservationSynchronizer:
         lost = self.lost_cameras(now)
         cameras = [camera for camera in self._cameras if camera not in lost]
         names = [JOINTS, *(f"{camera}/{part}" for camera in cameras for part in PARTS)]
+        oldest = self._streams[JOINTS].newest - self._most_lag_s
         for stamp, _ in reversed(self._streams[f"{cameras[0]}/color" if cameras else JOINTS].items):
+            if stamp < oldest:
+                return None
             found = {name: self._streams[name].nearest(stamp) for name in names}
             if all(item is not None and abs(item[0] - stamp) <= self._config.max_skew_s for item in found.values()):
                 parts = {name: item for name, item in found.items() if item is not None}
@@ -217,6 +226,17 @@ class ObservationSynchronizer:
                 lacks.append(f"{name} last came {now - stream.status.received_at:.2f} s ago")
         return lacks
 
+    def lagging(self) -> list[str]:
+        """Cameras whose newest messages came too late for an observation, in words."""
+        lags = {
+            camera: max(self._streams[f"{camera}/{part}"].status.lag_s for part in PARTS) for camera in self._cameras
+        }
+        return [
+            f"camera {camera!r} is {lag:.2f} s behind the joint states (at most {self._most_lag_s:g} s)"
+            for camera, lag in lags.items()
+            if lag > self._most_lag_s
+        ]
+
     def _add(self, name: str, stamp: float, payload: Any, now: float) -> bool:
         if self._listening_since is None:
             self._listening_since = now
@@ -232,6 +252,8 @@ class ObservationSynchronizer:
         if rewound:  # by less than the skew: what is left may be newer
             stream.items = deque(sorted(stream.items, key=lambda item: item[0]), maxlen=stream.items.maxlen)
         stream.newest = stamp
+        newest_joints = self._streams[JOINTS].newest
+        stream.status.lag_s = newest_joints - stamp if np.isfinite(newest_joints) else 0.0
         stream.status.received += 1
         stream.status.received_at = now
         return rewound

@@ -55,7 +55,7 @@ def test_camera_stamps_that_jump_back_are_named_and_counted(moving):
     moving.wait_for_diagnostic(INPUTS, OK)
     before = int(moving.health(INPUTS)[2]["stamps_jumped_back"])
     moving.faults.camera_offset = -30.0
-    moving.wait_for_diagnostic(INPUTS, ERROR, "of each other")
+    moving.wait_for_diagnostic(INPUTS, ERROR, "behind the joint states")
     assert int(moving.health(INPUTS)[2]["stamps_jumped_back"]) > before
     moving.wait_for_hold()
     moving.wait_for_rest()

@@ -99,7 +99,7 @@ def test_observation_is_handed_out_once():
 
 
 def test_newest_complete_set_wins_and_the_older_one_counts_as_dropped():
-    sync = make_sync()
+    sync = make_sync(max_lag_s=1.0)
     for stamp in (1.0, 2.0, 3.0):
         add_joints(sync, stamp, value=stamp)
         add_camera(
@@ -210,7 +210,7 @@ def test_buffer_stays_bounded():
 
 
 def test_joint_states_of_1_khz_are_kept_for_pictures_that_are_slow_to_come():
-    sync = make_sync(max_skew_s=0.0, buffer_length=4, max_age_s=0.5)
+    sync = make_sync(max_skew_s=0.0, buffer_length=4, max_age_s=0.5, max_lag_s=1.0)
     for millisecond in range(2000):
         add_joints(sync, millisecond / 1000, value=millisecond)
     for late in (0.4, 0.6):
@@ -218,6 +218,19 @@ def test_joint_states_of_1_khz_are_kept_for_pictures_that_are_slow_to_come():
         observation = sync.take(now=0.0)
         assert (observation is None) == (late > 0.5)
         assert observation is None or observation.joint_positions[0] == 1599
+
+
+def test_pictures_that_come_long_after_their_stamp_are_not_used_and_named():
+    sync = make_sync(max_skew_s=0.0, max_lag_s=0.2)
+    for tenth in range(11):
+        add_joints(sync, tenth / 10)
+    add_camera(sync, "front", 0.7)
+    assert sync.take(now=0.0) is None
+    assert sync.lagging() == ["camera 'front' is 0.30 s behind the joint states (at most 0.2 s)"]
+    assert sync.statuses()["front/color"].lag_s == pytest.approx(0.3)
+    add_camera(sync, "front", 0.9)
+    assert sync.take(now=0.0).stamp == 0.9
+    assert not sync.lagging()
 
 
 def test_a_joint_state_that_comes_out_of_order_takes_its_place():
