@@ -320,8 +320,8 @@ class SafetyFilter:
         """Return the stop for a controller that may follow something else than `state`, stamped `stamp` (not after it).
 
         Its only knot is at least `MEETING_S` away, and the controller leads there from wherever it is: knots at once
-        would fling an arm that is elsewhere. From `state` itself the way is a curve of the fourth degree, as long as
-        the limits of acceleration and jerk ask, and `LONGEST_MEETING_S` at most.
+        would fling an arm that is elsewhere. The way from `state` itself takes as long as the limits of acceleration
+        and jerk ask, and `LONGEST_MEETING_S` at most.
         """
         duration = MEETING_S
         while True:

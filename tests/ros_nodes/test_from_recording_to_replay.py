@@ -103,7 +103,7 @@ def bag(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="module")
 def dataset(bag: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("road") / "dataset"
-    options = ["--output", str(output), "--namespace", NAMESPACE, "--rate-tolerance", "0.5"]
+    options = ["--output", str(output), "--namespace", NAMESPACE, "--rate-tolerance", "0.5", "--max-gap-s", "5"]
     assert convert.main([str(bag), *options]) == 0
     return output
 
