@@ -358,6 +358,7 @@ class ArmGateway:
         self._in_doubt = self._left_by_rival = False
         if self._motion is None:
             return
+        self._told_grippers = {}
         # A time before the motion began is that of another world, such as the next episode of a simulation.
         if self._measured is not None and now > self._motion.start.time:
             told = self._motion.at(now).positions

@@ -446,6 +446,10 @@ def test_what_the_gripper_holds_stays_held_while_another_leads_the_arm_away():
     assert gateway.reset()
     keep_alive(gateway, led_away, 11.0)
     assert gateway.on_estop(True, 11.05).trajectory.positions[-1, 7] == 0.0
+    gateway.on_estop(False, 11.1)
+    assert gateway.reset()
+    keep_alive(gateway, holding, 1.0)  # another world, in which nobody told this gripper anything
+    assert gateway.on_estop(True, 1.05).trajectory.positions[-1, 7] == 0.02
 
 
 def test_an_arm_that_another_commander_has_moved_away_is_stopped_where_it_is(gateway):
