@@ -88,6 +88,9 @@ class SeamReport:
         missed: of these, steps at whose beginning the arm was led nowhere: every trajectory had ended.
         seam_jump: largest step where a command has just replaced another.
         seam_p95: 95th percentile of the largest step of each seam.
+        seam_ratio: the largest step of a seam over the largest of the step before it, the step after it and the median:
+            1 and less where the motion only goes on, however its speed changes.
+        ratio_p95: 95th percentile of the same of each seam.
         other_step: largest step elsewhere.
     """
 
@@ -96,6 +99,8 @@ class SeamReport:
     missed: int
     seam_jump: float
     seam_p95: float
+    seam_ratio: float
+    ratio_p95: float
     other_step: float
 
 
@@ -121,12 +126,16 @@ def judge(
     for seam in seams:
         elsewhere[seam] = False
     jumps = [steps[seam].max() for seam in seams]
+    whole = [seam for seam in seams if seam.start > 0 and seam.stop < len(steps)]
+    ratios = [steps[seam].max() / max(steps[seam.start - 1], steps[seam.stop], 1.0) for seam in whole]
     return SeamReport(
         commands=len(sent),
         ticks=len(times),
         missed=sum(not _leads(commands, now) for now in times),
         seam_jump=float(np.max(jumps)),
         seam_p95=float(np.percentile(jumps, 95)),
+        seam_ratio=float(np.max(ratios, initial=0.0)),
+        ratio_p95=float(np.percentile(ratios or [0.0], 95)),
         other_step=float(steps[elsewhere].max(initial=0.0)),
     )
 
@@ -204,13 +213,14 @@ def format_report(options: CheckOptions, reports: dict[str, list[SeamReport]]) -
         f"{options.policy} on {options.task}, {options.duration_s:g} s each, answers take at least "
         f"{1e3 * options.latency_s:g} ms",
         f"{'method':<9}{'seed':>5}{'commands':>10}{'ticks':>7}{'missed':>8}{'seam jump':>11}{'seam p95':>10}"
-        f"{'other steps':>13}",
+        f"{'seam ratio':>12}{'ratio p95':>11}{'other steps':>13}",
     ]
     for method, found in reports.items():
         for seed, report in enumerate(found):
             lines.append(
                 f"{method:<9}{seed:>5}{report.commands:>10}{report.ticks:>7}{report.missed:>8}"
-                f"{report.seam_jump:>11.2f}{report.seam_p95:>10.2f}{report.other_step:>13.2f}"
+                f"{report.seam_jump:>11.2f}{report.seam_p95:>10.2f}{report.seam_ratio:>12.2f}{report.ratio_p95:>11.2f}"
+                f"{report.other_step:>13.2f}"
             )
     lines.append(f"{machine['cpu']}, {machine['cores']} cores")
     return "\n".join(lines)

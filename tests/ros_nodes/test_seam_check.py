@@ -33,13 +33,30 @@ def test_a_steady_motion_has_no_seam_and_misses_nothing():
     assert report.missed == 0
     assert (report.seam_jump, report.other_step) == (pytest.approx(1.0, abs=0.03), pytest.approx(1.0, abs=0.03))
     assert report.commands == 6
+    assert (report.seam_ratio, report.ratio_p95) == (pytest.approx(1.0, abs=0.03), pytest.approx(1.0, abs=0.03))
 
 
 def test_a_command_that_begins_ahead_is_a_seam():
     step = SPEED * PERIOD
     report = judge(sent(ahead=2 * step), SPEC.home, SPEC, PERIOD, 101.0, 104.0)
     assert report.seam_jump == pytest.approx(3.0, abs=0.05)
+    assert report.seam_ratio == pytest.approx(3.0, abs=0.05)
     assert report.other_step == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_motion_that_only_grows_faster_has_large_steps_at_its_seams_and_no_ratio():
+    commands = []
+    for k in range(30):
+        at = 100.0 + PERIOD * 5 * k
+        times = PERIOD * np.arange(1, 9)
+        since = at - 100.0 + times
+        positions, velocities = np.tile(SPEC.home, (8, 1)), np.zeros((8, len(SPEC.home)))
+        positions[:, 0] += 0.02 * since**2
+        velocities[:-1, 0] = 0.04 * since[:-1]
+        commands.append(SentCommand(at, JointTrajectory(at, times, positions, velocities)))
+    report = judge(commands, SPEC.home, SPEC, PERIOD, 101.0, 110.0)
+    assert report.seam_jump > 1.5
+    assert report.seam_ratio <= 1.05
 
 
 def test_steps_after_the_end_of_a_command_are_missed():
