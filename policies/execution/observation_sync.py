@@ -13,9 +13,11 @@ whether that one was part of an observation or not.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -76,7 +78,20 @@ class _Stream:
         self.status = StreamStatus()
 
     def nearest(self, stamp: float) -> tuple[float, Any] | None:
-        return min(self.items, key=lambda item: abs(item[0] - stamp), default=None)
+        place = bisect_left(self.items, stamp, key=itemgetter(0))
+        beside = [self.items[k] for k in (place - 1, place) if 0 <= k < len(self.items)]
+        return min(beside, key=lambda item: abs(item[0] - stamp), default=None)
+
+    def add(self, stamp: float, payload: Any) -> bool:
+        """Put an item in its place, or in that of one of the same stamp; returns whether another had to go."""
+        late = bool(self.items) and stamp <= self.items[-1][0]
+        if late:
+            self.remove(lambda other: other == stamp)
+        full = len(self.items) == self.items.maxlen
+        self.items.append((stamp, payload))
+        if late:
+            self.items = deque(sorted(self.items, key=itemgetter(0)), maxlen=self.items.maxlen)
+        return full
 
     def remove(self, unwanted: Callable[[float], bool]) -> int:
         """Forget the items whose stamp is unwanted; returns how many."""
@@ -244,13 +259,8 @@ class ObservationSynchronizer:
         rewound = stamp < stream.newest
         if rewound:
             self._rewind(stamp)
-        if stream.items and stamp <= stream.items[-1][0]:
-            stream.remove(lambda other: other == stamp)
-        if len(stream.items) == stream.items.maxlen and name != JOINTS:
+        if stream.add(stamp, payload) and name != JOINTS:
             stream.status.dropped += 1
-        stream.items.append((stamp, payload))
-        if rewound:  # by less than the skew: what is left may be newer
-            stream.items = deque(sorted(stream.items, key=lambda item: item[0]), maxlen=stream.items.maxlen)
         stream.newest = stamp
         newest_joints = self._streams[JOINTS].newest
         stream.status.lag_s = newest_joints - stamp if np.isfinite(newest_joints) else 0.0
