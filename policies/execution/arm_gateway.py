@@ -122,7 +122,7 @@ class ArmGateway:
         self._measured: JointState | None = None
         self._motion: Motion | None = None
         self._told_grippers: dict[int, float] = {}
-        self._commanded = False
+        self._commanded = self._rival = self._left_by_rival = False
         self._forget()
 
     def command(self, trajectory: JointTrajectory, observation: Observation) -> GatewayCommand:
@@ -322,9 +322,7 @@ class ArmGateway:
         if self._estop_pressed:
             self.reason = "emergency stop is still pressed: release it, then reset"
             return False
-        left_by_rival = self._rival
         self._forget()
-        self._left_by_rival = left_by_rival
         self._fire(GatewayEvent.RESET, "reset; no joint state since")
         return True
 
@@ -347,7 +345,7 @@ class ArmGateway:
         self._measured = None
         self._measured_at = 0.0
         self._in_doubt = True
-        self._rival = self._left_by_rival = False
+        self._left_by_rival, self._rival = self._left_by_rival or self._rival, False
         self._last_stamp = -np.inf
         self._commanded_at = -np.inf
 

@@ -417,7 +417,11 @@ def test_after_another_commander_the_arm_goes_on_from_where_it_was_left():
     for now in np.arange(10.05, 11.0, 0.05):
         keep_alive(gateway, left, now)
     gateway.on_rival("planner", 11.0)
-    gateway.reset()
+    for _ in range(2):  # once more, before a joint state comes
+        assert gateway.reset()
+        gateway.on_estop(True, 11.05)
+        gateway.on_estop(False, 11.06)
+    assert gateway.reset()
     keep_alive(gateway, left, 11.1)
     first = gateway.on_trajectory(swing(11.1), 11.1).trajectory
     np.testing.assert_array_equal(first.positions[0], left)
